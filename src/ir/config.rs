@@ -1,0 +1,23 @@
+//! The whole of what the proxy serves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{Route, RouteId};
+
+/// Every route, by id. Unchanged routes keep their `Arc` from one config to the next, so that comparing two
+/// configs and compiling the next table cost only what changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Config {
+    /// Counts up with each published config; 0 is the empty one before the first.
+    pub generation: u64,
+    pub routes: BTreeMap<RouteId, Arc<Route>>,
+}
+
+/// What the proxy reports back once every worker serves a generation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Applied {
+    pub generation: u64,
+}

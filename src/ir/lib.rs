@@ -1,0 +1,39 @@
+//! The contract between what users wrote and what the proxy does: plain data, no behaviour.
+//!
+//! Invariant: a value; equal values mean equal behaviour. Nothing here reads a clock, a socket or a file.
+
+mod auth;
+mod backend;
+mod config;
+mod cors;
+mod filter;
+mod host;
+mod limit;
+mod object;
+mod route;
+mod secret;
+mod ser;
+
+pub use auth::{
+    Algorithm, Auth, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator,
+    ClaimToHeader, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, TokenSource,
+};
+pub use backend::{BackendEndpoints, BackendId, Endpoint, EndpointMap};
+pub use config::{Applied, Config};
+pub use cors::{Cors, CorsOrigin};
+pub use filter::{
+    DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
+};
+pub use host::{HostName, HostNameError, HostPattern};
+pub use limit::{Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, Rate};
+pub use object::{Kind, ObjectRef, RouteId};
+pub use route::{
+    Action, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, LoadBalancing, Match,
+    PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
+};
+pub use secret::Redacted;
+
+/// The largest compiled size of one regular expression in bytes; a larger one is refused with its rule (hardening CP05).
+pub const REGEX_SIZE_BYTES_MAX: usize = 1 << 20;
+/// The longest regular expression in characters.
+pub const REGEX_CHARS_MAX: usize = 1024;
