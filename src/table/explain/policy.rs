@@ -1,0 +1,374 @@
+//! Lists what a route does, in the order of the pipeline and with the object that each part comes from. Must not
+//! print keys, tokens, bodies or values of headers.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use ir::{Action, LimitKey, LimitMode, LimitPhase, ObjectRef, PathRewrite, RetryOn, Route};
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
+
+use crate::head::RequestHead;
+use crate::route::CompiledRoute;
+
+/// One part of the pipeline. Serialises as one object: `kind`, `object` and the details by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub kind: &'static str,
+    /// Where it is configured.
+    pub object: ObjectRef,
+    pub details: Vec<(&'static str, Detail)>,
+}
+
+/// One fact about a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Detail {
+    Text(String),
+    Number(u64),
+    Flag(bool),
+    List(Vec<String>),
+}
+
+/// What names the bucket of one limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitKeys {
+    pub object: ObjectRef,
+    pub limit: String,
+    /// Empty: one bucket for all.
+    pub keys: Vec<String>,
+}
+
+/// A backend and its weight.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BackendShare {
+    pub backend: String,
+    pub weight: u32,
+    /// There is no such backend: its share is answered 500.
+    pub missing: bool,
+}
+
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2 + self.details.len()))?;
+        map.serialize_entry("kind", self.kind)?;
+        map.serialize_entry("object", &self.object)?;
+        for (name, detail) in &self.details {
+            map.serialize_entry(name, detail)?;
+        }
+        map.end()
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.kind, self.object)?;
+        for (place, (name, detail)) in self.details.iter().enumerate() {
+            write!(f, "{} {name} {detail}", if place == 0 { ":" } else { "," })?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+            Self::Flag(flag) => f.write_str(if *flag { "yes" } else { "no" }),
+            Self::List(list) => f.write_str(&list.join(" ")),
+        }
+    }
+}
+
+impl fmt::Display for LimitKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = if self.keys.is_empty() { "one bucket for all".to_owned() } else { self.keys.join(", ") };
+        write!(f, "{} {}: {keys}", self.object, self.limit)
+    }
+}
+
+impl fmt::Display for BackendShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = if self.missing { ", missing: answered 500" } else { "" };
+        write!(f, "{} weight {}{missing}", self.backend, self.weight)
+    }
+}
+
+impl Step {
+    fn new(kind: &'static str, object: &ObjectRef) -> Self {
+        Self { kind, object: object.clone(), details: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, detail: Detail) -> Self {
+        self.details.push((name, detail));
+        self
+    }
+
+    /// Leaves an empty list out.
+    fn list<T: ToString>(self, name: &'static str, items: impl IntoIterator<Item = T>) -> Self {
+        let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+        if items.is_empty() { self } else { self.with(name, Detail::List(items)) }
+    }
+
+    fn text(self, name: &'static str, value: Option<String>) -> Self {
+        match value {
+            Some(value) => self.with(name, Detail::Text(value)),
+            None => self,
+        }
+    }
+
+    fn number(self, name: &'static str, value: Option<u64>) -> Self {
+        match value {
+            Some(value) => self.with(name, Detail::Number(value)),
+            None => self,
+        }
+    }
+}
+
+/// What is done to the request and its answer: redirect, CORS, direct response, request transform, balancing,
+/// response transform.
+pub(super) fn filters(compiled: &CompiledRoute) -> Vec<Step> {
+    let route = &compiled.route;
+    let object = &route.id.object;
+    let mut steps = Vec::new();
+    if let Action::Redirect(redirect) = &route.action {
+        steps.push(redirect_step(redirect, object));
+    }
+    steps.extend(route.cors.as_ref().map(|cors| cors_step(cors, object)));
+    match &route.action {
+        Action::Respond(response) => {
+            let status = Detail::Number(response.status.into());
+            steps.push(Step::new("DirectResponse", object).with("status", status));
+        }
+        Action::Fail(reason) => {
+            let reason = Detail::Text(format!("{reason:?}"));
+            let step = Step::new("Fail", object).with("status", Detail::Number(500));
+            steps.push(step.with("reason", reason).text("problem", compiled.problem().map(str::to_owned)));
+        }
+        Action::Forward { .. } | Action::Redirect(_) => {}
+    }
+    steps.extend(edit_step("RequestHeaderModifier", &route.header_edits.request, object));
+    forward_steps(route, &mut steps);
+    steps.extend(edit_step("ResponseHeaderModifier", &route.header_edits.response, object));
+    steps
+}
+
+/// What may refuse the request: addresses, body size, limits before authentication, tokens, authorization, limits
+/// after it.
+pub(super) fn policies(route: &Route) -> Vec<Step> {
+    let object = &route.id.object;
+    let mut steps = Vec::new();
+    let ir::IpAccess { allow, deny } = &route.ip_access;
+    if !allow.is_empty() || !deny.is_empty() {
+        steps.push(Step::new("IPAccess", object).list("deny", deny).list("allow", allow));
+    }
+    if let Some(bytes) = route.request_body_bytes_max {
+        steps.push(Step::new("MaxRequestBody", object).with("bytes", Detail::Number(bytes)));
+    }
+    limit_steps(route, LimitPhase::PreAuth, &mut steps);
+    for auth in &route.auth {
+        let Some(jwt) = &auth.jwt else { continue };
+        let step = Step::new("JWT", &auth.source);
+        let step = step.list("providers", jwt.providers.iter().map(|provider| &provider.name));
+        steps.push(step.with("optional", Detail::Flag(jwt.optional)));
+    }
+    for auth in &route.auth {
+        let Some(authorization) = &auth.authorization else { continue };
+        let rules = authorization.rules.iter().map(|rule| format!("{} {:?}", rule.name, rule.action));
+        steps.push(Step::new("Authorization", &auth.source).list("rules", rules));
+    }
+    limit_steps(route, LimitPhase::PostAuth, &mut steps);
+    steps
+}
+
+/// What names the buckets, in the order of the limits. Addresses, path, host and method are shown with their value
+/// in this request; headers and claims only by name.
+pub(super) fn limit_keys(route: &Route, head: &RequestHead<'_>) -> Vec<LimitKeys> {
+    let mut all = Vec::new();
+    for phase in [LimitPhase::PreAuth, LimitPhase::PostAuth] {
+        for policy in &route.limits {
+            for limit in policy.limits.iter().filter(|limit| limit.phase == phase) {
+                all.push(LimitKeys {
+                    object: policy.source.clone(),
+                    limit: limit.name.to_string(),
+                    keys: limit.keys.iter().map(|key| key_text(key, head)).collect(),
+                });
+            }
+        }
+    }
+    all
+}
+
+pub(super) fn backends(route: &Route) -> Vec<BackendShare> {
+    let Action::Forward { backends, .. } = &route.action else { return Vec::new() };
+    let shares = backends.iter().map(|backend| {
+        let (id, missing) = match &backend.target {
+            ir::BackendTarget::Backend(id) => (id, false),
+            ir::BackendTarget::Missing(id) => (id, true),
+        };
+        BackendShare { backend: id.to_string(), weight: backend.weight, missing }
+    });
+    shares.collect()
+}
+
+fn limit_steps(route: &Route, phase: LimitPhase, steps: &mut Vec<Step>) {
+    for policy in &route.limits {
+        for limit in policy.limits.iter().filter(|limit| limit.phase == phase) {
+            let mode = match limit.mode {
+                LimitMode::Enforce => "Enforce",
+                LimitMode::Shadow => "Shadow",
+            };
+            let rates = limit
+                .rates
+                .iter()
+                .map(|rate| format!("{} per {} (burst {})", rate.requests, duration(rate.per), rate.burst));
+            let step = Step::new("RateLimitPolicy", &policy.source);
+            let step = step.with("limit", Detail::Text(limit.name.to_string()));
+            steps.push(step.with("mode", Detail::Text(mode.to_owned())).list("rates", rates));
+        }
+    }
+}
+
+fn key_text(key: &LimitKey, head: &RequestHead<'_>) -> String {
+    match key {
+        LimitKey::ClientIp { ipv4_prefix, ipv6_prefix } => {
+            let prefix = match head.client {
+                IpAddr::V4(_) => *ipv4_prefix,
+                IpAddr::V6(_) => *ipv6_prefix,
+            };
+            match IpNet::new(head.client, prefix) {
+                Ok(net) => format!("ClientIP {}", net.trunc()),
+                Err(_) => format!("ClientIP {}", head.client),
+            }
+        }
+        LimitKey::Header { name } => format!("Header {name}"),
+        LimitKey::Path => format!("Path {}", head.path),
+        LimitKey::Host => format!("Host {}", head.host),
+        LimitKey::Method => format!("Method {}", head.method),
+        LimitKey::JwtClaim { provider: None, claim } => format!("JWTClaim {claim}"),
+        LimitKey::JwtClaim { provider: Some(provider), claim } => format!("JWTClaim {claim} of {provider}"),
+    }
+}
+
+fn cors_step(cors: &ir::Cors, object: &ObjectRef) -> Step {
+    let origins = cors.allow_origins.iter().map(|origin| match origin {
+        ir::CorsOrigin::Any => "*".to_owned(),
+        ir::CorsOrigin::Exact(origin) => origin.clone(),
+        ir::CorsOrigin::Subdomains { scheme, suffix, port: None } => format!("{scheme}://*.{suffix}"),
+        ir::CorsOrigin::Subdomains { scheme, suffix, port: Some(port) } => {
+            format!("{scheme}://*.{suffix}:{port}")
+        }
+    });
+    Step::new("CORS", object)
+        .list("allowOrigins", origins)
+        .list("allowMethods", &cors.allow_methods)
+        .list("allowHeaders", &cors.allow_headers)
+        .list("exposeHeaders", &cors.expose_headers)
+        .with("allowCredentials", Detail::Flag(cors.allow_credentials))
+        .text("maxAge", cors.max_age.map(duration))
+}
+
+fn redirect_step(redirect: &ir::Redirect, object: &ObjectRef) -> Step {
+    Step::new("RequestRedirect", object)
+        .with("status", Detail::Number(redirect.status.into()))
+        .text("scheme", redirect.scheme.map(|scheme| scheme.as_str().to_owned()))
+        .text("hostname", redirect.hostname.as_ref().map(ToString::to_string))
+        .number("port", redirect.port.map(u64::from))
+        .text("path", redirect.path.as_ref().map(rewrite_text))
+}
+
+fn rewrite_text(path: &PathRewrite) -> String {
+    match path {
+        PathRewrite::ReplacePrefixMatch(value) => format!("prefix -> {value}"),
+        PathRewrite::ReplaceFullPath(value) => format!("-> {value}"),
+        PathRewrite::ReplaceRegex { regex, substitution } => format!("{regex} -> {substitution}"),
+    }
+}
+
+/// Only names: a value that is set may be a credential.
+fn edit_step(kind: &'static str, edit: &ir::HeaderEdit, object: &ObjectRef) -> Option<Step> {
+    let names = |pairs: &[(http::HeaderName, http::HeaderValue)]| -> Vec<String> {
+        pairs.iter().map(|(name, _)| name.to_string()).collect()
+    };
+    let step = || {
+        Step::new(kind, object)
+            .list("remove", &edit.remove)
+            .list("set", names(&edit.set))
+            .list("add", names(&edit.add))
+    };
+    (!edit.is_empty()).then(step)
+}
+
+/// The parts of forwarding, each where it is not the default.
+fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
+    let object = &route.id.object;
+    let Action::Forward { backends: _, rewrite, retry, circuit_breaker, load_balancing, passive_health } =
+        &route.action
+    else {
+        return;
+    };
+    if let Some(rewrite) = rewrite {
+        let step = Step::new("URLRewrite", object);
+        let step = step.text("hostname", rewrite.hostname.as_ref().map(ToString::to_string));
+        steps.push(step.text("path", rewrite.path.as_ref().map(rewrite_text)));
+    }
+    if *load_balancing != ir::LoadBalancing::default() {
+        let policy = Detail::Text(format!("{load_balancing:?}"));
+        steps.push(Step::new("LoadBalancing", object).with("policy", policy));
+    }
+    if *circuit_breaker != ir::CircuitBreaker::default() {
+        let step = Step::new("CircuitBreaker", object)
+            .number("maxConnections", circuit_breaker.max_connections.map(u64::from))
+            .number("maxPendingRequests", circuit_breaker.max_pending_requests.map(u64::from))
+            .number("maxRequests", circuit_breaker.max_requests.map(u64::from));
+        steps.push(step.number("maxRetries", circuit_breaker.max_retries.map(u64::from)));
+    }
+    if let Some(health) = passive_health {
+        let step = Step::new("PassiveHealth", object)
+            .with("consecutive5xx", Detail::Number(health.consecutive_5xx.into()))
+            .with("consecutiveConnectFailures", Detail::Number(health.consecutive_connect_failures.into()))
+            .with("ejectFor", Detail::Text(duration(health.eject_for)));
+        steps.push(step.with("maxEjectedPercent", Detail::Number(health.max_ejected_percent.into())));
+    }
+    if *retry != ir::Retry::default() {
+        steps.push(retry_step(retry, object));
+    }
+    if route.timeouts != ir::Timeouts::default() {
+        let ir::Timeouts { connect, request, per_try, idle } = route.timeouts;
+        let step = Step::new("Timeouts", object).text("connect", Some(duration(connect)));
+        let step = step.text("request", request.map(duration)).text("perTry", per_try.map(duration));
+        steps.push(step.text("idle", idle.map(duration)));
+    }
+}
+
+fn retry_step(retry: &ir::Retry, object: &ObjectRef) -> Step {
+    let on = retry.on.iter().map(|on| match on {
+        RetryOn::ConnectFailure => "ConnectFailure".to_owned(),
+        RetryOn::Reset => "Reset".to_owned(),
+        RetryOn::Status { first, last } if first == last => first.to_string(),
+        RetryOn::Status { first, last } => format!("{first}-{last}"),
+    });
+    Step::new("Retry", object)
+        .with("attempts", Detail::Number(retry.attempts.into()))
+        .list("on", on)
+        .list("methods", &retry.methods)
+}
+
+/// As users write it (GEP-2257): `1m30s`, `500ms`.
+fn duration(duration: Duration) -> String {
+    let mut millis = duration.as_millis();
+    if millis == 0 {
+        return "0s".to_owned();
+    }
+    let mut text = String::new();
+    for (unit, size) in [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)] {
+        if millis >= size {
+            text.push_str(&format!("{}{unit}", millis / size));
+            millis %= size;
+        }
+    }
+    text
+}

@@ -1,0 +1,335 @@
+//! The words and the shape of an explanation, and of the list of routes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method};
+use ir::{Kind, ObjectRef, ValueMatch};
+use serde_json::json;
+
+use crate::support::*;
+
+const CANARY: &str = "canary-5f3a";
+
+fn limits() -> ir::LimitPolicy {
+    let limit = |name: &str, keys: Vec<ir::LimitKey>, mode, phase| ir::Limit {
+        name: name.into(),
+        keys,
+        rates: vec![ir::Rate { requests: 100, per: Duration::from_secs(90), burst: 20 }],
+        keys_max: 1000,
+        mode,
+        phase,
+    };
+    let claim = ir::LimitKey::JwtClaim { provider: None, claim: "sub".into() };
+    let address = ir::LimitKey::ClientIp { ipv4_prefix: 24, ipv6_prefix: 64 };
+    let header = ir::LimitKey::Header { name: HeaderName::from_static("x-api-key") };
+    ir::LimitPolicy {
+        source: ObjectRef::new(Kind::RateLimitPolicy, "shop", "api"),
+        limits: vec![
+            limit("per-user", vec![claim], ir::LimitMode::Shadow, ir::LimitPhase::PostAuth),
+            limit("per-ip", vec![address, header], ir::LimitMode::Enforce, ir::LimitPhase::PreAuth),
+        ],
+    }
+}
+
+fn auth() -> ir::Auth {
+    let key = ir::JwkMaterial::Symmetric(ir::Redacted::new(CANARY.into()));
+    let provider = ir::JwtProvider {
+        source: ObjectRef::new(Kind::AuthPolicy, "shop", "jwt"),
+        name: "corp".into(),
+        issuer: None,
+        audiences: Vec::new(),
+        keys: ir::KeySet { keys: vec![ir::Jwk { kid: None, algorithm: None, material: key }] },
+        algorithms: vec![ir::Algorithm::HS256],
+        from: Vec::new(),
+        clock_skew: Duration::ZERO,
+        required_claims: Vec::new(),
+        claims_to_headers: Vec::new(),
+        forward_token: true,
+    };
+    let rule = ir::AuthorizationRule {
+        name: "buyers".into(),
+        action: ir::AuthorizationAction::Allow,
+        claims: Vec::new(),
+        methods: Vec::new(),
+        client_cidrs: Vec::new(),
+    };
+    ir::Auth {
+        source: ObjectRef::new(Kind::AuthPolicy, "shop", "jwt"),
+        jwt: Some(ir::JwtRequirement { providers: vec![Arc::new(provider)], optional: false }),
+        authorization: Some(ir::Authorization { rules: vec![rule] }),
+    }
+}
+
+fn forward() -> ir::Action {
+    let service =
+        |name: &str| ir::BackendId::Service { namespace: "shop".into(), name: name.into(), port: 80 };
+    let cart = ir::BackendTarget::Backend(service("cart"));
+    let gone = ir::BackendTarget::Missing(service("gone"));
+    let path = Some(ir::PathRewrite::ReplacePrefixMatch("/v2".to_owned()));
+    ir::Action::Forward {
+        backends: vec![
+            ir::WeightedBackend { target: cart, weight: 90 },
+            ir::WeightedBackend { target: gone, weight: 10 },
+        ],
+        rewrite: Some(ir::Rewrite { hostname: None, path }),
+        retry: ir::Retry { attempts: 2, ..ir::Retry::default() },
+        circuit_breaker: ir::CircuitBreaker { max_requests: Some(7), ..ir::CircuitBreaker::default() },
+        load_balancing: ir::LoadBalancing::LeastRequest,
+        passive_health: Some(ir::PassiveHealth::default()),
+    }
+}
+
+/// A route with one of everything, and a secret wherever one could stand.
+fn full() -> ir::Route {
+    let edit = |name: &'static str| ir::HeaderEdit {
+        set: vec![(HeaderName::from_static(name), HeaderValue::from_static(CANARY))],
+        add: Vec::new(),
+        remove: vec![HeaderName::from_static("x-gone")],
+    };
+    let matched = methods(prefix("/api"), &[Method::GET, Method::POST]);
+    let matched = with_header(matched, "authorization", ValueMatch::Prefix(CANARY.to_owned()));
+    ir::Route {
+        cors: Some(cors()),
+        ip_access: ir::IpAccess { allow: Vec::new(), deny: vec!["10.0.0.0/8".parse().expect("a network")] },
+        request_body_bytes_max: Some(1024),
+        limits: vec![Arc::new(limits())],
+        auth: vec![auth()],
+        header_edits: ir::HeaderEdits { request: edit("authorization"), response: edit("x-out") },
+        timeouts: ir::Timeouts { request: Some(Duration::from_millis(90_500)), ..ir::Timeouts::default() },
+        action: forward(),
+        ..route("full", &["shop.example.com"], vec![matched])
+    }
+}
+
+fn full_ask() -> Ask {
+    get("shop.example.com/api/x").header("authorization", &format!("{CANARY} and more"))
+}
+
+#[test]
+fn an_explanation_has_the_documented_shape() {
+    let other = route("other", &["other.example.com"], vec![prefix("/")]);
+    let table = table(vec![full(), other]);
+    let explained = serde_json::to_value(table.explain(&full_ask().head())).expect("plain data");
+    let object = "GatewayRoute/shop/full";
+    let want = json!({
+        "request": {"method": "GET", "host": "shop.example.com", "path": "/api/x", "client": "192.0.2.1"},
+        "winner": {
+            "route": "shop/full/r",
+            "object": object,
+            "match": "path prefix /api, method GET or POST, header authorization prefix [redacted]",
+            "filters": [
+                {"kind": "CORS", "object": object, "allowOrigins": ["*"], "allowCredentials": false},
+                {"kind": "RequestHeaderModifier", "object": object, "remove": ["x-gone"], "set": ["authorization"]},
+                {"kind": "URLRewrite", "object": object, "path": "prefix -> /v2"},
+                {"kind": "LoadBalancing", "object": object, "policy": "LeastRequest"},
+                {"kind": "CircuitBreaker", "object": object, "maxRequests": 7},
+                {"kind": "PassiveHealth", "object": object, "consecutive5xx": 5, "consecutiveConnectFailures": 3,
+                 "ejectFor": "30s", "maxEjectedPercent": 50},
+                {"kind": "Retry", "object": object, "attempts": 2, "on": ["ConnectFailure", "Reset"],
+                 "methods": ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]},
+                {"kind": "Timeouts", "object": object, "connect": "3s", "request": "1m30s500ms", "idle": "30s"},
+                {"kind": "ResponseHeaderModifier", "object": object, "remove": ["x-gone"], "set": ["x-out"]},
+            ],
+            "policies": [
+                {"kind": "IPAccess", "object": object, "deny": ["10.0.0.0/8"]},
+                {"kind": "MaxRequestBody", "object": object, "bytes": 1024},
+                {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-ip",
+                 "mode": "Enforce", "rates": ["100 per 1m30s (burst 20)"]},
+                {"kind": "JWT", "object": "AuthPolicy/shop/jwt", "providers": ["corp"], "optional": false},
+                {"kind": "Authorization", "object": "AuthPolicy/shop/jwt", "rules": ["buyers Allow"]},
+                {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-user",
+                 "mode": "Shadow", "rates": ["100 per 1m30s (burst 20)"]},
+            ],
+            "limitKeys": [
+                {"object": "RateLimitPolicy/shop/api", "limit": "per-ip",
+                 "keys": ["ClientIP 192.0.2.0/24", "Header x-api-key"]},
+                {"object": "RateLimitPolicy/shop/api", "limit": "per-user", "keys": ["JWTClaim sub"]},
+            ],
+            "backends": [
+                {"backend": "shop/cart:80", "weight": 90, "missing": false},
+                {"backend": "shop/gone:80", "weight": 10, "missing": true},
+            ],
+        },
+        "losers": [{"route": "shop/other/r", "reason": "host: takes other.example.com"}],
+    });
+    assert_eq!(explained, want, "{explained:#}");
+}
+
+#[test]
+fn no_secret_is_ever_explained() {
+    let loser = ir::Route { created: Some(200), ..full() };
+    let mut loser = ir::Route { id: ir::RouteId { rule: "late".into(), ..loser.id.clone() }, ..loser };
+    loser.matches.push(with_cookie(prefix("/api"), "session", ValueMatch::Exact(CANARY.to_owned())));
+    let table = table(vec![full(), loser]);
+    for ask in [full_ask(), get("shop.example.com/api")] {
+        let explained = table.explain(&ask.head());
+        let json = serde_json::to_string(&explained).expect("plain data");
+        for text in [json, explained.to_string(), format!("{explained:?}")] {
+            assert!(!text.contains(CANARY), "{text}");
+        }
+    }
+    let rows = serde_json::to_string(&table.routes()).expect("plain data");
+    assert!(!rows.contains(CANARY), "{rows}");
+}
+
+#[test]
+fn a_loser_names_its_first_failing_condition() {
+    let wanted = |text: &str| ValueMatch::Exact(text.to_owned());
+    let cases = [
+        ("host", &["b.com"][..], vec![prefix("/")], "host: takes b.com"),
+        ("wildcard host", &["*.a.com", "b.com"], vec![prefix("/")], "host: takes *.a.com or b.com"),
+        ("path", &[], vec![prefix("/z"), regex("/y.*")], "path: takes prefix /z or regex /y.*"),
+        ("method", &[], vec![methods(prefix("/"), &[Method::PUT])], "method: GET is not PUT"),
+        (
+            "header",
+            &[],
+            vec![with_header(prefix("/"), "x-version", wanted("2"))],
+            "header x-version: must be \"2\"",
+        ),
+        (
+            "query",
+            &[],
+            vec![with_query(prefix("/"), "beta", ValueMatch::Present)],
+            "query beta: must be present",
+        ),
+        (
+            "cookie",
+            &[],
+            vec![with_cookie(prefix("/"), "canary", wanted("always"))],
+            "cookie canary: must be [redacted]",
+        ),
+        (
+            "client",
+            &[],
+            vec![with_client(prefix("/"), "10.0.0.0/8")],
+            "client address: 192.0.2.1 is not in 10.0.0.0/8",
+        ),
+        (
+            "the first of several",
+            &[],
+            vec![with_header(methods(prefix("/"), &[Method::PUT]), "x-version", wanted("2"))],
+            "method: GET is not PUT",
+        ),
+        (
+            "the match that came furthest",
+            &[],
+            vec![methods(prefix("/"), &[Method::PUT]), with_header(prefix("/"), "x-version", wanted("2"))],
+            "header x-version: must be \"2\"",
+        ),
+        ("path before conditions", &[], vec![methods(prefix("/z"), &[Method::PUT])], "path: takes prefix /z"),
+        ("prefix by elements", &[], vec![prefix("/x/y/zz")], "path: takes prefix /x/y/zz"),
+    ];
+    for (name, hosts, matches, want) in cases {
+        let table = table(vec![route("w", &["a.com"], vec![prefix("/x")]), route("l", hosts, matches)]);
+        let explained = table.explain(&get("a.com/x/y/z").head());
+        assert_eq!(explained.winner.map(|winner| winner.route).as_deref(), Some("shop/w/r"), "{name}");
+        let reasons: Vec<_> = explained.losers.iter().map(|loser| loser.reason.as_str()).collect();
+        assert_eq!(reasons, [want], "{name}");
+    }
+}
+
+#[test]
+fn a_beaten_route_says_by_what() {
+    let present = || ValueMatch::Present;
+    let old = |route: ir::Route| ir::Route { created: Some(1), ..route };
+    let resort = ir::Route { last_resort: true, ..route("l", &["a.com"], vec![exact("/x/y")]) };
+    let one = |matched: ir::Match| route("w", &[], vec![matched]);
+    let plain = || route("l", &[], vec![prefix("/x")]);
+    let ask = get("a.com/x/y").query("q").header("x-a", "1").header("cookie", "c=1");
+    let cases = [
+        (
+            "more specific host",
+            route("w", &["a.com"], vec![prefix("/")]),
+            route("l", &["*.com"], vec![exact("/x/y")]),
+        ),
+        ("exact path", one(exact("/x/y")), plain()),
+        ("longer prefix", one(prefix("/x/y")), plain()),
+        ("prefix before regular expression", one(prefix("/")), route("l", &[], vec![regex(".*")])),
+        ("methods", one(methods(prefix("/x"), &[Method::GET])), plain()),
+        ("headers", one(with_header(prefix("/x"), "x-a", present())), plain()),
+        ("query parameters", one(with_query(prefix("/x"), "q", present())), plain()),
+        ("cookies", one(with_cookie(prefix("/x"), "c", present())), plain()),
+        ("client addresses", one(with_client(prefix("/x"), "192.0.2.0/24")), plain()),
+        ("older", old(one(prefix("/x"))), plain()),
+        (
+            "name",
+            ir::Route {
+                id: ir::RouteId { rule: "r".into(), ..route("a", &[], vec![]).id },
+                ..one(prefix("/x"))
+            },
+            plain(),
+        ),
+        ("not a last resort", one(regex(".*")), resort),
+    ];
+    for (why, winner, loser) in cases {
+        let want = format!("beaten by {}: {why}", winner.id.label());
+        let explained = table(vec![winner, loser]).explain(&ask.head());
+        let reasons: Vec<_> = explained.losers.iter().map(|loser| loser.reason.as_str()).collect();
+        assert_eq!(reasons, [want.as_str()], "{why}");
+    }
+}
+
+#[test]
+fn losers_that_came_nearest_stand_first() {
+    let table = table(vec![
+        route("a-host", &["b.com"], vec![prefix("/")]),
+        route("b-path", &[], vec![prefix("/z")]),
+        route("c-method", &[], vec![methods(prefix("/"), &[Method::PUT])]),
+        route("d-beaten", &[], vec![prefix("/")]),
+        route("e-winner", &["a.com"], vec![prefix("/")]),
+    ]);
+    let explained = table.explain(&get("a.com/").head());
+    let order: Vec<_> = explained.losers.iter().map(|loser| loser.route.as_str()).collect();
+    assert_eq!(order, ["shop/d-beaten/r", "shop/c-method/r", "shop/b-path/r", "shop/a-host/r"]);
+    let text = explained.to_string();
+    assert!(
+        text.starts_with("GET a.com/ from 192.0.2.1\n\nroute shop/e-winner/r (GatewayRoute/shop/e-winner)\n")
+    );
+    assert!(text.contains("  shop/c-method/r\n    method: GET is not PUT\n"), "{text}");
+}
+
+#[test]
+fn a_request_that_no_route_takes_is_explained_too() {
+    let table = table(vec![route("w", &["a.com"], vec![prefix("/x")])]);
+    let explained = table.explain(&get("a.com/y").head());
+    let json = serde_json::to_value(&explained).expect("plain data");
+    assert_eq!(json.get("winner"), Some(&serde_json::Value::Null));
+    assert!(explained.to_string().contains("no route takes this request: 404"));
+}
+
+#[test]
+fn the_list_of_routes_is_most_specific_first() {
+    let table = table(vec![
+        ir::Route { last_resort: true, ..route("resort", &[], vec![prefix("/")]) },
+        route("any", &[], vec![prefix("/")]),
+        route("wild", &["*.a.com"], vec![prefix("/")]),
+        route("wild-long", &["*.b.a.com"], vec![prefix("/")]),
+        route("host", &["a.com"], vec![prefix("/"), regex("/x.*"), prefix("/long"), exact("/e")]),
+        route("host-put", &["a.com"], vec![methods(prefix("/"), &[Method::PUT])]),
+        ir::Route {
+            action: ir::Action::Respond(ir::DirectResponse {
+                status: 503,
+                content_type: None,
+                body: Vec::new(),
+            }),
+            ..route("z", &["z.com"], vec![prefix("/")])
+        },
+    ]);
+    let rows: Vec<String> = table.routes().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        rows,
+        [
+            "a.com exactly /e -> shop/host/r forward",
+            "a.com prefix /long -> shop/host/r forward",
+            "a.com prefix / [PUT] -> shop/host-put/r forward",
+            "a.com prefix / -> shop/host/r forward",
+            "a.com regex /x.* -> shop/host/r forward",
+            "z.com prefix / -> shop/z/r respond 503",
+            "*.b.a.com prefix / -> shop/wild-long/r forward",
+            "*.a.com prefix / -> shop/wild/r forward",
+            "* prefix / -> shop/any/r forward",
+            "* prefix / -> shop/resort/r forward (last resort)",
+        ]
+    );
+}
