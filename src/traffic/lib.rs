@@ -1,0 +1,20 @@
+//! The state machines of traffic: limits, circuit breakers, ejection, retry budgets and balancing.
+//!
+//! Invariant: same state + same inputs = same output. The monotonic clock (nanoseconds) and randomness are
+//! arguments; nothing here reads a clock, opens a socket, starts a task or makes chance of its own. What the worker
+//! threads share is a `&self` model over atomics (limit counters: over shards that are locked for one step).
+
+mod balance;
+mod breaker;
+mod chance;
+mod fingerprint;
+mod limits;
+mod outlier;
+mod retry;
+
+pub use balance::{EndpointState, InFlight, Pick, TriedSet, pick, weighted};
+pub use breaker::{Breaker, BreakerKind, BreakerPermit};
+pub use fingerprint::{FingerprintSeed, Fingerprinter};
+pub use limits::{LimitStore, LimitVerdict};
+pub use outlier::{EndpointHealth, Outcome, Outlier, ejected_max};
+pub use retry::{RETRIES_FREE_PER_SECOND, RetryBudget, backoff};
