@@ -1,0 +1,44 @@
+//! The Kubernetes types of the gateway: GatewayRoute, RateLimitPolicy and AuthPolicy, and the names users write.
+//!
+//! Invariant: says what users may write, and nothing of what becomes of it.
+
+mod auth;
+mod cors;
+mod crd;
+mod filter;
+mod matches;
+mod meta;
+mod policy;
+mod route;
+mod text;
+mod upstream;
+mod value;
+
+pub use auth::{
+    Auth, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator,
+    ClaimToHeader, Jwks, JwtAlgorithm, JwtAuth, JwtProvider, KeyRef, TokenCookie, TokenHeader, TokenQuery,
+    TokenSource,
+};
+pub use cors::Cors;
+pub use crd::{crds, crds_yaml};
+pub use filter::{
+    DirectResponse, Filter, FilterType, HeaderModifier, HttpHeader, PathModifier, PathModifierType,
+    RedirectScheme, RequestRedirect, UrlRewrite,
+};
+pub use matches::{
+    CookieMatch, HeaderMatch, PathMatch, PathMatchType, QueryParamMatch, RouteMatch, ValueMatchType,
+};
+pub use meta::{
+    AUTH_POLICY_ANNOTATION, CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, GROUP,
+    INGRESS_CLASS_ANNOTATION, JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, VERSION,
+};
+pub use policy::{
+    AuthPolicy, AuthPolicySpec, Limit, LimitKey, LimitKeyType, LimitMode, Rate, RateLimitPolicy,
+    RateLimitPolicySpec, TargetGroup, TargetKind, TargetRef,
+};
+pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
+pub use upstream::{
+    BackendRef, Backoff, CircuitBreaker, HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck,
+    Retry, Timeouts,
+};
+pub use value::{ByteQuantity, Duration};

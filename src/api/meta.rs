@@ -1,0 +1,20 @@
+//! Group, version and the labels, annotations and names that users write, each once.
+
+/// The group of all kinds of this gateway.
+pub const GROUP: &str = "gateway.baribhara.io";
+/// The version that is served and stored.
+pub const VERSION: &str = "v1alpha1";
+/// `spec.controller` of the IngressClass that this gateway serves.
+pub const CONTROLLER_NAME: &str = "gateway.baribhara.io/controller";
+/// The class that is served where no flag names another.
+pub const DEFAULT_INGRESS_CLASS: &str = "baribhara";
+/// The annotation that named an Ingress's class before `ingressClassName`.
+pub const INGRESS_CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+/// Marks the IngressClass that Ingresses without a class belong to.
+pub const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
+/// On an Ingress: RateLimitPolicies of its namespace, by name, separated by commas. The same as a target reference.
+pub const RATE_LIMIT_POLICY_ANNOTATION: &str = "gateway.baribhara.io/rate-limit-policy";
+/// On an Ingress: AuthPolicies of its namespace, by name, separated by commas. The same as a target reference.
+pub const AUTH_POLICY_ANNOTATION: &str = "gateway.baribhara.io/auth-policy";
+/// The key of a Secret or ConfigMap that holds a JWK set, unless the reference names another.
+pub const JWKS_KEY: &str = "jwks.json";

@@ -1,0 +1,261 @@
+//! Policies that are attached by reference: RateLimitPolicy and AuthPolicy.
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::auth::{Auth, JwtProvider};
+use crate::text::{DNS_LABEL, DNS_SUBDOMAIN, TOKEN};
+use crate::value::Duration;
+
+/// What a RateLimitPolicy says.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "gateway.baribhara.io",
+    version = "v1alpha1",
+    kind = "RateLimitPolicy",
+    plural = "ratelimitpolicies",
+    shortname = "rlp",
+    category = "baribhara",
+    namespaced,
+    derive = "PartialEq",
+    doc = "Limits how many requests its targets take in a time. Several policies on one target all apply.",
+    label("gateway.networking.k8s.io/policy", "inherited"),
+    printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RateLimitPolicySpec {
+    /// What is limited: 1 to 16 objects of the same namespace. All share the counters of the policy.
+    #[schemars(length(min = 1, max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "self.all(a, self.exists_one(b, a.kind == b.kind && a.name == b.name \
+                     && has(a.sectionName) == has(b.sectionName) \
+                     && (!has(a.sectionName) || a.sectionName == b.sectionName)))",
+            "message": "a target stands twice in targetRefs; remove one of them",
+        },
+    ]))]
+    pub target_refs: Vec<TargetRef>,
+    /// Enforce, or Shadow: counts and reports, but never refuses and sends no header. Default Enforce.
+    #[serde(default)]
+    pub mode: LimitMode,
+    /// The limits: 1 to 32. All of them must pass.
+    #[schemars(length(min = 1, max = 32))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub limits: Vec<Limit>,
+}
+
+/// What an AuthPolicy says.
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[kube(
+    group = "gateway.baribhara.io",
+    version = "v1alpha1",
+    kind = "AuthPolicy",
+    plural = "authpolicies",
+    shortname = "ap",
+    category = "baribhara",
+    namespaced,
+    derive = "PartialEq",
+    doc = "Says who may pass its targets. Several policies on one target, and its own `auth`, must all pass.",
+    label("gateway.networking.k8s.io/policy", "inherited"),
+    printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.auth.disabled) || !self.auth.disabled",
+        "message": "a policy adds requirements and cannot be disabled; remove the policy or auth.disabled",
+    },
+]))]
+pub struct AuthPolicySpec {
+    /// What is protected: 1 to 16 objects of the same namespace.
+    #[schemars(length(min = 1, max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "self.all(a, self.exists_one(b, a.kind == b.kind && a.name == b.name \
+                     && has(a.sectionName) == has(b.sectionName) \
+                     && (!has(a.sectionName) || a.sectionName == b.sectionName)))",
+            "message": "a target stands twice in targetRefs; remove one of them",
+        },
+    ]))]
+    pub target_refs: Vec<TargetRef>,
+    /// Issuers of tokens that `auth` may name. At most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub jwt_providers: Vec<JwtProvider>,
+    /// What a request must bring.
+    pub auth: Auth,
+}
+
+/// An object of the same namespace that a policy applies to.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "(self.kind == 'Ingress') == (self.group == 'networking.k8s.io')",
+        "message": "group does not fit kind; GatewayRoute is of gateway.baribhara.io and Ingress of networking.k8s.io",
+    },
+]))]
+pub struct TargetRef {
+    /// `gateway.baribhara.io` or `networking.k8s.io`.
+    pub group: TargetGroup,
+    /// GatewayRoute or Ingress.
+    pub kind: TargetKind,
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
+    pub name: String,
+    /// One rule of it: its name in a GatewayRoute; in an Ingress the index of the path, counted from 0 over all
+    /// rules, or `default` for the default backend. Unset: the whole object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub section_name: Option<String>,
+}
+
+/// The groups of targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TargetGroup {
+    #[serde(rename = "gateway.baribhara.io")]
+    Baribhara,
+    #[serde(rename = "networking.k8s.io")]
+    Networking,
+}
+
+/// The kinds of targets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TargetKind {
+    GatewayRoute,
+    Ingress,
+}
+
+/// Whether a limit refuses or only counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum LimitMode {
+    #[default]
+    Enforce,
+    Shadow,
+}
+
+/// One named limit.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Limit {
+    /// The limit's name, a DNS label; it stands in the `RateLimit` header.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub name: String,
+    /// What counts together: requests that are equal in all of these share a counter. Empty: all requests do. At
+    /// most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub keys: Vec<LimitKey>,
+    /// The rates: 1 to 4. All of them must pass.
+    #[schemars(length(min = 1, max = 4))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub rates: Vec<Rate>,
+    /// Enforce or Shadow. Unset: the policy's mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<LimitMode>,
+    /// How many counters are kept at most: 1 to 10000000; the oldest goes first. Default 100000.
+    #[serde(default = "hundred_thousand")]
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_keys: u32,
+}
+
+/// One part of what names a counter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "(self.type == 'Header') == has(self.name)",
+        "message": "a Header key needs name and no other key takes one; add or remove name",
+    },
+    {
+        "rule": "(self.type == 'JWTClaim') == has(self.claim)",
+        "message": "a JWTClaim key needs claim and no other key takes one; add or remove claim",
+    },
+    {
+        "rule": "self.type == 'JWTClaim' || !has(self.provider)",
+        "message": "only a JWTClaim key takes provider; remove provider",
+    },
+    {
+        "rule": "self.type == 'ClientIP' || (!has(self.ipv4Prefix) && !has(self.ipv6Prefix))",
+        "message": "only a ClientIP key takes ipv4Prefix and ipv6Prefix; remove them",
+    },
+]))]
+pub struct LimitKey {
+    /// ClientIP, Header (the value of the header `name`), Path (the canonical path), Host, Method or JWTClaim (the
+    /// `claim` of a verified token; without it, the client's address).
+    #[serde(rename = "type")]
+    pub kind: LimitKeyType,
+    /// Header only: the header's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = TOKEN))]
+    pub name: Option<String>,
+    /// JWTClaim only: the provider whose token counts. Unset: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub provider: Option<String>,
+    /// JWTClaim only: the claim, as its name, a dotted path or a JSON pointer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub claim: Option<String>,
+    /// ClientIP only: so many bits of an IPv4 address count, 0 to 32. Unset: 32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 32))]
+    pub ipv4_prefix: Option<u8>,
+    /// ClientIP only: so many bits of an IPv6 address count, 0 to 128. Unset: 64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 128))]
+    pub ipv6_prefix: Option<u8>,
+}
+
+impl LimitKey {
+    /// Bits of an IPv4 address that count where `ipv4Prefix` is not set.
+    pub const IPV4_PREFIX_DEFAULT: u8 = 32;
+    /// Bits of an IPv6 address that count where `ipv6Prefix` is not set: one subscriber's network.
+    pub const IPV6_PREFIX_DEFAULT: u8 = 64;
+}
+
+/// What a key is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum LimitKeyType {
+    #[serde(rename = "ClientIP")]
+    ClientIp,
+    Header,
+    Path,
+    Host,
+    Method,
+    #[serde(rename = "JWTClaim")]
+    JwtClaim,
+}
+
+/// So many requests in a time, refilled evenly (GCRA).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Rate {
+    /// How many requests: 1 to 1000000000.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub requests: u32,
+    /// In which time: 1s to 744h (31 days).
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "duration(self) >= duration('1s') && duration(self) <= duration('744h')",
+            "message": "per is 1s to 744h; write a time between them",
+        },
+    ]))]
+    pub per: Duration,
+    /// How many may pass at once: 1 to 1000000000. Unset: `requests`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub burst: Option<u32>,
+}
+
+fn hundred_thousand() -> u32 {
+    100_000
+}

@@ -1,0 +1,267 @@
+//! How a rule speaks with its backends: references, timeouts, retries, breaker, passive health, balancing.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::matches::yes;
+use crate::text::{DNS_LABEL, METHOD};
+use crate::value::Duration;
+
+/// A backend: a Service by `name`, or a fixed `address`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.name) != has(self.address)",
+        "message": "exactly one of name (a Service) and address must be set; keep one of them",
+    },
+    {
+        "rule": "!has(self.address) || !has(self.__namespace__)",
+        "message": "an address has no namespace; remove namespace",
+    },
+]))]
+pub struct BackendRef {
+    /// The Service's name: a DNS label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub name: Option<String>,
+    /// The Service's namespace. Unset: that of this object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
+    pub namespace: Option<String>,
+    /// A host name or an IP address (IPv6 without brackets) instead of a Service. At most 253 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[0-9A-Za-z:]([0-9A-Za-z_.:-]*[0-9A-Za-z:])?$"))]
+    pub address: Option<String>,
+    /// The port of the Service (not of its pods) or of the address: 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// The share of the requests, in proportion to the sum of all weights: 0 (none) to 1000000. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub weight: u32,
+}
+
+/// Timeouts of a rule (GEP-2257 durations, each at least 1ms). A rule's timeouts take the place of
+/// `defaults.timeouts` as a whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Timeouts {
+    /// Until a connection to an endpoint stands. Unset: 3s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "duration(self) >= duration('1ms')", "message": "connect is at least 1ms; write a longer time"},
+    ]))]
+    pub connect: Option<Duration>,
+    /// The whole of request and answer, all tries together. Unset or 0s: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Duration>,
+    /// One try until the head of its answer. Unset or 0s: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_try: Option<Duration>,
+    /// The longest time without progress to or from the backend. Unset: 30s; 0s: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Duration>,
+}
+
+/// When a request is tried again. What was never sent is always safe to try again.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// Tries after the first: 0 (never) to 10. Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 10))]
+    pub attempts: u32,
+    /// What is tried again: ConnectFailure (no connection), Reset (it broke before the head of an answer), a status
+    /// code like `503` or a range like `500-599`. At most 16. Default ConnectFailure and Reset.
+    #[serde(default = "retry_on")]
+    #[schemars(length(max = 16))]
+    #[schemars(inner(
+        length(min = 3, max = 16),
+        regex(pattern = "^(ConnectFailure|Reset|[45][0-9]{2}(-[45][0-9]{2})?)$")
+    ))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub on: Vec<String>,
+    /// Methods that may be repeated after bytes were sent. At most 16. Default: the idempotent ones, GET, HEAD,
+    /// OPTIONS, PUT, DELETE and TRACE.
+    #[serde(default = "idempotent")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 32), regex(pattern = METHOD)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub methods: Vec<String>,
+    /// How long to wait before a try.
+    #[serde(default)]
+    pub backoff: Backoff,
+    /// Retries in per cent of the requests of the last ten seconds: 0 to 100. Default 20.
+    #[serde(default = "twenty")]
+    #[schemars(range(min = 0, max = 100))]
+    pub budget_percent: u32,
+    /// Whether another endpoint is taken where there is one. Default true.
+    #[serde(default = "yes")]
+    pub different_endpoint: bool,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: one(),
+            on: retry_on(),
+            methods: idempotent(),
+            backoff: Backoff::default(),
+            budget_percent: twenty(),
+            different_endpoint: true,
+        }
+    }
+}
+
+/// The wait before a retry: `base`, doubled each time, at most `max`, with jitter.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "duration(self.base) <= duration(self.max)",
+        "message": "backoff.base is at most backoff.max; raise max or lower base",
+    },
+]))]
+pub struct Backoff {
+    /// Before the first retry. Default 25ms.
+    #[serde(default = "backoff_base")]
+    pub base: Duration,
+    /// The longest wait: at most 60s. Default 250ms.
+    #[serde(default = "backoff_max")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {"rule": "duration(self) <= duration('60s')", "message": "backoff.max is at most 60s; write a shorter time"},
+    ]))]
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self { base: backoff_base(), max: backoff_max() }
+    }
+}
+
+/// Bounds on each backend of the rule, over all cores of a replica; over one: 503 at once. Unset: no bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CircuitBreaker {
+    /// Connections that are open at once: 1 to 1000000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: Option<u32>,
+    /// Requests that wait for a connection once `maxConnections` are open: 0 (nobody waits) to 1000000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_pending_requests: Option<u32>,
+    /// Requests that are under way at once: 1 to 1000000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_requests: Option<u32>,
+    /// Retries that are under way at once: 0 (none) to 1000000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub max_retries: Option<u32>,
+}
+
+/// How the health of endpoints is judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// By the answers to the requests themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub passive: Option<PassiveHealthCheck>,
+}
+
+/// When failures take an endpoint out for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PassiveHealthCheck {
+    /// So many answers with 5xx in a row: 1 to 1000; 0: not counted. Default 5.
+    #[serde(default = "five", rename = "consecutive5xx")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub consecutive_5xx: u32,
+    /// So many failed connections in a row: 1 to 1000; 0: not counted. Default 3.
+    #[serde(default = "three")]
+    #[schemars(range(min = 0, max = 1000))]
+    pub consecutive_connect_failures: u32,
+    /// How long the endpoint stays out: 1s to 1h. Default 30s.
+    #[serde(default = "eject_for")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "duration(self) >= duration('1s') && duration(self) <= duration('1h')",
+            "message": "ejectFor is 1s to 1h; write a time between them",
+        },
+    ]))]
+    pub eject_for: Duration,
+    /// At most this share of a backend's endpoints is out at once, in per cent: 0 to 100. Default 50.
+    #[serde(default = "fifty")]
+    #[schemars(range(min = 0, max = 100))]
+    pub max_ejected_percent: u8,
+}
+
+impl Default for PassiveHealthCheck {
+    fn default() -> Self {
+        Self {
+            consecutive_5xx: five(),
+            consecutive_connect_failures: three(),
+            eject_for: eject_for(),
+            max_ejected_percent: fifty(),
+        }
+    }
+}
+
+/// How an endpoint is chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadBalancing {
+    /// RoundRobin (each in turn) or LeastRequest (the less busy of two taken at random). Default RoundRobin.
+    #[serde(default)]
+    pub policy: LoadBalancingPolicy,
+}
+
+/// The ways to choose an endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum LoadBalancingPolicy {
+    #[default]
+    RoundRobin,
+    LeastRequest,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn five() -> u32 {
+    5
+}
+
+fn twenty() -> u32 {
+    20
+}
+
+fn fifty() -> u8 {
+    50
+}
+
+fn eject_for() -> Duration {
+    Duration::from_millis(30_000)
+}
+
+fn backoff_base() -> Duration {
+    Duration::from_millis(25)
+}
+
+fn backoff_max() -> Duration {
+    Duration::from_millis(250)
+}
+
+fn retry_on() -> Vec<String> {
+    ["ConnectFailure", "Reset"].map(String::from).to_vec()
+}
+
+fn idempotent() -> Vec<String> {
+    ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"].map(String::from).to_vec()
+}
