@@ -1,0 +1,94 @@
+//! References to Services into backends. A reference that leads nowhere stays in the route as missing, so that its
+//! share of the traffic is answered 500 and no other backend silently takes it.
+
+use std::sync::Arc;
+
+use ir::{BackendId, BackendTarget};
+
+use crate::endpoint;
+use crate::reader::Reader;
+use crate::report::{Field, Lines};
+
+/// A port of a Service as an object names it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PortRef<'a> {
+    Number(u16),
+    Name(&'a str),
+}
+
+/// What a reference to a Service leads to.
+#[derive(Debug)]
+pub(crate) enum Resolved {
+    Found(BackendId),
+    /// No such Service; it may still come.
+    NoService(BackendId),
+    /// The Service has no such TCP port.
+    NoPort(BackendId),
+    /// An ExternalName Service where addresses are not allowed.
+    External(BackendId),
+}
+
+/// Looks a Service and its port up.
+pub(crate) fn service_target(
+    namespace: &Arc<str>,
+    name: &str,
+    port: PortRef<'_>,
+    reader: &mut Reader<'_>,
+) -> Resolved {
+    let id = |port| BackendId::Service { namespace: Arc::clone(namespace), name: name.into(), port };
+    let asked = match port {
+        PortRef::Number(number) => number,
+        PortRef::Name(_) => 0,
+    };
+    let Some(service) = reader.service(namespace, name) else { return Resolved::NoService(id(asked)) };
+    let found = match port {
+        PortRef::Number(number) => endpoint::service_port(service, number),
+        PortRef::Name(name) => endpoint::service_port_named(service, name),
+    };
+    let number = found.and_then(|port| u16::try_from(port.port).ok()).filter(|number| *number != 0);
+    let external = endpoint::external_name(service).is_some();
+    if external && !reader.settings().allow_addresses {
+        return Resolved::External(id(asked));
+    }
+    match (number, port) {
+        (Some(number), _) => Resolved::Found(id(number)),
+        // An ExternalName Service need not list its ports.
+        (None, PortRef::Number(number)) if external && number != 0 => Resolved::Found(id(number)),
+        (None, PortRef::Number(_) | PortRef::Name(_)) => Resolved::NoPort(id(asked)),
+    }
+}
+
+/// Says what is missing and gives the target.
+pub(crate) fn resolved(resolved: Resolved, field: Field<'_>, lines: &mut Lines) -> BackendTarget {
+    match resolved {
+        Resolved::Found(id) => BackendTarget::Backend(id),
+        Resolved::NoService(id) => {
+            let message =
+                format!("there is no Service '{}'; its share of requests is answered 500", service_name(&id));
+            lines.warning(field.key("name"), message, "create the Service or correct the name");
+            BackendTarget::Missing(id)
+        }
+        Resolved::NoPort(id) => {
+            let name = service_name(&id);
+            let message =
+                format!("the Service '{name}' has no such TCP port; its share of requests is answered 500");
+            lines.warning(field.key("port"), message, "name a port of the Service, not of its pods");
+            BackendTarget::Missing(id)
+        }
+        Resolved::External(id) => {
+            let name = service_name(&id);
+            let message = format!(
+                "the Service '{name}' is an ExternalName, which could lead anywhere; its share of requests is answered 500"
+            );
+            lines.error(field.key("name"), message, "use a Service with endpoints");
+            BackendTarget::Missing(id)
+        }
+    }
+}
+
+fn service_name(id: &BackendId) -> String {
+    match id {
+        BackendId::Service { namespace, name, .. } => format!("{namespace}/{name}"),
+        BackendId::Address { host, .. } => host.as_ref().to_owned(),
+    }
+}

@@ -1,0 +1,36 @@
+//! Objects of users into what the proxy serves. Pure: reads a snapshot, returns values.
+//!
+//! Invariant: total and deterministic. One bad object harms only itself and gets a line in the report; the order in
+//! which objects arrived changes nothing.
+
+mod attach;
+mod auth;
+mod backend;
+mod class;
+mod cors;
+mod endpoint;
+mod expression;
+mod filter;
+mod gateway_route;
+mod ingress;
+mod jwks;
+mod limit;
+mod matches;
+mod path;
+mod provider;
+mod reader;
+mod report;
+mod route;
+mod settings;
+mod snapshot;
+mod translator;
+mod upstream;
+mod value;
+
+pub use report::{Report, ReportLine, Severity};
+pub use settings::Settings;
+pub use snapshot::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Snapshot};
+pub use translator::{Translation, Translator, translate};
+
+#[cfg(test)]
+mod tests;

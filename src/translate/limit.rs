@@ -1,0 +1,148 @@
+//! RateLimitPolicies. One bad limit refuses its policy, and its targets fail closed: fewer limits than were asked for
+//! would be open.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{LimitKeyType, RateLimitPolicy, RateLimitPolicySpec, TargetKind};
+use ir::{FailReason, Kind, Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, Rate};
+
+use crate::attach::{Effect, Target};
+use crate::reader::Reader;
+use crate::report::{Field, Lines, Refused};
+use crate::value;
+
+/// How many rates a limit may have.
+const RATES_MAX: usize = 4;
+/// 31 days.
+const PER_MAX: Duration = Duration::from_hours(744);
+const PER_MIN: Duration = Duration::from_secs(1);
+
+/// What a RateLimitPolicy is attached to.
+pub(crate) fn targets(policy: &RateLimitPolicy) -> Vec<Target> {
+    target_list(&policy.spec.target_refs)
+}
+
+/// The targets of any policy.
+pub(crate) fn target_list(refs: &[api::TargetRef]) -> Vec<Target> {
+    let target = |target: &api::TargetRef| Target {
+        kind: Some(match target.kind {
+            TargetKind::GatewayRoute => Kind::GatewayRoute,
+            TargetKind::Ingress => Kind::Ingress,
+        }),
+        name: target.name.clone(),
+        section: target.section_name.as_deref().map(Arc::from),
+    };
+    refs.iter().map(target).collect()
+}
+
+/// What a RateLimitPolicy does. Needs no other object.
+pub(crate) fn effect(policy: &RateLimitPolicy, _: &mut Reader<'_>, lines: &mut Lines) -> Effect {
+    match limits(&policy.spec, lines) {
+        Ok(limits) => Effect::Limit(Arc::new(LimitPolicy { source: lines.object().clone(), limits })),
+        Err(Refused) => Effect::Fail(FailReason::InvalidLimit),
+    }
+}
+
+fn limits(spec: &RateLimitPolicySpec, lines: &mut Lines) -> Result<Vec<Limit>, Refused> {
+    let root = Field::root("spec");
+    let field = root.key("limits");
+    if spec.limits.is_empty() {
+        return Err(lines.error(field, "the policy has no limit; its targets answer 500", "add a limit"));
+    }
+    let mut names = HashSet::new();
+    value::all(&spec.limits, field, |one, field| {
+        if !names.insert(one.name.as_str()) {
+            let message = format!("the limit '{}' stands twice; the policy's targets answer 500", one.name);
+            return Err(lines.error(field.key("name"), message, "give it another name"));
+        }
+        limit(one, spec.mode, field, lines)
+    })
+}
+
+fn limit(
+    spec: &api::Limit,
+    policy_mode: api::LimitMode,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<Limit, Refused> {
+    let keys = value::all(&spec.keys, field.key("keys"), |spec, field| key(spec, field, lines));
+    let rates_field = field.key("rates");
+    let rates = value::all(&spec.rates, rates_field, |spec, field| rate(spec, field, lines));
+    if spec.rates.is_empty() || spec.rates.len() > RATES_MAX {
+        let message = format!("a limit has 1 to {RATES_MAX} rates; the policy's targets answer 500");
+        return Err(lines.error(rates_field, message, "write 1 to 4 rates"));
+    }
+    let keys = keys?;
+    let phase = match keys.iter().any(|key| matches!(key, LimitKey::JwtClaim { .. })) {
+        true => LimitPhase::PostAuth,
+        false => LimitPhase::PreAuth,
+    };
+    Ok(Limit {
+        name: spec.name.as_str().into(),
+        keys,
+        rates: rates?,
+        keys_max: spec.max_keys.max(1),
+        mode: match spec.mode.unwrap_or(policy_mode) {
+            api::LimitMode::Enforce => LimitMode::Enforce,
+            api::LimitMode::Shadow => LimitMode::Shadow,
+        },
+        phase,
+    })
+}
+
+fn key(spec: &api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Result<LimitKey, Refused> {
+    Ok(match spec.kind {
+        LimitKeyType::ClientIp => {
+            let ipv4_prefix = spec.ipv4_prefix.unwrap_or(api::LimitKey::IPV4_PREFIX_DEFAULT);
+            let ipv6_prefix = spec.ipv6_prefix.unwrap_or(api::LimitKey::IPV6_PREFIX_DEFAULT);
+            if ipv4_prefix > 32 || ipv6_prefix > 128 {
+                let message = "a prefix is longer than its address; the policy's targets answer 500";
+                return Err(lines.error(
+                    field,
+                    message,
+                    "write ipv4Prefix up to 32 and ipv6Prefix up to 128",
+                ));
+            }
+            LimitKey::ClientIp { ipv4_prefix, ipv6_prefix }
+        }
+        LimitKeyType::Header => {
+            let Some(name) = &spec.name else {
+                let message = "a Header key needs a name; the policy's targets answer 500";
+                return Err(lines.error(field.key("name"), message, "add name"));
+            };
+            LimitKey::Header { name: value::header_name(name, field.key("name"), lines)? }
+        }
+        LimitKeyType::Path => LimitKey::Path,
+        LimitKeyType::Host => LimitKey::Host,
+        LimitKeyType::Method => LimitKey::Method,
+        LimitKeyType::JwtClaim => {
+            let Some(claim) = &spec.claim else {
+                let message = "a JWTClaim key needs a claim; the policy's targets answer 500";
+                return Err(lines.error(field.key("claim"), message, "add claim"));
+            };
+            value::claim_path(claim, field.key("claim"), lines)?;
+            LimitKey::JwtClaim {
+                provider: spec.provider.as_deref().map(Arc::from),
+                claim: claim.as_str().into(),
+            }
+        }
+    })
+}
+
+fn rate(spec: &api::Rate, field: Field<'_>, lines: &mut Lines) -> Result<Rate, Refused> {
+    let per = spec.per.get();
+    if !(PER_MIN..=PER_MAX).contains(&per) {
+        let message = format!("a rate per {} cannot be kept; the policy's targets answer 500", spec.per);
+        return Err(lines.error(field.key("per"), message, "write 1s to 744h"));
+    }
+    let burst = spec.burst.unwrap_or(spec.requests);
+    if spec.requests == 0 || burst == 0 {
+        let message = "a rate that lets nothing through is no limit; the policy's targets answer 500";
+        let remedy = "write at least 1, or close the route by ipAccess or a DirectResponse";
+        let member = if spec.requests == 0 { "requests" } else { "burst" };
+        return Err(lines.error(field.key(member), message, remedy));
+    }
+    Ok(Rate { requests: spec.requests, per, burst })
+}

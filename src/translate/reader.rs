@@ -1,0 +1,113 @@
+//! Look-ups in the snapshot that remember what they found, so that a result can be kept for as long as it holds.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+
+use crate::Settings;
+use crate::snapshot::Snapshot;
+
+/// The only way in which the translation of one object sees other objects.
+#[derive(Debug)]
+pub(crate) struct Reader<'a> {
+    snapshot: &'a Snapshot,
+    settings: &'a Settings,
+    dependencies: Vec<Dependency>,
+}
+
+/// One look-up and what it found. Holding the `Arc` keeps its address from being used again.
+#[derive(Debug)]
+pub(crate) struct Dependency {
+    namespace: Box<str>,
+    name: Box<str>,
+    found: Found,
+}
+
+#[derive(Debug)]
+enum Found {
+    Service(Option<Arc<Service>>),
+    Secret(Option<Arc<Secret>>),
+    ConfigMap(Option<Arc<ConfigMap>>),
+}
+
+/// The states of the maps that a [`Reader`] can look into.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadStamps {
+    services: Arc<()>,
+    secrets: Arc<()>,
+    config_maps: Arc<()>,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(snapshot: &'a Snapshot, settings: &'a Settings) -> Self {
+        Self { snapshot, settings, dependencies: Vec::new() }
+    }
+
+    pub(crate) fn settings(&self) -> &'a Settings {
+        self.settings
+    }
+
+    pub(crate) fn service(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<Service>> {
+        let found = self.snapshot.services.get(namespace, name);
+        self.remember(namespace, name, Found::Service(found.cloned()));
+        found
+    }
+
+    pub(crate) fn secret(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<Secret>> {
+        let found = self.snapshot.secrets.get(namespace, name);
+        self.remember(namespace, name, Found::Secret(found.cloned()));
+        found
+    }
+
+    pub(crate) fn config_map(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<ConfigMap>> {
+        let found = self.snapshot.config_maps.get(namespace, name);
+        self.remember(namespace, name, Found::ConfigMap(found.cloned()));
+        found
+    }
+
+    pub(crate) fn into_dependencies(self) -> Vec<Dependency> {
+        self.dependencies
+    }
+
+    fn remember(&mut self, namespace: &str, name: &str, found: Found) {
+        self.dependencies.push(Dependency { namespace: namespace.into(), name: name.into(), found });
+    }
+}
+
+impl Dependency {
+    /// Whether the look-up would find the same object again.
+    pub(crate) fn holds(&self, snapshot: &Snapshot) -> bool {
+        let (namespace, name) = (&*self.namespace, &*self.name);
+        match &self.found {
+            Found::Service(found) => same(found.as_ref(), snapshot.services.get(namespace, name)),
+            Found::Secret(found) => same(found.as_ref(), snapshot.secrets.get(namespace, name)),
+            Found::ConfigMap(found) => same(found.as_ref(), snapshot.config_maps.get(namespace, name)),
+        }
+    }
+}
+
+impl ReadStamps {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        Self {
+            services: snapshot.services.stamp(),
+            secrets: snapshot.secrets.stamp(),
+            config_maps: snapshot.config_maps.stamp(),
+        }
+    }
+
+    /// Equal stamps: every look-up finds what it found before, so none needs to be made again.
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.services, &other.services)
+            && Arc::ptr_eq(&self.secrets, &other.secrets)
+            && Arc::ptr_eq(&self.config_maps, &other.config_maps)
+    }
+}
+
+/// Both missing, or the very same object.
+pub(crate) fn same<T>(left: Option<&Arc<T>>, right: Option<&Arc<T>>) -> bool {
+    match (left, right) {
+        (None, None) => true,
+        (Some(left), Some(right)) => Arc::ptr_eq(left, right),
+        (None, Some(_)) | (Some(_), None) => false,
+    }
+}

@@ -1,0 +1,145 @@
+//! What translation has to say about the objects: one line per finding. Must not hold a secret's bytes.
+
+use std::fmt;
+
+use ir::ObjectRef;
+use serde::Serialize;
+
+/// All findings of one translation, sorted and without duplicates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    pub lines: Vec<ReportLine>,
+}
+
+impl Report {
+    /// How many lines have this severity.
+    pub fn count(&self, severity: Severity) -> usize {
+        self.lines.iter().filter(|line| line.severity == severity).count()
+    }
+
+    pub(crate) fn from_lines(mut lines: Vec<ReportLine>) -> Self {
+        lines.sort_unstable();
+        lines.dedup();
+        Self { lines }
+    }
+}
+
+/// One finding. Files and line numbers are added by the source that read the object.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct ReportLine {
+    pub object: ObjectRef,
+    /// The way to the field, like `spec.rules[2].filters[0].urlRewrite.path.regex`.
+    pub field: String,
+    pub severity: Severity,
+    /// What is wrong and what follows from it.
+    pub message: String,
+    /// What to do about it; empty where nothing is to be done.
+    pub remedy: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Severity {
+    /// Something that was written is not served as written.
+    Error,
+    /// Served as written, but most likely not what was meant, or missing something that may still come.
+    Warning,
+    /// Worth knowing.
+    Info,
+}
+
+/// Collects the findings about one object.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    object: ObjectRef,
+    lines: Vec<ReportLine>,
+}
+
+/// The part could not be built and a line says why. Carries nothing, because the line has all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refused;
+
+impl Lines {
+    pub(crate) fn new(object: ObjectRef) -> Self {
+        Self { object, lines: Vec::new() }
+    }
+
+    pub(crate) fn object(&self) -> &ObjectRef {
+        &self.object
+    }
+
+    /// Writes an error and gives what the caller returns for the part that was refused.
+    pub(crate) fn error(&mut self, field: Field<'_>, message: impl Into<String>, remedy: &str) -> Refused {
+        self.push(Severity::Error, field, message.into(), remedy);
+        Refused
+    }
+
+    pub(crate) fn warning(&mut self, field: Field<'_>, message: impl Into<String>, remedy: &str) {
+        self.push(Severity::Warning, field, message.into(), remedy);
+    }
+
+    pub(crate) fn info(&mut self, field: Field<'_>, message: impl Into<String>) {
+        self.push(Severity::Info, field, message.into(), "");
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<ReportLine> {
+        self.lines
+    }
+
+    fn push(&mut self, severity: Severity, field: Field<'_>, message: String, remedy: &str) {
+        self.lines.push(ReportLine {
+            object: self.object.clone(),
+            field: field.to_string(),
+            severity,
+            message,
+            remedy: remedy.to_owned(),
+        });
+    }
+}
+
+/// The way to a field, kept as links on the stack so that good objects cost no formatting.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field<'a> {
+    parent: Option<&'a Field<'a>>,
+    step: Step<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
+    /// A key with characters of its own, like an annotation's name.
+    Quoted(&'a str),
+}
+
+impl<'a> Field<'a> {
+    pub(crate) const fn root(name: &'a str) -> Self {
+        Self { parent: None, step: Step::Key(name) }
+    }
+
+    pub(crate) const fn key(&'a self, name: &'a str) -> Self {
+        Field { parent: Some(self), step: Step::Key(name) }
+    }
+
+    pub(crate) const fn index(&'a self, index: usize) -> Self {
+        Field { parent: Some(self), step: Step::Index(index) }
+    }
+
+    pub(crate) const fn quoted(&'a self, name: &'a str) -> Self {
+        Field { parent: Some(self), step: Step::Quoted(name) }
+    }
+}
+
+impl fmt::Display for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(parent) = self.parent {
+            parent.fmt(f)?;
+        }
+        match self.step {
+            Step::Key(name) if self.parent.is_none() => f.write_str(name),
+            Step::Key(name) => write!(f, ".{name}"),
+            Step::Index(index) => write!(f, "[{index}]"),
+            Step::Quoted(name) => write!(f, "['{name}']"),
+        }
+    }
+}

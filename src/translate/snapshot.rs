@@ -1,0 +1,301 @@
+//! All objects of the user's, by kind and name. Owned by one task of the controller; must not interpret them.
+
+use std::borrow::Borrow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::{AuthPolicy, GatewayRoute, RateLimitPolicy};
+use ir::{Kind, ObjectRef};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// The namespace of an object that names none.
+pub const DEFAULT_NAMESPACE: &str = "default";
+
+/// The label by which an EndpointSlice names its Service.
+const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
+
+/// Values by namespace and name, in that order.
+#[derive(Clone, Debug)]
+pub(crate) struct ByName<V> {
+    namespaces: BTreeMap<Arc<str>, BTreeMap<Arc<str>, V>>,
+    /// Replaced with each change: two states with the same stamp are the same state.
+    stamp: Arc<()>,
+}
+
+/// One object of any kind that is read.
+#[derive(Clone, Debug)]
+pub enum Object {
+    Ingress(Arc<Ingress>),
+    IngressClass(Arc<IngressClass>),
+    GatewayRoute(Arc<GatewayRoute>),
+    RateLimitPolicy(Arc<RateLimitPolicy>),
+    AuthPolicy(Arc<AuthPolicy>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Secret(Arc<Secret>),
+    ConfigMap(Arc<ConfigMap>),
+}
+
+/// A RateLimitPolicy or AuthPolicy that was refused before it got here and of which there is no last good version.
+/// Its targets fail closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedPolicy {
+    /// What could still be read of `spec.targetRefs`.
+    pub targets: Vec<RefusedTarget>,
+}
+
+/// One target of a refused policy, in the policy's namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedTarget {
+    pub kind: Kind,
+    pub name: String,
+    /// `sectionName`; `None`: the whole object.
+    pub section: Option<String>,
+}
+
+/// Everything that translation reads.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Policies without any good version.
+    pub refused: BTreeMap<ObjectRef, RefusedPolicy>,
+    pub(crate) ingresses: ByName<Arc<Ingress>>,
+    pub(crate) ingress_classes: ByName<Arc<IngressClass>>,
+    pub(crate) gateway_routes: ByName<Arc<GatewayRoute>>,
+    pub(crate) rate_limit_policies: ByName<Arc<RateLimitPolicy>>,
+    pub(crate) auth_policies: ByName<Arc<AuthPolicy>>,
+    pub(crate) services: ByName<Arc<Service>>,
+    pub(crate) endpoint_slices: ByName<Arc<EndpointSlice>>,
+    pub(crate) secrets: ByName<Arc<Secret>>,
+    pub(crate) config_maps: ByName<Arc<ConfigMap>>,
+    /// The slices of each Service by their names; kept in step with `endpoint_slices`.
+    slices_by_service: ByName<BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
+}
+
+impl Object {
+    /// Reads an object of this kind.
+    ///
+    /// # Errors
+    /// A text for people: what does not fit the kind's shape, or that the object has no name.
+    pub fn from_json(kind: Kind, value: serde_json::Value) -> Result<Self, String> {
+        fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<Arc<T>, String> {
+            serde_json::from_value(value).map(Arc::new).map_err(|error| error.to_string())
+        }
+        let object = match kind {
+            Kind::Ingress => Self::Ingress(read(value)?),
+            Kind::IngressClass => Self::IngressClass(read(value)?),
+            Kind::GatewayRoute => Self::GatewayRoute(read(value)?),
+            Kind::RateLimitPolicy => Self::RateLimitPolicy(read(value)?),
+            Kind::AuthPolicy => Self::AuthPolicy(read(value)?),
+            Kind::Service => Self::Service(read(value)?),
+            Kind::EndpointSlice => Self::EndpointSlice(read(value)?),
+            Kind::Secret => Self::Secret(read(value)?),
+            Kind::ConfigMap => Self::ConfigMap(read(value)?),
+        };
+        if object.metadata().name.as_deref().is_none_or(str::is_empty) {
+            return Err("metadata.name is missing".to_owned());
+        }
+        Ok(object)
+    }
+
+    /// The object's kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Ingress(_) => Kind::Ingress,
+            Self::IngressClass(_) => Kind::IngressClass,
+            Self::GatewayRoute(_) => Kind::GatewayRoute,
+            Self::RateLimitPolicy(_) => Kind::RateLimitPolicy,
+            Self::AuthPolicy(_) => Kind::AuthPolicy,
+            Self::Service(_) => Kind::Service,
+            Self::EndpointSlice(_) => Kind::EndpointSlice,
+            Self::Secret(_) => Kind::Secret,
+            Self::ConfigMap(_) => Kind::ConfigMap,
+        }
+    }
+
+    /// The object's metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Self::Ingress(object) => &object.metadata,
+            Self::IngressClass(object) => &object.metadata,
+            Self::GatewayRoute(object) => &object.metadata,
+            Self::RateLimitPolicy(object) => &object.metadata,
+            Self::AuthPolicy(object) => &object.metadata,
+            Self::Service(object) => &object.metadata,
+            Self::EndpointSlice(object) => &object.metadata,
+            Self::Secret(object) => &object.metadata,
+            Self::ConfigMap(object) => &object.metadata,
+        }
+    }
+
+    /// Kind, namespace (`default` where none is named; empty for an IngressClass) and name.
+    pub fn object_ref(&self) -> ObjectRef {
+        let metadata = self.metadata();
+        let namespace = match self.kind() {
+            Kind::IngressClass => "",
+            Kind::Ingress
+            | Kind::GatewayRoute
+            | Kind::RateLimitPolicy
+            | Kind::AuthPolicy
+            | Kind::Service
+            | Kind::EndpointSlice
+            | Kind::Secret
+            | Kind::ConfigMap => {
+                metadata.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(DEFAULT_NAMESPACE)
+            }
+        };
+        ObjectRef::new(self.kind(), namespace, metadata.name.as_deref().unwrap_or_default())
+    }
+}
+
+impl Snapshot {
+    /// Puts an object in the place of the one with the same name. A policy is no longer among the refused ones.
+    pub fn apply(&mut self, object: Object) {
+        let id = object.object_ref();
+        self.refused.remove(&id);
+        match object {
+            Object::Ingress(object) => drop(self.ingresses.insert(&id, object)),
+            Object::IngressClass(object) => drop(self.ingress_classes.insert(&id, object)),
+            Object::GatewayRoute(object) => drop(self.gateway_routes.insert(&id, object)),
+            Object::RateLimitPolicy(object) => drop(self.rate_limit_policies.insert(&id, object)),
+            Object::AuthPolicy(object) => drop(self.auth_policies.insert(&id, object)),
+            Object::Service(object) => drop(self.services.insert(&id, object)),
+            Object::EndpointSlice(object) => self.apply_slice(&id, object),
+            Object::Secret(object) => drop(self.secrets.insert(&id, object)),
+            Object::ConfigMap(object) => drop(self.config_maps.insert(&id, object)),
+        }
+    }
+
+    /// Takes an object away, and a refused policy too. Unknown names change nothing.
+    pub fn delete(&mut self, id: &ObjectRef) {
+        self.refused.remove(id);
+        match id.kind {
+            Kind::Ingress => drop(self.ingresses.remove(id)),
+            Kind::IngressClass => drop(self.ingress_classes.remove(id)),
+            Kind::GatewayRoute => drop(self.gateway_routes.remove(id)),
+            Kind::RateLimitPolicy => drop(self.rate_limit_policies.remove(id)),
+            Kind::AuthPolicy => drop(self.auth_policies.remove(id)),
+            Kind::Service => drop(self.services.remove(id)),
+            Kind::EndpointSlice => {
+                if let Some(old) = self.endpoint_slices.remove(id) {
+                    self.unindex_slice(id, &old);
+                }
+            }
+            Kind::Secret => drop(self.secrets.remove(id)),
+            Kind::ConfigMap => drop(self.config_maps.remove(id)),
+        }
+    }
+
+    /// The object of this name, if it is there.
+    pub fn object(&self, id: &ObjectRef) -> Option<Object> {
+        let (namespace, name) = (&*id.namespace, &*id.name);
+        match id.kind {
+            Kind::Ingress => self.ingresses.get(namespace, name).cloned().map(Object::Ingress),
+            Kind::IngressClass => {
+                self.ingress_classes.get(namespace, name).cloned().map(Object::IngressClass)
+            }
+            Kind::GatewayRoute => self.gateway_routes.get(namespace, name).cloned().map(Object::GatewayRoute),
+            Kind::RateLimitPolicy => {
+                self.rate_limit_policies.get(namespace, name).cloned().map(Object::RateLimitPolicy)
+            }
+            Kind::AuthPolicy => self.auth_policies.get(namespace, name).cloned().map(Object::AuthPolicy),
+            Kind::Service => self.services.get(namespace, name).cloned().map(Object::Service),
+            Kind::EndpointSlice => {
+                self.endpoint_slices.get(namespace, name).cloned().map(Object::EndpointSlice)
+            }
+            Kind::Secret => self.secrets.get(namespace, name).cloned().map(Object::Secret),
+            Kind::ConfigMap => self.config_maps.get(namespace, name).cloned().map(Object::ConfigMap),
+        }
+    }
+
+    /// The EndpointSlices of a Service, by name.
+    pub(crate) fn slices_of(
+        &self,
+        namespace: &str,
+        service: &str,
+    ) -> impl Iterator<Item = &Arc<EndpointSlice>> {
+        self.slices_by_service.get(namespace, service).into_iter().flat_map(BTreeMap::values)
+    }
+
+    fn apply_slice(&mut self, id: &ObjectRef, slice: Arc<EndpointSlice>) {
+        if let Some(old) = self.endpoint_slices.insert(id, Arc::clone(&slice)) {
+            self.unindex_slice(id, &old);
+        }
+        if let Some(service) = service_of(&slice) {
+            let service = ObjectRef::new(Kind::Service, Arc::clone(&id.namespace), service);
+            let mut slices = self.slices_by_service.remove(&service).unwrap_or_default();
+            slices.insert(Arc::clone(&id.name), slice);
+            self.slices_by_service.insert(&service, slices);
+        }
+    }
+
+    fn unindex_slice(&mut self, id: &ObjectRef, slice: &EndpointSlice) {
+        if let Some(service) = service_of(slice) {
+            let service = ObjectRef::new(Kind::Service, Arc::clone(&id.namespace), service);
+            if let Some(mut slices) = self.slices_by_service.remove(&service) {
+                slices.remove(&id.name);
+                if !slices.is_empty() {
+                    self.slices_by_service.insert(&service, slices);
+                }
+            }
+        }
+    }
+}
+
+impl<V> ByName<V> {
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&V> {
+        self.namespaces.get(namespace)?.get(name)
+    }
+
+    /// All values in the order of namespace and name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &V)> {
+        self.namespaces
+            .iter()
+            .flat_map(|(namespace, names)| names.iter().map(move |(name, value)| (namespace, name, value)))
+    }
+
+    /// Stands for the present state; equal pointers mean equal states.
+    pub(crate) fn stamp(&self) -> Arc<()> {
+        Arc::clone(&self.stamp)
+    }
+
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&str, &str, &V) -> bool) {
+        for (namespace, names) in &mut self.namespaces {
+            names.retain(|name, value| keep(namespace, name, value));
+        }
+        self.namespaces.retain(|_, names| !names.is_empty());
+        self.stamp = Arc::new(());
+    }
+
+    pub(crate) fn insert(&mut self, id: &ObjectRef, value: V) -> Option<V> {
+        self.stamp = Arc::new(());
+        if let Some(names) = self.namespaces.get_mut::<str>(id.namespace.borrow()) {
+            return names.insert(Arc::clone(&id.name), value);
+        }
+        self.namespaces.entry(Arc::clone(&id.namespace)).or_default().insert(Arc::clone(&id.name), value)
+    }
+
+    pub(crate) fn remove(&mut self, id: &ObjectRef) -> Option<V> {
+        let names = self.namespaces.get_mut::<str>(id.namespace.borrow())?;
+        let old = names.remove::<str>(id.name.borrow());
+        if names.is_empty() {
+            self.namespaces.remove::<str>(id.namespace.borrow());
+        }
+        if old.is_some() {
+            self.stamp = Arc::new(());
+        }
+        old
+    }
+}
+
+impl<V> Default for ByName<V> {
+    fn default() -> Self {
+        Self { namespaces: BTreeMap::new(), stamp: Arc::new(()) }
+    }
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<&str> {
+    slice.metadata.labels.as_ref()?.get(SERVICE_NAME_LABEL).map(String::as_str)
+}

@@ -1,0 +1,7 @@
+//! Tests of the whole room. Each file has one concern.
+
+mod build;
+mod golden;
+mod memory;
+mod properties;
+mod values;

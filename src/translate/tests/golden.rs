@@ -1,0 +1,217 @@
+//! Golden pairs: `testdata/<case>.in.yaml` holds the whole input, `<case>.out.yaml` the whole output.
+//!
+//! So that outputs can be read, a route shows only what is not the default (and its id only as the key), unless the
+//! input has the document `kind: Output` with `full: true`. `UPDATE_GOLDEN=1` rewrites the outputs; the diff is the review.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ir::{Config, EndpointMap, Kind, ObjectRef};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::route::RouteSeed;
+use crate::{Object, RefusedPolicy, RefusedTarget, Report, Settings, Snapshot, Translator};
+
+/// What a Secret of the inputs holds; it must be in no output.
+const CANARY: &str = "canary";
+
+#[derive(Serialize)]
+struct Output {
+    config: Config,
+    endpoints: EndpointMap,
+    report: Report,
+}
+
+/// The document `kind: Settings`; without it a folder's settings hold.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct SettingsDocument {
+    #[serde(rename = "kind")]
+    _kind: String,
+    ingress_class: String,
+    allow_addresses: bool,
+    default_class_if_lone: bool,
+}
+
+/// The document `kind: Output`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct OutputDocument {
+    #[serde(rename = "kind")]
+    _kind: String,
+    full: bool,
+}
+
+/// What an input says.
+struct Input {
+    snapshot: Snapshot,
+    settings: Settings,
+    full: bool,
+}
+
+/// The document `kind: Refused`: a policy that was refused before translation.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RefusedDocument {
+    #[serde(rename = "kind")]
+    _kind: String,
+    policy: String,
+    namespace: String,
+    name: String,
+    targets: Vec<RefusedTargetDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RefusedTargetDocument {
+    kind: String,
+    name: String,
+    section_name: Option<String>,
+}
+
+#[test]
+fn every_input_gives_its_golden_output() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let mut wrong = Vec::new();
+    let cases = cases();
+    assert!(cases.len() >= 25, "only {} cases were found", cases.len());
+    for case in cases {
+        let input = fs::read_to_string(path(&case, "in")).expect("the input can be read");
+        let output = run(&case, &input);
+        assert!(!output.contains(CANARY), "{case}: a secret is in the output");
+        let file = path(&case, "out");
+        if update {
+            fs::write(&file, output).expect("the output can be written");
+        } else if fs::read_to_string(&file).ok().as_deref() != Some(output.as_str()) {
+            wrong.push(case);
+        }
+    }
+    assert!(wrong.is_empty(), "stale or missing outputs, see `make golden`: {wrong:?}");
+}
+
+#[test]
+fn every_file_in_testdata_belongs_to_a_case() {
+    let cases: BTreeSet<String> = cases().into_iter().collect();
+    for entry in fs::read_dir(folder()).expect("testdata is there") {
+        let name = entry.expect("an entry").file_name().into_string().expect("a name in UTF-8");
+        let case = name.strip_suffix(".in.yaml").or_else(|| name.strip_suffix(".out.yaml"));
+        assert!(case.is_some_and(|case| cases.contains(case)), "{name} belongs to no case");
+    }
+}
+
+fn run(case: &str, input: &str) -> String {
+    let Input { snapshot, settings, full } = read(case, input);
+    let mut translator = Translator::default();
+    let translation = translator.translate_routes(&snapshot, &settings);
+    let endpoints = translator.translate_endpoints(&snapshot, &settings, &translation.config);
+    let output = Output { config: translation.config, endpoints, report: translation.report };
+    let output = if full { json!(output) } else { lean(&output) };
+    serde_saphyr::to_string(&output).expect("the output can be written as YAML")
+}
+
+/// The output without what goes without saying.
+fn lean(output: &Output) -> Value {
+    let nothing = ObjectRef::new(Kind::GatewayRoute, "", "");
+    let default =
+        json!(RouteSeed::new(&nothing, &ObjectMeta::default()).route("", 0, Vec::new(), Vec::new()));
+    let routes = output.config.routes.iter().map(|(id, route)| {
+        let mut route = without_defaults(json!(route), &default);
+        route.as_object_mut().expect("a route is a map").remove("id");
+        (id.to_string(), route)
+    });
+    let routes: serde_json::Map<String, Value> = routes.collect();
+    json!({"routes": routes, "endpoints": output.endpoints.backends, "report": output.report.lines})
+}
+
+/// Leaves out members that equal the default's, and in the others what is empty.
+fn without_defaults(value: Value, default: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let members = map.into_iter().filter_map(|(name, value)| match default.get(&name) {
+                Some(default) if value == *default => None,
+                Some(default) => Some((name, without_defaults(value, default))),
+                None if value.is_null() || value == json!([]) => None,
+                None => Some((name, without_defaults(value, &Value::Null))),
+            });
+            Value::Object(members.collect())
+        }
+        Value::Array(items) => items.into_iter().map(|item| without_defaults(item, &Value::Null)).collect(),
+        other => other,
+    }
+}
+
+fn read(case: &str, input: &str) -> Input {
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(input).unwrap_or_else(|error| panic!("{case}: {error}"));
+    let mut snapshot = Snapshot::default();
+    let mut settings = Settings::folder();
+    let mut full = false;
+    for document in documents {
+        match document.get("kind").and_then(Value::as_str).expect("every document has a kind") {
+            "Settings" => {
+                let document: SettingsDocument = serde_json::from_value(document).expect("settings");
+                settings = Settings {
+                    ingress_class: document.ingress_class,
+                    allow_addresses: document.allow_addresses,
+                    default_class_if_lone: document.default_class_if_lone,
+                };
+            }
+            "Output" => {
+                let document: OutputDocument = serde_json::from_value(document).expect("output options");
+                full = document.full;
+            }
+            "Refused" => {
+                let document: RefusedDocument = serde_json::from_value(document).expect("a refused policy");
+                let id = ObjectRef::new(kind(&document.policy), document.namespace, document.name);
+                let target = |target: RefusedTargetDocument| RefusedTarget {
+                    kind: kind(&target.kind),
+                    name: target.name,
+                    section: target.section_name,
+                };
+                let targets = document.targets.into_iter().map(target).collect();
+                snapshot.refused.insert(id, RefusedPolicy { targets });
+            }
+            name => {
+                let object = Object::from_json(kind(name), document.clone());
+                snapshot.apply(object.unwrap_or_else(|error| panic!("{case}: {error} in {document}")));
+            }
+        }
+    }
+    Input { snapshot, settings, full }
+}
+
+fn kind(name: &str) -> Kind {
+    let kinds = [
+        Kind::Ingress,
+        Kind::IngressClass,
+        Kind::GatewayRoute,
+        Kind::RateLimitPolicy,
+        Kind::AuthPolicy,
+        Kind::Service,
+        Kind::EndpointSlice,
+        Kind::Secret,
+        Kind::ConfigMap,
+    ];
+    kinds.into_iter().find(|kind| kind.as_str() == name).unwrap_or_else(|| panic!("{name} is no kind"))
+}
+
+fn cases() -> Vec<String> {
+    let mut cases: Vec<String> = fs::read_dir(folder())
+        .expect("testdata is there")
+        .filter_map(|entry| entry.expect("an entry").file_name().into_string().ok())
+        .filter_map(|name| name.strip_suffix(".in.yaml").map(str::to_owned))
+        .collect();
+    cases.sort();
+    cases
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+fn path(case: &str, side: &str) -> PathBuf {
+    folder().join(format!("{case}.{side}.yaml"))
+}

@@ -1,0 +1,218 @@
+//! How a rule speaks with its backends: references, timeouts, retries, breaker, ejection, balancing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{BackendRef, LoadBalancingPolicy, RouteRule};
+use ir::{
+    Action, BackendId, BackendTarget, CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Rewrite,
+    Timeouts, WeightedBackend,
+};
+
+use crate::backend::{self, PortRef};
+use crate::reader::Reader;
+use crate::report::{Field, Lines, Refused};
+use crate::route::default_passive_health;
+use crate::value;
+
+/// The largest weight of a backend (Gateway API BackendRef).
+const WEIGHT_MAX: u32 = 1_000_000;
+/// The most tries after the first.
+const ATTEMPTS_MAX: u32 = 10;
+
+/// The forwarding of a rule.
+pub(crate) fn forward(
+    rule: &RouteRule,
+    rewrite: Option<Rewrite>,
+    field: Field<'_>,
+    reader: &mut Reader<'_>,
+    lines: &mut Lines,
+) -> Result<Action, Refused> {
+    let backends = backends(&rule.backend_refs, field.key("backendRefs"), reader, lines);
+    let retry = match &rule.retry {
+        Some(spec) => retry(spec, field.key("retry"), lines)?,
+        None => Retry::default(),
+    };
+    let circuit_breaker = rule.circuit_breaker.as_ref().map(circuit_breaker).unwrap_or_default();
+    let load_balancing = match rule.load_balancing.as_ref().map(|spec| spec.policy) {
+        None | Some(LoadBalancingPolicy::RoundRobin) => LoadBalancing::RoundRobin,
+        Some(LoadBalancingPolicy::LeastRequest) => LoadBalancing::LeastRequest,
+    };
+    let passive = rule.health_check.as_ref().and_then(|spec| spec.passive.as_ref());
+    let passive_health = Some(passive.map_or_else(default_passive_health, passive_health));
+    Ok(Action::Forward { backends, rewrite, retry, circuit_breaker, load_balancing, passive_health })
+}
+
+/// A rule's timeouts, or the defaults of the route, or our own.
+pub(crate) fn timeouts(
+    spec: Option<&api::Timeouts>,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<Timeouts, Refused> {
+    let own = Timeouts::default();
+    let Some(spec) = spec else { return Ok(own) };
+    // Zero means no bound (Gateway API GEP-1742).
+    let bound = |value: api::Duration| Some(value.get()).filter(|value| !value.is_zero());
+    let connect = spec.connect.map_or(own.connect, api::Duration::get);
+    if connect.is_zero() {
+        let message = "a connection cannot be made in no time; the rule answers 500";
+        return Err(lines.error(field.key("connect"), message, "write at least 1ms"));
+    }
+    let timeouts = Timeouts {
+        connect,
+        request: spec.request.map_or(own.request, bound),
+        per_try: spec.per_try.map_or(own.per_try, bound),
+        idle: spec.idle.map_or(own.idle, bound),
+    };
+    if let (Some(per_try), Some(request)) = (timeouts.per_try, timeouts.request)
+        && per_try > request
+    {
+        let message = "perTry is longer than request, which ends the request first";
+        lines.warning(field.key("perTry"), message, "make perTry at most as long as request");
+    }
+    Ok(timeouts)
+}
+
+fn backends(
+    refs: &[BackendRef],
+    field: Field<'_>,
+    reader: &mut Reader<'_>,
+    lines: &mut Lines,
+) -> Vec<WeightedBackend> {
+    let mut backends = Vec::with_capacity(refs.len());
+    for (index, backend) in refs.iter().enumerate() {
+        let field = field.index(index);
+        let weight = backend.weight.min(WEIGHT_MAX);
+        if weight != backend.weight {
+            lines.warning(field.key("weight"), "the weight is taken as 1000000", "write 0 to 1000000");
+        }
+        backends.push(WeightedBackend { target: target(backend, field, reader, lines), weight });
+    }
+    if refs.is_empty() {
+        let remedy = "add backendRefs, or a RequestRedirect or DirectResponse filter";
+        lines.warning(field, "the rule has no backend; its requests are answered 500", remedy);
+    } else if backends.iter().all(|backend| backend.weight == 0) {
+        lines.warning(field, "all weights are 0; the rule's requests are answered 500", "give one a weight");
+    }
+    backends
+}
+
+fn target(
+    backend: &BackendRef,
+    field: Field<'_>,
+    reader: &mut Reader<'_>,
+    lines: &mut Lines,
+) -> BackendTarget {
+    if let Some(host) = &backend.address {
+        return address(host, backend, field, reader, lines);
+    }
+    let own: Arc<str> = Arc::clone(&lines.object().namespace);
+    let name = backend.name.as_deref().unwrap_or_default();
+    let missing = |namespace: Arc<str>| {
+        BackendTarget::Missing(BackendId::Service { namespace, name: name.into(), port: backend.port })
+    };
+    if name.is_empty() {
+        let message =
+            "the reference names neither a Service nor an address; its share of requests is answered 500";
+        lines.error(field, message, "add name");
+        return missing(own);
+    }
+    if let Some(other) = backend.namespace.as_deref().filter(|namespace| **namespace != *own) {
+        let message = format!(
+            "the Service '{other}/{name}' is of another namespace, and nothing there grants this reference; its share \
+             of requests is answered 500"
+        );
+        lines.error(field.key("namespace"), message, "name a Service of the route's own namespace");
+        return missing(other.into());
+    }
+    let resolved = backend::service_target(&own, name, PortRef::Number(backend.port), reader);
+    backend::resolved(resolved, field, lines)
+}
+
+fn address(
+    host: &str,
+    backend: &BackendRef,
+    field: Field<'_>,
+    reader: &Reader<'_>,
+    lines: &mut Lines,
+) -> BackendTarget {
+    let ip = host.parse::<std::net::IpAddr>();
+    let text = match &ip {
+        Ok(address) => address.to_string(),
+        Err(_) => host.trim_end_matches('.').to_ascii_lowercase(),
+    };
+    let id = BackendId::Address { host: text.as_str().into(), port: backend.port };
+    if !reader.settings().allow_addresses {
+        let message =
+            "addresses are not allowed in a cluster; the reference's share of requests is answered 500";
+        lines.error(field.key("address"), message, "name a Service; one without selector may lead anywhere");
+        return BackendTarget::Missing(id);
+    }
+    let sound = backend.port != 0 && (ip.is_ok() || ir::HostName::parse(&text).is_ok());
+    if !sound {
+        let message = format!(
+            "'{host}' with port {} is no address; its share of requests is answered 500",
+            backend.port
+        );
+        lines.error(field.key("address"), message, "write an IP address or a host name, and a port");
+        return BackendTarget::Missing(id);
+    }
+    BackendTarget::Backend(id)
+}
+
+fn retry(spec: &api::Retry, field: Field<'_>, lines: &mut Lines) -> Result<Retry, Refused> {
+    let on = value::all(&spec.on, field.key("on"), |text, field| {
+        retry_on(text).ok_or_else(|| {
+            let remedy = "write ConnectFailure, Reset, a status like 503 or a range like 500-599";
+            lines.error(field, format!("'{text}' is nothing to retry on; the rule answers 500"), remedy)
+        })
+    });
+    let methods = value::methods(&spec.methods, field.key("methods"), lines);
+    if spec.attempts > ATTEMPTS_MAX {
+        let message = format!("attempts is taken as {ATTEMPTS_MAX}");
+        lines.warning(field.key("attempts"), message, "write 0 to 10");
+    }
+    let (base, max) = (spec.backoff.base.get(), spec.backoff.max.get());
+    Ok(Retry {
+        attempts: spec.attempts.min(ATTEMPTS_MAX),
+        on: on?,
+        methods: methods?,
+        backoff_base: base.min(max),
+        backoff_max: max.min(Duration::from_mins(1)),
+        budget_percent: spec.budget_percent.min(100),
+        different_endpoint: spec.different_endpoint,
+    })
+}
+
+fn retry_on(text: &str) -> Option<RetryOn> {
+    match text {
+        "ConnectFailure" => return Some(RetryOn::ConnectFailure),
+        "Reset" => return Some(RetryOn::Reset),
+        _ => {}
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| {
+        let status = text.parse::<u16>().ok().filter(|status| (400..=599).contains(status));
+        status.filter(|_| text.len() == 3)
+    };
+    let (first, last) = (status(first)?, status(last)?);
+    (first <= last).then_some(RetryOn::Status { first, last })
+}
+
+fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
+    CircuitBreaker {
+        max_connections: spec.max_connections,
+        max_pending_requests: spec.max_pending_requests,
+        max_requests: spec.max_requests,
+        max_retries: spec.max_retries,
+    }
+}
+
+fn passive_health(spec: &api::PassiveHealthCheck) -> PassiveHealth {
+    PassiveHealth {
+        consecutive_5xx: spec.consecutive_5xx,
+        consecutive_connect_failures: spec.consecutive_connect_failures,
+        eject_for: spec.eject_for.get(),
+        max_ejected_percent: spec.max_ejected_percent.min(100),
+    }
+}
