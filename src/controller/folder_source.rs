@@ -1,0 +1,154 @@
+//! The folder as a source of objects: the thread that watches and reads it, and the one-shot reading for commands.
+//! Decides nothing about files (`folder`) and translates nothing (`event_loop`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use ir::{Config, EndpointMap};
+use tokio::sync::{mpsc, watch};
+use translate::Settings;
+
+use crate::error::ControllerError;
+use crate::event_loop::{Control, Outlets};
+use crate::folder::{Folder, Write};
+use crate::problem::Problems;
+use crate::schema::Schemas;
+use crate::source::{BATCHES_MAX, Batch};
+use crate::watch::{Notice, Stop, Waited, Watch, What};
+
+#[cfg(test)]
+mod tests;
+
+/// How often the whole folder is looked through, for changes that the system gave no notice of.
+const SCAN_EVERY: Duration = Duration::from_secs(2);
+/// The same while the folder itself is away.
+const SCAN_EVERY_WITHOUT_ROOT: Duration = Duration::from_millis(25);
+/// Looking through takes at most this part of the time: the next one waits so many times as long as the last took.
+const SCAN_SHARE: u32 = 50;
+
+/// A folder of YAML and JSON files, watched.
+#[derive(Debug)]
+pub struct FolderSource;
+
+/// A control plane at work. Dropping it ends its threads without waiting for them.
+#[derive(Debug)]
+pub struct Running {
+    /// Generation 0 until the first scan is done; then each published config.
+    pub config: watch::Receiver<Arc<Config>>,
+    /// Published together with the first config, then whenever endpoints change.
+    pub endpoints: watch::Receiver<Arc<EndpointMap>>,
+    /// What is wrong with the objects now.
+    pub problems: watch::Receiver<Arc<Problems>>,
+    stop: Stop,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What a folder holds at one moment.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Arc<Config>,
+    pub endpoints: Arc<EndpointMap>,
+    pub problems: Arc<Problems>,
+}
+
+impl FolderSource {
+    /// Starts the threads `folder` (watches and reads) and `control` (owns the snapshot, translates, publishes).
+    ///
+    /// # Errors
+    /// The folder cannot be read, or a thread cannot be started. What is wrong inside the folder is a problem, not an
+    /// error.
+    pub fn start(dir: PathBuf, settings: Settings) -> Result<Running, ControllerError> {
+        std::fs::read_dir(&dir)
+            .map_err(|source| ControllerError::FolderUnreadable { path: dir.clone(), source })?;
+        let (batches, inbox) = mpsc::channel(BATCHES_MAX);
+        let (outlets, (config, endpoints, problems)) = Outlets::new();
+        let control = Control::new(settings, outlets);
+        let control = spawn("control", move || control.run(inbox))?;
+        let (stop_sender, stop_receiver) = std::sync::mpsc::sync_channel(1);
+        let folder = spawn("folder", move || {
+            let watch = Watch::new(&dir);
+            // The receiver waits for exactly this.
+            drop(stop_sender.send(watch.stop()));
+            let folder = Folder::new(vec![dir], Schemas::compile());
+            follow(folder, watch, &batches);
+        })?;
+        let stop = stop_receiver.recv().map_err(|_| ControllerError::ThreadFailed {
+            name: "folder",
+            source: std::io::Error::other("it ended at once"),
+        })?;
+        Ok(Running { config, endpoints, problems, stop, threads: vec![folder, control] })
+    }
+}
+
+impl Running {
+    /// Ends the threads and waits for them. The receivers keep their last values.
+    pub fn stop(mut self) {
+        self.stop.stop();
+        for thread in self.threads.drain(..) {
+            // A thread that panicked has said so on stderr; there is nothing left to end.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+/// Reads folders (or single files) once. Never fails: what cannot be read is a problem.
+pub fn load(dirs: &[PathBuf], settings: Settings) -> Loaded {
+    let mut folder = Folder::new(dirs.to_vec(), Schemas::compile());
+    let batch = folder.first_scan(Instant::now(), |_, _| {});
+    let (outlets, (config, endpoints, problems)) = Outlets::new();
+    let mut control = Control::new(settings, outlets).silent();
+    control.take_in(batch);
+    control.publish();
+    let (config, endpoints, problems) =
+        (config.borrow().clone(), endpoints.borrow().clone(), problems.borrow().clone());
+    Loaded { config, endpoints, problems }
+}
+
+fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ControllerError> {
+    Builder::new()
+        .name(name.to_owned())
+        .spawn(run)
+        .map_err(|source| ControllerError::ThreadFailed { name, source })
+}
+
+/// Sends what the folder holds and then what changes, until it is stopped or nobody listens.
+fn follow(mut folder: Folder, mut watch: Watch, batches: &mpsc::Sender<Batch>) {
+    let start = Instant::now();
+    let batch = folder.first_scan(start, |directory, id| watch.enter(directory, id));
+    if batches.blocking_send(batch).is_err() {
+        return;
+    }
+    let mut next_scan = Instant::now() + SCAN_EVERY;
+    loop {
+        let deadline = folder.next_due().map_or(next_scan, |due| due.min(next_scan));
+        let Waited::Notices { notices, lost } = watch.wait(deadline) else { return };
+        let now = Instant::now();
+        let mut scan = (lost || now >= next_scan).then_some(Write::Open);
+        for Notice { path, what } in notices {
+            match what {
+                What::Written => folder.touch(&path, Write::Open, now),
+                What::Complete => folder.touch(&path, Write::Closed, now),
+                What::Attributes => folder.touch_attributes(&path, now),
+                What::Structure => scan = Some(Write::Closed),
+            }
+        }
+        let mut batch = Batch::new();
+        if let Some(write) = scan {
+            batch = folder.scan(write, now, |directory, id| watch.enter(directory, id));
+            let pause = if folder.lacks_a_root() { SCAN_EVERY_WITHOUT_ROOT } else { SCAN_EVERY };
+            next_scan = Instant::now() + pause.max(now.elapsed() * SCAN_SHARE);
+        }
+        batch.extend(folder.work(now));
+        if !batch.is_empty() && batches.blocking_send(batch).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What an API server does to an object of our kinds before it stores it: pruning, defaults, the schema's bounds and
+//! its CEL rules. Made once from the generated definitions. Knows nothing of references between objects.
+
+mod check;
+mod hint;
+mod node;
+mod path;
+mod prepare;
+mod rule;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::ops::Deref;
+
+use ir::Kind;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube_cel::KubeCelExt;
+use kube_cel::cel::Context;
+use serde_json::Value;
+
+use node::Node;
+
+/// The compiled schemas of GatewayRoute, RateLimitPolicy and AuthPolicy.
+pub(crate) struct Schemas {
+    kinds: Vec<(Kind, Node)>,
+    /// The functions that rules may call; without variables.
+    context: Context<'static>,
+}
+
+/// An object as an API server would have stored it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Admitted {
+    /// With the defaults, without the unknown fields and without nulls.
+    pub(crate) object: Value,
+    /// The unknown fields that were taken out, in the order of the text.
+    pub(crate) pruned: Vec<FieldPath>,
+}
+
+/// The place of a field that the schema does not know, like `spec.rules[0].mathces`, and what to do about it. Reads
+/// as the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldPath {
+    path: String,
+    /// What to do about the field.
+    pub(crate) remedy: String,
+}
+
+/// Why an object is refused. Holds no text of the object but enum values, names of list entries and numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Violation {
+    /// The field, like `spec.rules[0].matches[1].path.value`; empty: the object as a whole.
+    pub(crate) path: String,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// What to do about it.
+    pub(crate) remedy: String,
+}
+
+impl Schemas {
+    /// Compiles the definitions of the `api` room, their patterns and their rules.
+    #[expect(
+        clippy::expect_used,
+        reason = "the definitions are constants of this binary, and a test compiles them"
+    )]
+    pub(crate) fn compile() -> Self {
+        Self::of(api::crds()).expect("invariant: every definition of this binary can be enforced")
+    }
+
+    /// Fails where a definition holds a keyword, pattern or rule that this room could not enforce.
+    fn of(crds: Vec<CustomResourceDefinition>) -> Result<Self, String> {
+        let mut kinds = Vec::new();
+        for crd in crds {
+            let name = crd.spec.names.kind;
+            let kind = [Kind::GatewayRoute, Kind::RateLimitPolicy, Kind::AuthPolicy]
+                .into_iter()
+                .find(|kind| kind.as_str() == name)
+                .ok_or_else(|| format!("{name}: unknown kind"))?;
+            for version in crd.spec.versions {
+                let schema = version.schema.and_then(|schema| schema.open_api_v3_schema);
+                let schema = serde_json::to_value(schema).map_err(|error| format!("{name}: {error}"))?;
+                kinds.push((kind, Node::compile(&schema, &name, "")?));
+            }
+        }
+        Ok(Self { kinds, context: Context::default().with_all() })
+    }
+
+    /// Prunes, defaults and validates one object. An object of another kind passes as it is.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the object; never empty.
+    pub(crate) fn admit(&self, kind: Kind, mut object: Value) -> Result<Admitted, Vec<Violation>> {
+        let mut pruned = Vec::new();
+        let Some((_, node)) = self.kinds.iter().find(|(candidate, _)| *candidate == kind) else {
+            return Ok(Admitted { object, pruned });
+        };
+        prepare::root(node, &mut object, &mut pruned);
+        let violations = check::root(node, &object, &self.context);
+        if violations.is_empty() { Ok(Admitted { object, pruned }) } else { Err(violations) }
+    }
+}
+
+impl fmt::Debug for Schemas {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.kinds.iter().map(|(kind, _)| kind)).finish()
+    }
+}
+
+impl Deref for FieldPath {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.path
+    }
+}

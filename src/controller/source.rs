@@ -1,0 +1,53 @@
+//! What a source of objects (a folder, later a cluster) tells the one owner of the snapshot. No behaviour beyond
+//! the messages.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ir::ObjectRef;
+use translate::{Object, RefusedPolicy};
+
+use crate::problem::Problem;
+
+/// Changes that belong together: no state between them is ever translated.
+pub(crate) type Batch = Vec<Change>;
+
+/// How many batches may wait for the owner of the snapshot; a source waits when there are more.
+pub(crate) const BATCHES_MAX: usize = 64;
+
+/// One change.
+#[derive(Debug)]
+pub(crate) enum Change {
+    /// An object is new or other than before.
+    Apply { object: Object, origin: Origin },
+    /// An object stays as it is and stands elsewhere now.
+    Move { object: ObjectRef, origin: Origin },
+    /// A policy is refused and there is no last good version of it: its targets fail closed.
+    Refuse { object: ObjectRef, policy: RefusedPolicy, origin: Origin },
+    /// An object is gone.
+    Delete(ObjectRef),
+    /// Takes the place of all that was said of this file.
+    Problems { file: Arc<Path>, problems: Vec<Problem>, rejected_objects: usize },
+    /// All objects that exist were sent once. Nothing is built before.
+    Synced,
+}
+
+/// Where an object stands. Enough to find the line of a field again without keeping the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) file: Arc<Path>,
+    /// The line of the object, from 1.
+    pub(crate) line: u32,
+    pub(crate) place: Place,
+}
+
+/// The place of an object by content, which stays the same when lines are added above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    /// Fingerprint of the chunk that holds it.
+    pub(crate) chunk: u64,
+    /// Which document of the chunk, from 0.
+    pub(crate) document: u32,
+    /// Which item, where the document is a `List`.
+    pub(crate) item: Option<u32>,
+}
