@@ -1,0 +1,224 @@
+//! The admin interface: liveness, readiness, metrics, the live configuration and `explain`. Changes nothing.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+use table::RequestHead;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::warn;
+
+use crate::generation::Generation;
+use crate::observe::Metrics;
+use crate::settings::Settings;
+
+const BODY_BYTES_MAX: usize = 64 << 10;
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 64;
+
+/// What the admin interface shows.
+#[derive(Debug)]
+pub(crate) struct Admin {
+    metrics: Arc<Metrics>,
+    settings: Arc<Settings>,
+    generation: RefCell<Arc<Generation>>,
+    synced: Cell<bool>,
+    draining: Cell<bool>,
+}
+
+/// The body of `POST /explain`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ExplainRequest {
+    method: String,
+    url: String,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    client_ip: Option<IpAddr>,
+}
+
+impl Admin {
+    pub(crate) fn new(metrics: Arc<Metrics>, settings: Arc<Settings>) -> Self {
+        Self {
+            metrics,
+            settings,
+            generation: RefCell::default(),
+            synced: Cell::new(false),
+            draining: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn set_generation(&self, generation: Arc<Generation>) {
+        *self.generation.borrow_mut() = generation;
+    }
+
+    pub(crate) fn set_synced(&self) {
+        self.synced.set(true);
+    }
+
+    pub(crate) fn set_draining(&self) {
+        self.draining.set(true);
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let path = request.uri().path().to_owned();
+        let generation = Arc::clone(&self.generation.borrow());
+        match (request.method(), &*path) {
+            (&Method::GET | &Method::HEAD, "/livez") => text(StatusCode::OK, "ok\n"),
+            (&Method::GET | &Method::HEAD, "/readyz") => self.ready(),
+            (&Method::GET, "/metrics") => {
+                typed("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
+            }
+            (&Method::GET, "/config") => json(&*generation.config),
+            (&Method::GET, "/routes") => json(&generation.table.routes()),
+            (&Method::POST, "/explain") => self.explain(&generation, request).await,
+            (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/routes" | "/explain") => {
+                text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
+            }
+            _ => text(StatusCode::NOT_FOUND, "/livez /readyz /metrics /config /routes, POST /explain\n"),
+        }
+    }
+
+    fn ready(&self) -> Response<Full<Bytes>> {
+        match (self.synced.get(), self.draining.get()) {
+            (true, false) => text(StatusCode::OK, "ok\n"),
+            (_, true) => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            (false, false) => text(StatusCode::SERVICE_UNAVAILABLE, "not synced\n"),
+        }
+    }
+
+    async fn explain(&self, generation: &Generation, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let bytes = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB or broke off\n"),
+        };
+        let asked: ExplainRequest = match serde_json::from_slice(&bytes) {
+            Ok(asked) => asked,
+            Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+        };
+        match explain(generation, &self.settings, asked) {
+            Ok(answer) => answer,
+            Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
+        }
+    }
+}
+
+fn explain(
+    generation: &Generation,
+    _settings: &Settings,
+    asked: ExplainRequest,
+) -> Result<Response<Full<Bytes>>, String> {
+    let question = Question::new(&asked.method, &asked.url, &asked.headers)?;
+    let client = asked.client_ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+    Ok(json(&generation.table.explain(&question.head(client))))
+}
+
+/// A made-up request, screened as a real one is.
+#[derive(Debug)]
+pub struct Question {
+    method: Method,
+    host: String,
+    path: String,
+    query: Option<String>,
+    headers: HeaderMap,
+}
+
+impl Question {
+    /// `url` is absolute, or a path whose host stands in a `Host` header.
+    ///
+    /// # Errors
+    /// What is wrong with the method, the URL or a header: what a real request would be refused for with 400.
+    pub fn new(method: &str, url: &str, fields: &[(String, String)]) -> Result<Self, String> {
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("method {method:?} is no token"))?;
+        let uri: Uri = url.parse().map_err(|error| format!("url {url:?}: {error}"))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("header name {name:?} is not valid"))?;
+            let value = HeaderValue::from_str(value).map_err(|_| format!("the value of header {name} is not valid"))?;
+            headers.append(name, value);
+        }
+        let authority = uri.authority().map(http::uri::Authority::as_str);
+        let host = authority.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default().to_owned();
+        let host = if host.is_empty() {
+            host
+        } else {
+            table::fold(&host).map_err(|error| format!("host {host:?}: {error}"))?.into_owned()
+        };
+        let path = table::canonical(uri.path()).map_err(|error| format!("path {:?}: {error}", uri.path()))?;
+        let path = path.into_owned();
+        Ok(Self { method, host, path, query: uri.query().map(str::to_owned), headers })
+    }
+
+    /// The head that the table is asked.
+    pub fn head(&self, client: IpAddr) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
+            query: self.query.as_deref(),
+            headers: &self.headers,
+            client: client.to_canonical(),
+        }
+    }
+}
+
+fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {
+    let mut response = typed("text/plain; charset=utf-8", body.to_owned());
+    *response.status_mut() = status;
+    response
+}
+
+fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response<Full<Bytes>> {
+    match serde_json::to_string(value) {
+        Ok(body) => typed("application/json", body),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
+/// Serves the admin interface until its task is dropped.
+pub(crate) async fn serve(listener: TcpListener, admin: Rc<Admin>) {
+    let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let admin = Rc::clone(&admin);
+                tokio::task::spawn_local(async move {
+                    connection(stream, admin).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "accepting an admin connection failed");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, admin: Rc<Admin>) {
+    let service = service_fn(move |request| {
+        let admin = Rc::clone(&admin);
+        async move { Ok::<_, Infallible>(admin.answer(request).await) }
+    });
+    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    if let Err(error) = served {
+        tracing::debug!(%error, "an admin connection broke");
+    }
+}

@@ -1,0 +1,134 @@
+//! Answers: the body that hyper sends, whatever it comes from, and the gateway's own small ones.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http_body::{Body, Frame, SizeHint};
+
+use crate::error::Reason;
+use crate::record::Record;
+use crate::upstream::UpstreamBody;
+
+/// The header that names a refusal; the access log has the same id.
+pub(crate) const DECISION: HeaderName = HeaderName::from_static("x-baribhara-decision");
+/// The winning route, only with `--debug-errors`.
+pub(crate) const ROUTE: HeaderName = HeaderName::from_static("x-baribhara-route");
+
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// What an answer carries.
+#[derive(Debug)]
+pub(crate) enum Payload {
+    Empty,
+    Full(Bytes),
+    Upstream(Box<UpstreamBody>),
+}
+
+/// The body of an answer and the record that is finished with it.
+#[derive(Debug)]
+pub(crate) struct AnswerBody {
+    payload: Payload,
+    record: Record,
+}
+
+/// The upstream broke off within its body. hyper cuts the client's connection, so that nobody takes the part for the
+/// whole (hardening BE03).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream broke off")]
+pub(crate) struct Truncated;
+
+impl AnswerBody {
+    pub(crate) fn new(payload: Payload, record: Record) -> Self {
+        Self { payload, record }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Truncated;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        let this = &mut *self;
+        let polled = match &mut this.payload {
+            Payload::Empty => Poll::Ready(None),
+            Payload::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                this.payload = Payload::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Payload::Upstream(body) => body.poll_frame(cx).map_err(|_| Truncated),
+        };
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    this.record.bytes_out += u64::try_from(data.len()).unwrap_or(0);
+                }
+            }
+            Poll::Ready(Some(Err(_)) | None) => this.record.finish(),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.payload {
+            Payload::Empty => true,
+            Payload::Full(bytes) => bytes.is_empty(),
+            Payload::Upstream(body) => body.is_finished(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.payload {
+            Payload::Empty => SizeHint::with_exact(0),
+            Payload::Full(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
+            Payload::Upstream(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+        }
+    }
+}
+
+/// What a refusal says to the client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Problem<'a> {
+    pub(crate) reason: Reason,
+    pub(crate) decision: &'a [u8; 16],
+    pub(crate) json: bool,
+    /// Only with `--debug-errors`: names of routes and what went wrong inside.
+    pub(crate) detail: Option<&'a str>,
+}
+
+/// A small, typed answer (RFC 9457 for who takes JSON).
+pub(crate) fn problem(problem: &Problem<'_>) -> Response<Payload> {
+    let Problem { reason, decision, json, detail } = *problem;
+    let status = reason.status();
+    let id = std::str::from_utf8(decision).unwrap_or_default();
+    let body = if json {
+        let mut fields = serde_json::json!({
+            "type": format!("urn:baribhara:problem:{}", reason.name()),
+            "title": reason.title(),
+            "status": status.as_u16(),
+            "decision": id,
+        });
+        if let (Some(detail), Some(fields)) = (detail, fields.as_object_mut()) {
+            fields.insert("detail".to_owned(), detail.into());
+        }
+        fields.to_string()
+    } else {
+        let detail = detail.map(|detail| format!("{detail}\n")).unwrap_or_default();
+        format!("{} {}\n{detail}decision: {id}\n", status.as_u16(), reason.title())
+    };
+    let mut response = Response::new(Payload::Full(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, if json { PROBLEM_JSON } else { PLAIN_TEXT });
+    if let Ok(id) = HeaderValue::from_bytes(decision) {
+        headers.insert(DECISION, id);
+    }
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
+    }
+    response
+}

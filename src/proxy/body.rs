@@ -1,0 +1,195 @@
+//! Bodies on their way through: the client's with its bounds, and the answer's, whatever it comes from.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderMap};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+
+use crate::server::Downstream;
+use crate::upstream::h1::is_trailer_allowed;
+
+/// How much of a request body is kept so that the request can be sent again (hardening BE16).
+const REPLAY_BYTES_MAX: usize = 64 << 10;
+
+/// How the length of a request body is told to the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RequestFraming {
+    None,
+    Length(u64),
+    Chunked,
+}
+
+/// Why a client's body ended early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BodyError {
+    /// Larger than the route allows.
+    TooLarge,
+    /// The client sent nothing for the read timeout.
+    Timeout,
+    /// The client broke off or sent a malformed coding.
+    Broken,
+}
+
+/// A client's body: bounded in size and in the gaps between its parts, and kept for another try while it is small.
+#[derive(Debug)]
+pub(crate) struct RequestBody {
+    incoming: Option<Incoming>,
+    framing: RequestFraming,
+    again: VecDeque<Bytes>,
+    sent: Option<Vec<Bytes>>,
+    sent_bytes: usize,
+    received_bytes: u64,
+    bytes_max: u64,
+    read_timeout: Duration,
+    downstream: Rc<Downstream>,
+    /// Trailer names that would spoof what the gateway sets.
+    forbidden_trailers: Vec<HeaderName>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(incoming: Incoming, downstream: Rc<Downstream>, read_timeout: Duration) -> Self {
+        let framing = if incoming.is_end_stream() {
+            RequestFraming::None
+        } else {
+            incoming.size_hint().exact().map_or(RequestFraming::Chunked, RequestFraming::Length)
+        };
+        Self {
+            incoming: (framing != RequestFraming::None).then_some(incoming),
+            framing,
+            again: VecDeque::new(),
+            sent: None,
+            sent_bytes: 0,
+            received_bytes: 0,
+            bytes_max: u64::MAX,
+            read_timeout,
+            downstream,
+            forbidden_trailers: Vec::new(),
+        }
+    }
+
+    pub(crate) fn framing(&self) -> RequestFraming {
+        self.framing
+    }
+
+    /// Bounds the body; false if it is known to be larger already.
+    pub(crate) fn limit(&mut self, bytes_max: u64) -> bool {
+        self.bytes_max = bytes_max;
+        !matches!(self.framing, RequestFraming::Length(length) if length > bytes_max)
+    }
+
+    pub(crate) fn forbid_trailers(&mut self, names: Vec<HeaderName>) {
+        self.forbidden_trailers = names;
+    }
+
+    /// From now on keeps what is sent, so that it can be sent again.
+    pub(crate) fn keep_for_replay(&mut self) {
+        if self.framing != RequestFraming::None && self.sent.is_none() && self.received_bytes == 0 {
+            self.sent = Some(Vec::new());
+        }
+    }
+
+    /// Whether [`Self::rewind`] would work.
+    pub(crate) fn can_rewind(&self) -> bool {
+        self.sent.is_some() || (self.received_bytes == 0 && self.again.is_empty())
+    }
+
+    /// Makes the body start over. False if what was sent is gone: the request can't be repeated.
+    pub(crate) fn rewind(&mut self) -> bool {
+        let Some(sent) = self.sent.take() else { return self.received_bytes == 0 && self.again.is_empty() };
+        for part in sent.into_iter().rev() {
+            self.again.push_front(part);
+        }
+        self.sent = Some(Vec::new());
+        self.sent_bytes = 0;
+        true
+    }
+
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(part) = self.again.pop_front() {
+            self.remember(&part);
+            return Poll::Ready(Some(Ok(Frame::data(part))));
+        }
+        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+        match Pin::new(incoming).poll_frame(cx) {
+            Poll::Ready(frame) => {
+                self.downstream.body_timer.disarm();
+                Poll::Ready(self.on_frame(frame))
+            }
+            Poll::Pending => {
+                let timer = &self.downstream.body_timer;
+                if timer.poll_expired(cx) {
+                    self.incoming = None;
+                    return Poll::Ready(Some(Err(BodyError::Timeout)));
+                }
+                if !timer.is_armed() {
+                    timer.arm(self.read_timeout);
+                    timer.poll_expired(cx);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn on_frame(
+        &mut self,
+        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+    ) -> Option<Result<Frame<Bytes>, BodyError>> {
+        match frame {
+            None => {
+                self.incoming = None;
+                None
+            }
+            Some(Err(_)) => {
+                self.incoming = None;
+                Some(Err(BodyError::Broken))
+            }
+            Some(Ok(frame)) => Some(match frame.into_data() {
+                Ok(data) => self.on_data(data),
+                Err(frame) => Ok(match frame.into_trailers() {
+                    Ok(trailers) => Frame::trailers(self.screen_trailers(trailers)),
+                    Err(frame) => frame,
+                }),
+            }),
+        }
+    }
+
+    fn on_data(&mut self, data: Bytes) -> Result<Frame<Bytes>, BodyError> {
+        let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
+        self.received_bytes = self.received_bytes.saturating_add(length);
+        self.downstream.request_bytes.set(self.received_bytes);
+        if self.received_bytes > self.bytes_max {
+            self.incoming = None;
+            return Err(BodyError::TooLarge);
+        }
+        self.remember(&data);
+        Ok(Frame::data(data))
+    }
+
+    fn remember(&mut self, part: &Bytes) {
+        self.sent_bytes = self.sent_bytes.saturating_add(part.len());
+        if self.sent_bytes > REPLAY_BYTES_MAX {
+            self.sent = None;
+        } else if let Some(sent) = &mut self.sent {
+            sent.push(part.clone());
+        }
+    }
+
+    fn screen_trailers(&self, trailers: HeaderMap) -> HeaderMap {
+        let mut screened = HeaderMap::with_capacity(trailers.len());
+        for (name, value) in &trailers {
+            if is_trailer_allowed(name) && !self.forbidden_trailers.contains(name) {
+                screened.append(name.clone(), value.clone());
+            }
+        }
+        screened
+    }
+}

@@ -1,0 +1,128 @@
+//! Every answer that the gateway makes itself because something is wrong, in one table: status, name, words.
+
+use http::StatusCode;
+
+/// Why the gateway refuses or fails. The names go to the access log, to `X-Baribhara-Reason`-free problem types and
+/// nowhere else; clients see status, title and type only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The path is not one that can be made canonical.
+    BadPath,
+    /// Host missing, twice, or not a host.
+    BadHost,
+    /// A header name with `_` where those are rejected, or fields that contradict each other.
+    BadHeader,
+    /// CONNECT and TRACE.
+    MethodNotAllowed,
+    /// An expectation other than `100-continue`.
+    ExpectationFailed,
+    RouteNotFound,
+    AddressDenied,
+    BodyTooLarge,
+    /// The client's body did not come in time.
+    BodyTimeout,
+    /// The client broke off.
+    ClientGone,
+    RateLimited,
+    /// No token, or a token that does not count.
+    Unauthenticated,
+    /// The token's claims do not authorise.
+    Unauthorized,
+    /// The rule or one of its policies could not be built: fail closed.
+    RuleInvalid,
+    /// No such Service or port.
+    BackendMissing,
+    NoEndpoint,
+    ConnectFailed,
+    BreakerOpen,
+    /// The upstream broke off before its answer.
+    UpstreamReset,
+    /// The upstream's answer is no HTTP that can be sent on.
+    UpstreamInvalid,
+    UpstreamTimeout,
+    /// A rewrite gave a path that can't be sent.
+    RewriteFailed,
+}
+
+/// One line of the table.
+struct Row {
+    status: StatusCode,
+    name: &'static str,
+    title: &'static str,
+}
+
+impl Reason {
+    const fn row(self) -> Row {
+        let (status, name, title) = match self {
+            Self::BadPath => (StatusCode::BAD_REQUEST, "bad-path", "The path is malformed"),
+            Self::BadHost => (StatusCode::BAD_REQUEST, "bad-host", "The Host field is missing or malformed"),
+            Self::BadHeader => (StatusCode::BAD_REQUEST, "bad-header", "A header field is not accepted"),
+            Self::MethodNotAllowed => {
+                (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed")
+            }
+            Self::ExpectationFailed => {
+                (StatusCode::EXPECTATION_FAILED, "expectation-failed", "The expectation can't be met")
+            }
+            Self::RouteNotFound => (StatusCode::NOT_FOUND, "route-not-found", "No route takes this request"),
+            Self::AddressDenied => (StatusCode::FORBIDDEN, "address-denied", "The client address is not allowed"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
+            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body did not arrive in time"),
+            Self::ClientGone => (StatusCode::BAD_REQUEST, "client-gone", "The request broke off"),
+            Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
+            Self::Unauthenticated => {
+                (StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is required")
+            }
+            Self::Unauthorized => (StatusCode::FORBIDDEN, "unauthorized", "The token does not permit this"),
+            Self::RuleInvalid => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "rule-invalid", "The route is not configured correctly")
+            }
+            Self::BackendMissing => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "backend-missing", "The route has no backend")
+            }
+            Self::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no-endpoint", "No endpoint is ready"),
+            Self::ConnectFailed => {
+                (StatusCode::SERVICE_UNAVAILABLE, "connect-failed", "The upstream can't be reached")
+            }
+            Self::BreakerOpen => (StatusCode::SERVICE_UNAVAILABLE, "breaker-open", "The upstream is overloaded"),
+            Self::UpstreamReset => (StatusCode::BAD_GATEWAY, "upstream-reset", "The upstream broke off"),
+            Self::UpstreamInvalid => {
+                (StatusCode::BAD_GATEWAY, "upstream-invalid", "The upstream's answer is malformed")
+            }
+            Self::UpstreamTimeout => {
+                (StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "The upstream did not answer in time")
+            }
+            Self::RewriteFailed => {
+                (StatusCode::INTERNAL_SERVER_ERROR, "rewrite-failed", "The rewritten path is malformed")
+            }
+        };
+        Row { status, name, title }
+    }
+
+    pub(crate) const fn status(self) -> StatusCode {
+        self.row().status
+    }
+
+    /// The stable name: in the log line and at the end of the problem type.
+    pub(crate) const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// What a person reads. Names nothing inside.
+    pub(crate) const fn title(self) -> &'static str {
+        self.row().title
+    }
+
+    /// Whether the connection must end: what is left of the request on it can't be told from the next one.
+    pub(crate) const fn closes(self) -> bool {
+        matches!(
+            self,
+            Self::BadHost
+                | Self::BadHeader
+                | Self::MethodNotAllowed
+                | Self::BodyTooLarge
+                | Self::BodyTimeout
+                | Self::ClientGone
+                | Self::ExpectationFailed
+        )
+    }
+}

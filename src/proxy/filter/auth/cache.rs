@@ -1,0 +1,166 @@
+//! Verdicts of one worker by token, bounded in number and bytes. Holds only tokens that were found good: a flood of bad
+//! ones neither costs memory nor drives good ones out.
+
+use std::fmt;
+use std::hash::BuildHasher;
+use std::rc::Rc;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
+
+use super::verifier::{Verdict, VerifierId};
+
+/// Tokens kept by one worker unless it is told otherwise.
+const ENTRIES_MAX: usize = 4096;
+/// Bytes kept by one worker unless it is told otherwise, counted roughly.
+const BYTES_MAX: usize = 16 << 20;
+
+/// What became of look-ups, for the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CacheStats {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    pub(crate) hits: u64,
+    pub(crate) misses: u64,
+    /// Good verdicts that had to go because a bound was reached.
+    pub(crate) evicted: u64,
+}
+
+/// A verdict holds for one verifier and one token, byte for byte, inside its time window. The hash is keyed by a random
+/// seed of this cache and only narrows the search; equality is always that of all bytes.
+pub(crate) struct VerdictCache {
+    hasher: DefaultHashBuilder,
+    /// Places in `slots`.
+    index: HashTable<usize>,
+    slots: Vec<Slot>,
+    /// Where the search for a victim goes on (CLOCK: whoever was used since the last round gets one more).
+    hand: usize,
+    entries_max: usize,
+    bytes_max: usize,
+    stats: CacheStats,
+}
+
+struct Slot {
+    hash: u64,
+    token: Box<[u8]>,
+    verdict: Rc<Verdict>,
+    bytes: usize,
+    used: bool,
+}
+
+/// The hash of a token in one cache.
+#[derive(Clone, Copy)]
+pub(super) struct TokenHash(u64);
+
+impl Default for VerdictCache {
+    fn default() -> Self {
+        Self::new(ENTRIES_MAX, BYTES_MAX)
+    }
+}
+
+impl VerdictCache {
+    /// Bounds of 0 keep nothing.
+    pub(crate) fn new(entries_max: usize, bytes_max: usize) -> Self {
+        Self {
+            hasher: DefaultHashBuilder::default(),
+            index: HashTable::new(),
+            slots: Vec::new(),
+            hand: 0,
+            entries_max,
+            bytes_max,
+            stats: CacheStats::default(),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
+        CacheStats { entries: self.slots.len(), ..self.stats }
+    }
+
+    pub(super) fn hash(&self, token: &[u8]) -> TokenHash {
+        TokenHash(self.hasher.hash_one(token))
+    }
+
+    /// The verdict on this very token, if it holds at this time.
+    pub(super) fn get(
+        &mut self,
+        hash: TokenHash,
+        verifier: VerifierId,
+        token: &[u8],
+        now_unix_s: u64,
+    ) -> Option<Rc<Verdict>> {
+        let slots = &self.slots;
+        let found = self.index.find(hash.0, |place| {
+            slots.get(*place).is_some_and(|slot| slot.verdict.verifier == verifier && *slot.token == *token)
+        });
+        let place = found.copied();
+        if let Some(place) = place
+            && let Some(slot) = self.slots.get_mut(place)
+        {
+            if slot.verdict.window.contains(now_unix_s) {
+                slot.used = true;
+                self.stats.hits += 1;
+                return Some(Rc::clone(&slot.verdict));
+            }
+            self.remove(place);
+        }
+        self.stats.misses += 1;
+        None
+    }
+
+    /// Keeps a fresh verdict. The caller has just missed it, so it does not stand here yet.
+    pub(super) fn insert(&mut self, hash: TokenHash, token: &[u8], verdict: &Rc<Verdict>, now_unix_s: u64) {
+        let bytes = size_of::<Slot>() + token.len() + verdict.weight();
+        if self.entries_max == 0 || bytes > self.bytes_max {
+            return;
+        }
+        while self.slots.len() >= self.entries_max || self.stats.bytes + bytes > self.bytes_max {
+            self.evict_one(now_unix_s);
+        }
+        let place = self.slots.len();
+        let slot =
+            Slot { hash: hash.0, token: token.into(), verdict: Rc::clone(verdict), bytes, used: false };
+        self.slots.push(slot);
+        self.stats.bytes += bytes;
+        let slots = &self.slots;
+        self.index.insert_unique(hash.0, place, |place| slots.get(*place).map_or(0, |slot| slot.hash));
+    }
+
+    /// Ends after at most two rounds: the first takes every second chance away.
+    fn evict_one(&mut self, now_unix_s: u64) {
+        while !self.slots.is_empty() {
+            if self.hand >= self.slots.len() {
+                self.hand = 0;
+            }
+            let Some(slot) = self.slots.get_mut(self.hand) else { return };
+            let holds = slot.verdict.window.contains(now_unix_s);
+            if !holds || !slot.used {
+                self.stats.evicted += u64::from(holds);
+                self.remove(self.hand);
+                return;
+            }
+            slot.used = false;
+            self.hand += 1;
+        }
+    }
+
+    /// The last slot takes the place of the removed one.
+    fn remove(&mut self, place: usize) {
+        let Some(hash) = self.slots.get(place).map(|slot| slot.hash) else { return };
+        if let Ok(entry) = self.index.find_entry(hash, |known| *known == place) {
+            entry.remove();
+        }
+        let removed = self.slots.swap_remove(place);
+        self.stats.bytes -= removed.bytes;
+        let was_at = self.slots.len();
+        if let Some(moved) = self.slots.get(place)
+            && let Some(known) = self.index.find_mut(moved.hash, |known| *known == was_at)
+        {
+            *known = place;
+        }
+    }
+}
+
+impl fmt::Debug for VerdictCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerdictCache").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

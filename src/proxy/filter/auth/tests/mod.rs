@@ -1,0 +1,11 @@
+//! Tests of the stage with real keys and real signatures. The names of `attacks` follow the catalogue of attacks.
+
+mod attacks;
+mod authorization;
+mod caching;
+mod forwarding;
+mod keys;
+mod secrecy;
+mod signing;
+mod support;
+mod validity;

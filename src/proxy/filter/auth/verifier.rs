@@ -1,0 +1,244 @@
+//! Verification of a token by the providers that may have issued it, and the registry that keeps verifiers from
+//! generation to generation. Verifies signatures before it reads claims; never fetches a key.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use http::{HeaderName, HeaderValue, header};
+use ir::{ClaimToHeader, JwtProvider, ObjectRef};
+
+use super::claims::{self, Claims, Window};
+use super::key::{KeyRefusal, VerifyingKey};
+use super::refusal::AuthReason;
+use super::token::UnverifiedToken;
+
+/// How many signatures are tried for one token, over all providers and keys: a token without `kid` fits every key of its
+/// algorithm, and key sets are long.
+const SIGNATURES_TRIED_MAX: usize = 16;
+
+/// Names one verifier for the life of the process. A replaced provider has another id, so its old verdicts never match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct VerifierId(u64);
+
+impl VerifierId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A provider with its keys ready for use.
+pub(crate) struct Verifier {
+    id: VerifierId,
+    provider: Arc<JwtProvider>,
+    keys: Vec<VerifyingKey>,
+    refused_keys: Vec<KeyRefusal>,
+}
+
+impl Verifier {
+    fn new(provider: &Arc<JwtProvider>) -> Self {
+        let mut keys = Vec::new();
+        let mut refused_keys = Vec::new();
+        for jwk in &provider.keys.keys {
+            match VerifyingKey::new(jwk, &provider.algorithms) {
+                Ok(key) => keys.push(key),
+                Err(refusal) => refused_keys.push(refusal),
+            }
+        }
+        Self { id: VerifierId::next(), provider: Arc::clone(provider), keys, refused_keys }
+    }
+
+    pub(super) const fn id(&self) -> VerifierId {
+        self.id
+    }
+
+    /// What it was made from.
+    pub(crate) fn provider(&self) -> &Arc<JwtProvider> {
+        &self.provider
+    }
+
+    /// Why keys of the set are not used, for the log line when a generation is built.
+    pub(crate) fn refused_keys(&self) -> &[KeyRefusal] {
+        &self.refused_keys
+    }
+
+    /// Whether one of the keys made the signature.
+    fn check_signature(&self, token: &UnverifiedToken<'_>, tries_left: &mut usize) -> Result<(), AuthReason> {
+        if !self.provider.algorithms.contains(&token.algorithm) {
+            return Err(AuthReason::AlgorithmNotAllowed);
+        }
+        let mut refusal = AuthReason::KeyUnknown;
+        for key in &self.keys {
+            if token.kid.is_some() && token.kid != key.kid {
+                continue;
+            }
+            if !key.allows(token.algorithm) {
+                // Something better known than an unknown key, unless a signature was tried already.
+                if refusal == AuthReason::KeyUnknown {
+                    refusal = AuthReason::AlgorithmNotAllowed;
+                }
+                continue;
+            }
+            let Some(left) = tries_left.checked_sub(1) else { break };
+            *tries_left = left;
+            if key.verifies(token.algorithm, token.signed, token.signature) {
+                return Ok(());
+            }
+            refusal = AuthReason::SignatureInvalid;
+        }
+        Err(refusal)
+    }
+
+    fn verdict(&self, claims: Claims, window: Window) -> Verdict {
+        let headers = self
+            .provider
+            .claims_to_headers
+            .iter()
+            .filter(|wanted| may_carry_claim(&wanted.header))
+            .filter_map(|wanted| prepare_header(&claims, wanted))
+            .collect();
+        Verdict {
+            verifier: self.id,
+            provider: Arc::clone(&self.provider.name),
+            forward_token: self.provider.forward_token,
+            window,
+            claims,
+            headers,
+        }
+    }
+}
+
+impl fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verifier")
+            .field("source", &self.provider.source)
+            .field("provider", &self.provider.name)
+            .field("keys", &self.keys.len())
+            .field("refused_keys", &self.refused_keys)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A token that was found good, and everything that later stages need of it. Prints no claim.
+pub(super) struct Verdict {
+    pub(super) verifier: VerifierId,
+    pub(super) provider: Arc<str>,
+    pub(super) forward_token: bool,
+    pub(super) window: Window,
+    pub(super) claims: Claims,
+    /// `claimsToHeaders`, ready to be set.
+    pub(super) headers: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Verdict {
+    /// About how many bytes it takes in memory.
+    pub(super) fn weight(&self) -> usize {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        size_of::<Self>() + headers + claims::weight(&self.claims)
+    }
+}
+
+impl fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verdict")
+            .field("provider", &self.provider)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Verifies a token by the first of these that made it and takes its claims.
+///
+/// # Errors
+/// Why the token is refused. Of several verifiers one speaks whose key made the signature, else the first.
+pub(super) fn verify<'v>(
+    verifiers: impl IntoIterator<Item = &'v Arc<Verifier>>,
+    token: &[u8],
+    now_unix_s: u64,
+) -> Result<Verdict, AuthReason> {
+    let token = UnverifiedToken::parse(token)?;
+    let mut tries_left = SIGNATURES_TRIED_MAX;
+    let mut forged = None;
+    let mut unfit = None;
+    let mut parsed: Option<Claims> = None;
+    for verifier in verifiers {
+        if let Err(reason) = verifier.check_signature(&token, &mut tries_left) {
+            forged = forged.or(Some(reason));
+            continue;
+        }
+        let claims = match parsed.take() {
+            Some(claims) => claims,
+            None => token.claims()?,
+        };
+        match claims::check(&verifier.provider, &claims, now_unix_s) {
+            Ok(window) => return Ok(verifier.verdict(claims, window)),
+            Err(reason) => unfit = unfit.or(Some(reason)),
+        }
+        parsed = Some(claims);
+    }
+    Err(unfit.or(forged).unwrap_or(AuthReason::KeyUnknown))
+}
+
+/// Verifiers by what they were made from: an equal provider keeps its verifier, and so its verdicts, over a change of
+/// the configuration. Owned by the one thread that builds generations.
+#[derive(Debug, Default)]
+pub(crate) struct Verifiers {
+    /// By object, so that a look-up compares only the few providers of one object.
+    by_source: HashMap<ObjectRef, Vec<Arc<Verifier>>>,
+}
+
+impl Verifiers {
+    /// The verifier of an equal provider, or a new one.
+    pub(crate) fn get(&mut self, provider: &Arc<JwtProvider>) -> Arc<Verifier> {
+        let of_object = self.by_source.entry_ref(&provider.source).or_default();
+        let known = of_object
+            .iter()
+            .find(|known| Arc::ptr_eq(&known.provider, provider) || known.provider == *provider);
+        if let Some(known) = known {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(Verifier::new(provider));
+        of_object.push(Arc::clone(&new));
+        new
+    }
+
+    /// Forgets verifiers that no stage holds any more. Call it once the last generation is gone.
+    pub(crate) fn retain_used(&mut self) {
+        self.by_source.retain(|_, of_object| {
+            of_object.retain(|verifier| Arc::strong_count(verifier) > 1);
+            !of_object.is_empty()
+        });
+    }
+
+    /// How many are kept.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.by_source.values().map(Vec::len).sum()
+    }
+}
+
+/// Whether a claim may become this header. What frames or routes a message stays out of an issuer's hands (RFC 9110
+/// §7.6.1, RFC 9112 §6).
+pub(super) fn may_carry_claim(name: &HeaderName) -> bool {
+    const FRAMING: [HeaderName; 9] = [
+        header::CONNECTION,
+        header::CONTENT_LENGTH,
+        header::EXPECT,
+        header::HOST,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        HeaderName::from_static("keep-alive"),
+    ];
+    !FRAMING.contains(name)
+}
+
+fn prepare_header(claims: &Claims, wanted: &ClaimToHeader) -> Option<(HeaderName, HeaderValue)> {
+    let value = claims::header_value(claims::at(claims, &wanted.path)?, &wanted.join)?;
+    // A copy of its own: a clone would make all workers count references on the one name of the configuration.
+    let name = HeaderName::from_bytes(wanted.header.as_str().as_bytes()).ok()?;
+    Some((name, value))
+}

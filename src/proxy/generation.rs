@@ -1,0 +1,122 @@
+//! One generation: everything that requests see, immutable, behind one pointer. Built beside the path of requests from
+//! the one before it, so that what did not change is shared.
+
+use std::sync::Arc;
+
+use ir::{Action, BackendTarget, Config, EndpointMap};
+use table::{CompiledRoute, RouteSlot, Table};
+use traffic::FingerprintSeed;
+
+use crate::filter::auth::{AuthStage, Verifiers};
+use crate::filter::limit::{LimitStores, RouteLimits};
+use crate::observe::{Metrics, RouteMetrics};
+use crate::random;
+use crate::upstream::{Backend, Backends};
+
+/// What requests see.
+#[derive(Debug, Default)]
+pub(crate) struct Generation {
+    pub(crate) config: Arc<Config>,
+    pub(crate) table: Table,
+    /// By slot.
+    runtimes: Vec<Option<Arc<RouteRuntime>>>,
+}
+
+/// A route with all that is shared between its requests.
+#[derive(Debug)]
+pub(crate) struct RouteRuntime {
+    pub(crate) compiled: Arc<CompiledRoute>,
+    pub(crate) label: Arc<str>,
+    pub(crate) metrics: Arc<RouteMetrics>,
+    pub(crate) auth: AuthStage,
+    pub(crate) limits: RouteLimits,
+    /// In the order of the rule's backends; `None`: its share is answered 500.
+    pub(crate) backends: Vec<Option<Arc<Backend>>>,
+}
+
+impl Generation {
+    /// The route of a slot that this generation's table gave.
+    pub(crate) fn runtime(&self, slot: RouteSlot) -> Option<&Arc<RouteRuntime>> {
+        self.runtimes.get(slot.index())?.as_ref()
+    }
+}
+
+/// Builds generations. Belongs to the control thread.
+#[derive(Debug)]
+pub(crate) struct Builder {
+    metrics: Arc<Metrics>,
+    backends: Backends,
+    verifiers: Verifiers,
+    limits: LimitStores,
+    last: Option<Arc<Generation>>,
+}
+
+impl Builder {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        let seed = FingerprintSeed::new([random::seed(), random::seed()]);
+        Self {
+            metrics,
+            backends: Backends::default(),
+            verifiers: Verifiers::default(),
+            limits: LimitStores::new(seed),
+            last: None,
+        }
+    }
+
+    /// Live at once, for all generations: a pod change builds nothing.
+    pub(crate) fn set_endpoints(&mut self, endpoints: Arc<EndpointMap>) {
+        self.backends.set_endpoints(endpoints);
+    }
+
+    pub(crate) fn build(&mut self, config: Arc<Config>) -> Arc<Generation> {
+        let last = self.last.take();
+        let (table, problems) = Table::compile(last.as_ref().map(|last| &last.table), &config);
+        for problem in problems {
+            tracing::error!(route = %problem.route, message = problem.message, "route can't be compiled; it answers 500");
+        }
+        let mut runtimes = Vec::new();
+        runtimes.resize_with(table.slots_end(), || None);
+        for compiled in table.compiled_routes() {
+            let known = last.as_ref().and_then(|last| last.runtime(compiled.slot()));
+            let runtime = match known {
+                Some(known) if Arc::ptr_eq(&known.compiled, compiled) => Arc::clone(known),
+                Some(_) | None => Arc::new(self.runtime(compiled)),
+            };
+            if let Some(slot) = runtimes.get_mut(compiled.slot().index()) {
+                *slot = Some(runtime);
+            }
+        }
+        let generation = Arc::new(Generation { config, table, runtimes });
+        self.last = Some(Arc::clone(&generation));
+        generation
+    }
+
+    /// Called when the workers have let go of the generations before the last one.
+    pub(crate) fn forget_unused(&mut self) {
+        self.backends.forget_unused();
+        self.limits.forget_unused();
+        self.verifiers.retain_used();
+    }
+
+    fn runtime(&mut self, compiled: &Arc<CompiledRoute>) -> RouteRuntime {
+        let route = &compiled.route;
+        let backends = match &route.action {
+            Action::Forward { backends, .. } => backends
+                .iter()
+                .map(|backend| match &backend.target {
+                    BackendTarget::Backend(id) => Some(self.backends.get(id, &self.metrics)),
+                    BackendTarget::Missing(_) => None,
+                })
+                .collect(),
+            Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => Vec::new(),
+        };
+        RouteRuntime {
+            compiled: Arc::clone(compiled),
+            label: Arc::clone(compiled.label()),
+            metrics: self.metrics.route(compiled.label()),
+            auth: AuthStage::new(&route.auth, &mut self.verifiers),
+            limits: self.limits.route_limits(&route.limits, &self.metrics),
+            backends,
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The data plane: listeners, the request pipeline, upstream connections, observation.
+//!
+//! Invariant: never waits for the control plane; serves the last generation for ever.
+
+mod admin;
+mod answer;
+mod body;
+mod error;
+mod filter;
+mod generation;
+mod observe;
+mod pipeline;
+mod random;
+mod record;
+mod request;
+mod server;
+mod settings;
+mod timer;
+mod upstream;
+
+pub use admin::Question;
+pub use filter::auth::{SelfTestError, SignError, SigningKey, sign_token};
+pub use server::{Feeds, Server, StartError};
+pub use settings::{AccessLogTarget, Settings, UnderscoreHeaders};

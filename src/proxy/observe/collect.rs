@@ -1,0 +1,211 @@
+//! Turns the metrics into the Prometheus text format. Counts nothing.
+
+use prometheus::TextEncoder;
+use prometheus::proto::{
+    Bucket, Counter as ProtoCounter, Gauge as ProtoGauge, Histogram, LabelPair, Metric, MetricFamily,
+    MetricType,
+};
+
+use super::metrics::{BREAKER_KINDS, Metrics};
+use super::names::{self, Family, FamilyKind};
+use super::route::{BUCKET_BOUNDS_SECONDS, MethodTotals};
+use super::value::Counter;
+
+pub(super) fn render(metrics: &Metrics) -> String {
+    let families: Vec<MetricFamily> = collect(metrics).into_iter().filter_map(Series::into_family).collect();
+    let mut text = String::with_capacity(TEXT_BYTES_MIN);
+    if let Err(error) = TextEncoder::new().encode_utf8(&families, &mut text) {
+        // It refuses only families without name or series, and there are none of those.
+        tracing::error!(%error, "metrics could not be written");
+    }
+    text
+}
+
+/// The series of one metric.
+struct Series {
+    family: &'static Family,
+    metrics: Vec<Metric>,
+}
+
+impl Series {
+    fn new(family: &'static Family) -> Self {
+        Self { family, metrics: Vec::new() }
+    }
+
+    /// A family with the one series that has no labels.
+    fn single(family: &'static Family, value: f64) -> Self {
+        let mut series = Self::new(family);
+        series.push(&[], value);
+        series
+    }
+
+    fn push(&mut self, labels: &[&str], value: f64) {
+        let mut metric = self.labelled(labels);
+        match self.family.kind {
+            FamilyKind::Counter => {
+                let mut counter = ProtoCounter::default();
+                counter.set_value(value);
+                metric.set_counter(counter);
+            }
+            FamilyKind::Gauge => {
+                let mut gauge = ProtoGauge::default();
+                gauge.set_value(value);
+                metric.set_gauge(gauge);
+            }
+            FamilyKind::Histogram => debug_assert!(false, "a histogram has more than one value"),
+        }
+        self.metrics.push(metric);
+    }
+
+    /// A counter that has counted something: series are made on first use.
+    fn push_used(&mut self, labels: &[&str], counter: &Counter) {
+        let count = counter.get();
+        if count > 0 {
+            self.push(labels, float(count));
+        }
+    }
+
+    fn push_histogram(&mut self, labels: &[&str], totals: &MethodTotals) {
+        let mut count = 0;
+        let bounds = BUCKET_BOUNDS_SECONDS.iter().copied().chain([f64::INFINITY]);
+        let mut buckets: Vec<Bucket> = Vec::with_capacity(totals.buckets.len());
+        for (bound, in_bucket) in bounds.zip(totals.buckets) {
+            count += in_bucket;
+            if bound.is_finite() {
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(bound);
+                bucket.set_cumulative_count(count);
+                buckets.push(bucket);
+            }
+        }
+        let mut histogram = Histogram::default();
+        histogram.set_bucket(buckets);
+        histogram.set_sample_count(count);
+        histogram.set_sample_sum(float(totals.sum_ns) / 1e9);
+        let mut metric = self.labelled(labels);
+        metric.set_histogram(histogram);
+        self.metrics.push(metric);
+    }
+
+    fn labelled(&self, values: &[&str]) -> Metric {
+        debug_assert_eq!(values.len(), self.family.labels.len(), "labels of {}", self.family.name);
+        let pairs = self.family.labels.iter().zip(values).map(|(name, value)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        Metric::from_label(pairs.collect())
+    }
+
+    /// `None` when there is no series: the format has no empty families.
+    fn into_family(self) -> Option<MetricFamily> {
+        if self.metrics.is_empty() {
+            return None;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(self.family.name.to_owned());
+        family.set_help(self.family.help.to_owned());
+        family.set_field_type(match self.family.kind {
+            FamilyKind::Counter => MetricType::COUNTER,
+            FamilyKind::Gauge => MetricType::GAUGE,
+            FamilyKind::Histogram => MetricType::HISTOGRAM,
+        });
+        family.set_metric(self.metrics);
+        Some(family)
+    }
+}
+
+/// All families in the order of [`names::ALL`].
+fn collect(metrics: &Metrics) -> Vec<Series> {
+    let mut build_info = Series::new(&names::BUILD_INFO);
+    build_info.push(&[env!("CARGO_PKG_VERSION")], 1.0);
+    let mut reloads = Series::new(&names::CONFIG_RELOADS_TOTAL);
+    reloads.push(&["applied"], float(metrics.reloads_applied.get()));
+    reloads.push(&["partial"], float(metrics.reloads_partial.get()));
+    let mut connections = Series::new(&names::CONNECTIONS);
+    for listener in metrics.listeners.all() {
+        connections.push(&[&listener.label], signed(listener.connections.get()));
+    }
+    let process = &metrics.process;
+    let mut all = Vec::with_capacity(names::ALL.len());
+    all.extend(routes(metrics));
+    all.extend([
+        Series::single(&names::HTTP_REQUESTS_IN_FLIGHT, float(metrics.requests_in_flight())),
+        Series::single(&names::HTTP_REQUESTS_PER_SECOND, process.requests_per_second.get()),
+        Series::single(&names::MEMORY_USAGE_BYTES, signed(process.memory_bytes.get())),
+        Series::single(&names::CPU_USAGE_PERCENT, process.cpu_percent.get()),
+        build_info,
+        Series::single(&names::CONFIG_GENERATION, signed(metrics.config_generation.get())),
+        Series::single(&names::CONFIG_REJECTED_OBJECTS, signed(metrics.config_rejected_objects.get())),
+        reloads,
+        connections,
+    ]);
+    all.extend(backends(metrics));
+    all.extend(limits(metrics));
+    all.extend([
+        Series::single(&names::ACCESS_LOG_DROPPED_TOTAL, float(metrics.access_log_dropped.get())),
+        Series::single(&names::PANICS_TOTAL, float(metrics.panics.get())),
+    ]);
+    all
+}
+
+fn routes(metrics: &Metrics) -> [Series; 3] {
+    let mut requests = Series::new(&names::HTTP_REQUESTS_TOTAL);
+    let mut durations = Series::new(&names::HTTP_REQUEST_DURATION_SECONDS);
+    let mut retries = Series::new(&names::RETRIES_TOTAL);
+    for route in metrics.routes.all() {
+        for (method, totals) in route.totals() {
+            for (status, count) in &totals.statuses {
+                let status = status.to_string();
+                requests.push(&[method.as_str(), route.label(), &status], float(*count));
+            }
+            durations.push_histogram(&[method.as_str(), route.label()], &totals);
+        }
+        retries.push_used(&[route.label()], route.retries());
+    }
+    [requests, durations, retries]
+}
+
+fn backends(metrics: &Metrics) -> [Series; 4] {
+    let mut connections = Series::new(&names::UPSTREAM_CONNECTIONS);
+    let mut failures = Series::new(&names::UPSTREAM_CONNECT_FAILURES_TOTAL);
+    let mut ejections = Series::new(&names::ENDPOINT_EJECTIONS_TOTAL);
+    let mut rejected = Series::new(&names::BREAKER_REJECTED_TOTAL);
+    for backend in metrics.backends.all() {
+        let label = &*backend.label;
+        connections.push(&[label], signed(backend.connections.get()));
+        failures.push_used(&[label], &backend.connect_failures);
+        ejections.push_used(&[label], &backend.ejections);
+        for ((_, kind), counter) in BREAKER_KINDS.iter().zip(&backend.breaker_rejected) {
+            rejected.push_used(&[label, kind], counter);
+        }
+    }
+    [connections, failures, ejections, rejected]
+}
+
+fn limits(metrics: &Metrics) -> [Series; 3] {
+    let mut rejected = Series::new(&names::RATELIMIT_REJECTED_TOTAL);
+    let mut shadowed = Series::new(&names::RATELIMIT_SHADOWED_TOTAL);
+    let mut evicted = Series::new(&names::RATELIMIT_EVICTED_KEYS_TOTAL);
+    for limit in metrics.limits.all() {
+        let labels = [&*limit.policy, &*limit.limit];
+        rejected.push_used(&labels, &limit.rejected);
+        shadowed.push_used(&labels, &limit.shadowed);
+        evicted.push_used(&labels, &limit.evicted);
+    }
+    [rejected, shadowed, evicted]
+}
+
+/// Prometheus values are floats: exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "the format has only floats")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the format has only floats")]
+fn signed(value: i64) -> f64 {
+    value as f64
+}
+
+const TEXT_BYTES_MIN: usize = 16 << 10;

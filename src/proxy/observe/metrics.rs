@@ -1,0 +1,251 @@
+//! The metrics of the process and the handles that the data plane counts with. Formats nothing (see `collect`).
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use traffic::BreakerKind;
+
+use super::collect;
+use super::route::RouteMetrics;
+use super::value::{self, Alive, Counter, FloatGauge, Gauge};
+
+/// Everything that `/metrics` tells. One per process.
+///
+/// The handles of routes, limits, backends and listeners are asked for when a generation is built; the same label
+/// gives the same handle as long as someone holds it, and its series end with the last holder.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    pub(super) config_generation: Gauge,
+    pub(super) config_rejected_objects: Gauge,
+    pub(super) reloads_applied: Counter,
+    pub(super) reloads_partial: Counter,
+    pub(super) access_log_dropped: Counter,
+    pub(super) panics: Counter,
+    pub(super) process: ProcessGauges,
+    pub(super) routes: Alive<Arc<str>, RouteMetrics>,
+    pub(super) limits: Alive<(Arc<str>, Arc<str>), LimitMetrics>,
+    pub(super) backends: Alive<Arc<str>, BackendMetrics>,
+    pub(super) listeners: Alive<Arc<str>, ListenerMetrics>,
+    unmatched: Arc<RouteMetrics>,
+    workers: Box<[WorkerCounts]>,
+}
+
+/// Set by [`super::Sampler`].
+#[derive(Debug, Default)]
+pub(super) struct ProcessGauges {
+    pub(super) memory_bytes: Gauge,
+    pub(super) cpu_percent: FloatGauge,
+    pub(super) requests_per_second: FloatGauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Arc<Self> {
+        // As many as worker threads can run at once.
+        let shards = thread::available_parallelism().map_or(1, NonZero::get).min(SHARDS_MAX);
+        let routes = Alive::default();
+        let unmatched =
+            routes.get_or_make(Arc::from(UNMATCHED), |label| RouteMetrics::new(Arc::clone(label), shards));
+        Arc::new(Self {
+            config_generation: Gauge::default(),
+            config_rejected_objects: Gauge::default(),
+            reloads_applied: Counter::default(),
+            reloads_partial: Counter::default(),
+            access_log_dropped: Counter::default(),
+            panics: Counter::default(),
+            process: ProcessGauges::default(),
+            routes,
+            limits: Alive::default(),
+            backends: Alive::default(),
+            listeners: Alive::default(),
+            unmatched,
+            workers: (0..shards).map(|_| WorkerCounts::default()).collect(),
+        })
+    }
+
+    /// The metrics of the route with this label ([`ir::RouteId::label`]).
+    pub(crate) fn route(&self, label: &str) -> Arc<RouteMetrics> {
+        let shards = self.workers.len();
+        self.routes.get_or_make(Arc::from(label), |label| RouteMetrics::new(Arc::clone(label), shards))
+    }
+
+    /// For requests that no route takes.
+    pub(crate) fn unmatched(&self) -> &Arc<RouteMetrics> {
+        &self.unmatched
+    }
+
+    /// The metrics of one limit of a policy.
+    pub(crate) fn limit(&self, policy: &ir::ObjectRef, limit: &Arc<str>) -> Arc<LimitMetrics> {
+        let policy = format!("{}/{}", policy.namespace, policy.name);
+        self.limits.get_or_make((Arc::from(policy), Arc::clone(limit)), |(policy, limit)| LimitMetrics {
+            policy: Arc::clone(policy),
+            limit: Arc::clone(limit),
+            rejected: Counter::default(),
+            shadowed: Counter::default(),
+            evicted: Counter::default(),
+        })
+    }
+
+    /// The metrics of the backend with this label (its id as text).
+    pub(crate) fn backend(&self, label: &str) -> Arc<BackendMetrics> {
+        self.backends.get_or_make(Arc::from(label), |label| BackendMetrics {
+            label: Arc::clone(label),
+            connections: Gauge::default(),
+            connect_failures: Counter::default(),
+            ejections: Counter::default(),
+            breaker_rejected: Default::default(),
+        })
+    }
+
+    /// The metrics of the listener with this label (its address).
+    pub(crate) fn listener(&self, label: &str) -> Arc<ListenerMetrics> {
+        self.listeners.get_or_make(Arc::from(label), |label| ListenerMetrics {
+            label: Arc::clone(label),
+            connections: Gauge::default(),
+        })
+    }
+
+    /// All workers serve this generation. Counts as a reload, `partial` while objects are refused.
+    pub(crate) fn set_generation(&self, generation: u64) {
+        self.config_generation.set(generation);
+        match self.config_rejected_objects.get() {
+            0 => self.reloads_applied.inc(),
+            _ => self.reloads_partial.inc(),
+        }
+    }
+
+    /// So many objects are refused now.
+    pub(crate) fn set_rejected_objects(&self, objects: u64) {
+        self.config_rejected_objects.set(objects);
+    }
+
+    /// A panic was caught.
+    pub(crate) fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A request's head is complete. Every call is followed by one of [`Metrics::request_finished`].
+    pub(crate) fn request_started(&self) {
+        if let Some(counts) = self.workers.get(value::shard(self.workers.len())) {
+            counts.started.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The answer has ended, or the client has gone.
+    pub(crate) fn request_finished(&self) {
+        if let Some(counts) = self.workers.get(value::shard(self.workers.len())) {
+            counts.finished.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// Requests that have finished since the start.
+    pub(super) fn requests_finished(&self) -> u64 {
+        self.workers.iter().map(|counts| counts.finished.load(Ordering::Acquire)).sum()
+    }
+
+    pub(super) fn requests_in_flight(&self) -> u64 {
+        // Finished first: a request that ends in between then counts as in flight, never as less than none.
+        let finished = self.requests_finished();
+        let started: u64 = self.workers.iter().map(|counts| counts.started.load(Ordering::Relaxed)).sum();
+        started.saturating_sub(finished)
+    }
+
+    /// All metrics in the Prometheus text format, version 0.0.4. Takes milliseconds for thousands of routes, so
+    /// it belongs on the control thread.
+    pub(crate) fn render(&self) -> String {
+        collect::render(self)
+    }
+}
+
+/// The metrics of one limit of a policy.
+#[derive(Debug)]
+pub(crate) struct LimitMetrics {
+    pub(super) policy: Arc<str>,
+    pub(super) limit: Arc<str>,
+    /// Requests that were refused.
+    pub(crate) rejected: Counter,
+    /// Requests that Enforce would have refused.
+    pub(crate) shadowed: Counter,
+    /// Keys that were forgotten before their bucket was full again.
+    pub(crate) evicted: Counter,
+}
+
+/// The metrics of one backend.
+#[derive(Debug)]
+pub(crate) struct BackendMetrics {
+    pub(super) label: Arc<str>,
+    pub(super) connections: Gauge,
+    pub(super) connect_failures: Counter,
+    pub(super) ejections: Counter,
+    pub(super) breaker_rejected: [Counter; BREAKER_KINDS.len()],
+}
+
+impl BackendMetrics {
+    /// A connection stands. Every call is followed by one of [`BackendMetrics::connection_closed`].
+    pub(crate) fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections.dec();
+    }
+
+    pub(crate) fn connect_failed(&self) {
+        self.connect_failures.inc();
+    }
+
+    /// One of its endpoints was ejected.
+    pub(crate) fn ejected(&self) {
+        self.ejections.inc();
+    }
+
+    pub(crate) fn breaker_rejected(&self, kind: BreakerKind) {
+        if let Some(counter) = self.breaker_rejected.get(kind as usize) {
+            counter.inc();
+        }
+    }
+}
+
+/// The metrics of one listener.
+#[derive(Debug)]
+pub(crate) struct ListenerMetrics {
+    pub(super) label: Arc<str>,
+    pub(super) connections: Gauge,
+}
+
+impl ListenerMetrics {
+    /// A client's connection was accepted. Every call is followed by one of
+    /// [`ListenerMetrics::connection_closed`].
+    pub(crate) fn connection_opened(&self) {
+        self.connections.inc();
+    }
+
+    pub(crate) fn connection_closed(&self) {
+        self.connections.dec();
+    }
+}
+
+/// In the order of the enum, which is that of the array in [`BackendMetrics`].
+pub(super) const BREAKER_KINDS: [(BreakerKind, &str); 4] = [
+    (BreakerKind::Requests, "requests"),
+    (BreakerKind::Pending, "pending"),
+    (BreakerKind::Connections, "connections"),
+    (BreakerKind::Retries, "retries"),
+];
+
+/// One worker's requests, on a cache line of their own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct WorkerCounts {
+    started: AtomicU64,
+    finished: AtomicU64,
+}
+
+/// The label `endpoint` of requests that no route takes. No route can have it: theirs have two slashes.
+const UNMATCHED: &str = "unmatched";
+/// More copies of every series than this cost more memory than they save time.
+const SHARDS_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests;

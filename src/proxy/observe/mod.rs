@@ -1,0 +1,14 @@
+//! What the data plane tells about itself: metrics and the access log. Decides nothing and delays no request.
+
+mod access_log;
+mod collect;
+mod metrics;
+mod names;
+mod process;
+mod route;
+mod value;
+
+pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
+pub(crate) use metrics::{BackendMetrics, LimitMetrics, ListenerMetrics, Metrics};
+pub(crate) use process::Sampler;
+pub(crate) use route::{MethodLabel, RouteMetrics};

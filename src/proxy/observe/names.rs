@@ -1,0 +1,193 @@
+//! Every metric's name, type, labels and help, once. Holds no value.
+
+/// One metric as it is exposed. `docs/metrics.md` has a line for each; a test holds the two together.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Family {
+    pub(super) name: &'static str,
+    pub(super) kind: FamilyKind,
+    pub(super) labels: &'static [&'static str],
+    pub(super) help: &'static str,
+}
+
+/// The types of the Prometheus text format that we use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FamilyKind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// All of them, in the order in which they are exposed.
+pub(super) const ALL: [&Family; 21] = [
+    &HTTP_REQUESTS_TOTAL,
+    &HTTP_REQUEST_DURATION_SECONDS,
+    &RETRIES_TOTAL,
+    &HTTP_REQUESTS_IN_FLIGHT,
+    &HTTP_REQUESTS_PER_SECOND,
+    &MEMORY_USAGE_BYTES,
+    &CPU_USAGE_PERCENT,
+    &BUILD_INFO,
+    &CONFIG_GENERATION,
+    &CONFIG_REJECTED_OBJECTS,
+    &CONFIG_RELOADS_TOTAL,
+    &CONNECTIONS,
+    &UPSTREAM_CONNECTIONS,
+    &UPSTREAM_CONNECT_FAILURES_TOTAL,
+    &ENDPOINT_EJECTIONS_TOTAL,
+    &BREAKER_REJECTED_TOTAL,
+    &RATELIMIT_REJECTED_TOTAL,
+    &RATELIMIT_SHADOWED_TOTAL,
+    &RATELIMIT_EVICTED_KEYS_TOTAL,
+    &ACCESS_LOG_DROPPED_TOTAL,
+    &PANICS_TOTAL,
+];
+
+pub(super) const HTTP_REQUESTS_TOTAL: Family = Family {
+    name: "http_requests_total",
+    kind: FamilyKind::Counter,
+    labels: &["method", "endpoint", "status_code"],
+    help: "Finished requests by method, route and status code.",
+};
+
+pub(super) const HTTP_REQUEST_DURATION_SECONDS: Family = Family {
+    name: "http_request_duration_seconds",
+    kind: FamilyKind::Histogram,
+    labels: &["method", "endpoint"],
+    help: "Time from the whole request head to the end of the answer.",
+};
+
+pub(super) const HTTP_REQUESTS_IN_FLIGHT: Family = Family {
+    name: "http_requests_in_flight",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Requests that are being served now.",
+};
+
+pub(super) const HTTP_REQUESTS_PER_SECOND: Family = Family {
+    name: "http_requests_per_second",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Requests finished per second, over the last second.",
+};
+
+pub(super) const MEMORY_USAGE_BYTES: Family = Family {
+    name: "memory_usage_bytes",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Resident memory of the process.",
+};
+
+pub(super) const CPU_USAGE_PERCENT: Family = Family {
+    name: "cpu_usage_percent",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "CPU time of the process over the last second; 100 is one core.",
+};
+
+pub(super) const BUILD_INFO: Family = Family {
+    name: "baribhara_build_info",
+    kind: FamilyKind::Gauge,
+    labels: &["version"],
+    help: "Always 1; the version stands in the label.",
+};
+
+pub(super) const CONFIG_GENERATION: Family = Family {
+    name: "baribhara_config_generation",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "The generation of the configuration that all workers serve.",
+};
+
+pub(super) const CONFIG_REJECTED_OBJECTS: Family = Family {
+    name: "baribhara_config_rejected_objects",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Objects that are refused now; their last good version stays, if there is one.",
+};
+
+pub(super) const CONFIG_RELOADS_TOTAL: Family = Family {
+    name: "baribhara_config_reloads_total",
+    kind: FamilyKind::Counter,
+    labels: &["result"],
+    help: "Configurations put into service; partial: while some object was refused.",
+};
+
+pub(super) const CONNECTIONS: Family = Family {
+    name: "baribhara_connections",
+    kind: FamilyKind::Gauge,
+    labels: &["listener"],
+    help: "Open connections of clients.",
+};
+
+pub(super) const UPSTREAM_CONNECTIONS: Family = Family {
+    name: "baribhara_upstream_connections",
+    kind: FamilyKind::Gauge,
+    labels: &["backend"],
+    help: "Open connections to a backend, idle ones among them.",
+};
+
+pub(super) const UPSTREAM_CONNECT_FAILURES_TOTAL: Family = Family {
+    name: "baribhara_upstream_connect_failures_total",
+    kind: FamilyKind::Counter,
+    labels: &["backend"],
+    help: "Connections to a backend that did not come about.",
+};
+
+pub(super) const RETRIES_TOTAL: Family = Family {
+    name: "baribhara_retries_total",
+    kind: FamilyKind::Counter,
+    labels: &["endpoint"],
+    help: "Tries of requests after the first.",
+};
+
+pub(super) const ENDPOINT_EJECTIONS_TOTAL: Family = Family {
+    name: "baribhara_endpoint_ejections_total",
+    kind: FamilyKind::Counter,
+    labels: &["backend"],
+    help: "Endpoints taken out for a time after consecutive failures.",
+};
+
+pub(super) const BREAKER_REJECTED_TOTAL: Family = Family {
+    name: "baribhara_breaker_rejected_total",
+    kind: FamilyKind::Counter,
+    labels: &["backend", "kind"],
+    help: "Times that the circuit breaker of a backend refused, by what was over its bound.",
+};
+
+pub(super) const RATELIMIT_REJECTED_TOTAL: Family = Family {
+    name: "baribhara_ratelimit_rejected_total",
+    kind: FamilyKind::Counter,
+    labels: &["policy", "limit"],
+    help: "Requests refused by a limit.",
+};
+
+pub(super) const RATELIMIT_SHADOWED_TOTAL: Family = Family {
+    name: "baribhara_ratelimit_shadowed_total",
+    kind: FamilyKind::Counter,
+    labels: &["policy", "limit"],
+    help: "Requests that a limit in Shadow mode would have refused.",
+};
+
+pub(super) const RATELIMIT_EVICTED_KEYS_TOTAL: Family = Family {
+    name: "baribhara_ratelimit_evicted_keys_total",
+    kind: FamilyKind::Counter,
+    labels: &["policy", "limit"],
+    help: "Keys forgotten before their time because a limit had as many as it may.",
+};
+
+pub(super) const ACCESS_LOG_DROPPED_TOTAL: Family = Family {
+    name: "baribhara_access_log_dropped_total",
+    kind: FamilyKind::Counter,
+    labels: &[],
+    help: "Lines of the access log that could not be written.",
+};
+
+pub(super) const PANICS_TOTAL: Family = Family {
+    name: "baribhara_panics_total",
+    kind: FamilyKind::Counter,
+    labels: &[],
+    help: "Panics that were caught; each is a bug.",
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,316 @@
+//! The life of a request: one function that reads as the list of stages in their documented order. Any stage may end it
+//! with a [`Refusal`]; nothing here knows how a stage does its work.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Incoming;
+use ir::{Action, DirectResponse, Scheme};
+use table::{Decision, RedirectFrom};
+
+use crate::answer::{AnswerBody, Payload, Problem, ROUTE, problem};
+use crate::body::RequestBody;
+use crate::error::Reason;
+use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
+use crate::filter::limit::{self, LimitNotes};
+use crate::generation::{Generation, RouteRuntime};
+use crate::record::Record;
+use crate::request::{Asked, write_hex};
+use crate::server::{Downstream, Worker};
+use crate::upstream::{Forward, Own, Trail, edits_own, forward};
+
+/// Why a request got no further, and what its answer must say beside that.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    reason: Reason,
+    auth: Option<AuthRefusal>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, auth: None }
+    }
+}
+
+/// What the stages leave behind for whatever answer comes out.
+#[derive(Debug, Default)]
+struct Notes {
+    route: Option<Arc<RouteRuntime>>,
+    limits: LimitNotes,
+    trail: Trail,
+    request_id: Option<HeaderValue>,
+    /// A preflight's answer has its CORS headers already.
+    is_preflight: bool,
+}
+
+/// Serves one request.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    downstream: Rc<Downstream>,
+    request: Request<Incoming>,
+) -> Result<Response<AnswerBody>, Infallible> {
+    let started = Instant::now();
+    let (parts, incoming) = request.into_parts();
+    let body = RequestBody::new(incoming, Rc::clone(&downstream), worker.settings.read_timeout);
+    let (mut asked, fault) = Asked::new(parts, &downstream, &worker.settings);
+    let generation = worker.generation();
+    let mut record = Record::new(&worker, &downstream, &generation, &asked, started);
+    let mut notes = Notes::default();
+    let stage = Stage { worker: &worker, downstream: &downstream, generation: &generation, started };
+    let outcome = match fault {
+        Some(reason) => Err(Refusal::from(reason)),
+        None => stage.run(&mut asked, body, &mut notes).await,
+    };
+    let closes = outcome.as_ref().is_err_and(|refusal| refusal.reason.closes());
+    let mut response = outcome.unwrap_or_else(|refusal| refuse(&worker, &asked, &notes, &refusal, &mut record));
+    finish_headers(&asked, &mut notes, &mut response);
+    if closes || worker.is_closing() || downstream.is_retiring(started) {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(route) = &notes.route {
+        record.slot = Some(route.compiled.slot());
+        if worker.settings.debug_errors
+            && let Ok(label) = HeaderValue::from_str(&route.label)
+        {
+            response.headers_mut().insert(ROUTE, label);
+        }
+    }
+    record.status = response.status().as_u16();
+    record.on_head(&asked, notes.request_id, notes.trail);
+    Ok(response.map(|payload| AnswerBody::new(payload, record)))
+}
+
+/// What every stage may look at.
+struct Stage<'a> {
+    worker: &'a Rc<Worker>,
+    downstream: &'a Rc<Downstream>,
+    generation: &'a Arc<Generation>,
+    started: Instant,
+}
+
+impl Stage<'_> {
+    /// The stages in the order of the design: match, redirect, preflight, address, size, limits before authentication,
+    /// authentication and authorization, limits by claim, fixed answer, transform and send, transform the answer.
+    async fn run(
+        &self,
+        asked: &mut Asked,
+        mut body: RequestBody,
+        notes: &mut Notes,
+    ) -> Result<Response<Payload>, Refusal> {
+        let decision = self.decide(asked).ok_or(Reason::RouteNotFound)?;
+        let match_index = decision.match_index;
+        let runtime = self.generation.runtime(decision.slot).ok_or(Reason::RuleInvalid)?;
+        notes.route = Some(Arc::clone(runtime));
+        let route = &runtime.compiled.route;
+
+        if let Action::Fail(_) = route.action {
+            return Err(Reason::RuleInvalid.into());
+        }
+        if let Action::Redirect(redirect) = &route.action {
+            return self.redirect(asked, runtime, match_index, redirect.status);
+        }
+        if let Some(answer) = preflight(asked, runtime) {
+            notes.is_preflight = true;
+            return Ok(answer);
+        }
+        if !route.ip_access.allows(asked.client) {
+            return Err(Reason::AddressDenied.into());
+        }
+        if route.request_body_bytes_max.is_some_and(|bytes_max| !body.limit(bytes_max)) {
+            return Err(Reason::BodyTooLarge.into());
+        }
+        let now_ns = self.worker.nanos(self.started);
+        let (before, after) = (&runtime.limits.before_auth, &runtime.limits.after_auth);
+        limit::ask_all(before, asked, &Identity::default(), now_ns, &mut notes.limits)
+            .map_err(|_| Reason::RateLimited)?;
+        let identity = self.authenticate(asked, runtime)?;
+        limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits).map_err(|_| Reason::RateLimited)?;
+        if let Action::Respond(direct) = &route.action {
+            return Ok(respond(direct));
+        }
+        let mut response = self.send(asked, body, (runtime, match_index), &identity, notes).await?;
+        table::apply_header_edit(&route.header_edits.response, response.headers_mut());
+        Ok(response)
+    }
+
+    fn decide(&self, asked: &Asked) -> Option<Decision<'_>> {
+        match asked.preflight() {
+            Some((_, method)) => self.generation.table.decide_preflight(&asked.head(), &method),
+            None => self.generation.table.decide(&asked.head()),
+        }
+    }
+
+    fn redirect(
+        &self,
+        asked: &Asked,
+        runtime: &RouteRuntime,
+        match_index: usize,
+        status: u16,
+    ) -> Result<Response<Payload>, Refusal> {
+        let location = runtime.compiled.redirect_location(&RedirectFrom {
+            scheme: Scheme::Http,
+            host: asked.host(),
+            port: self.downstream.local_port,
+            path: asked.path(),
+            query: asked.query(),
+            matched_prefix_bytes: runtime.compiled.matched_prefix_bytes(match_index, asked.path()),
+        });
+        let location = location.and_then(Result::ok).ok_or(Reason::RewriteFailed)?;
+        let mut response = Response::new(Payload::Empty);
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+        response.headers_mut().insert(header::LOCATION, location);
+        Ok(response)
+    }
+
+    /// Who asks. Also takes away what the client must not say itself, an anonymous one too.
+    fn authenticate(&self, asked: &mut Asked, runtime: &RouteRuntime) -> Result<Identity, Refusal> {
+        if runtime.auth.is_empty() {
+            return Ok(Identity::default());
+        }
+        let request = AuthRequest {
+            headers: &asked.headers,
+            query: asked.query(),
+            method: &asked.method,
+            client: asked.client,
+        };
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        runtime.auth.check(request, now_s, &mut self.worker.verdicts.borrow_mut()).map_err(|refusal| Refusal {
+            reason: match refusal.kind() {
+                AuthRefusalKind::Forbidden => Reason::Unauthorized,
+                AuthRefusalKind::Unauthenticated => Reason::Unauthenticated,
+            },
+            auth: Some(refusal),
+        })
+    }
+
+    async fn send(
+        &self,
+        asked: &mut Asked,
+        mut body: RequestBody,
+        (runtime, match_index): (&Arc<RouteRuntime>, usize),
+        identity: &Identity,
+        notes: &mut Notes,
+    ) -> Result<Response<Payload>, Refusal> {
+        let route = &runtime.compiled.route;
+        let Action::Forward { rewrite, retry, circuit_breaker, load_balancing, passive_health, .. } = &route.action
+        else {
+            return Err(Reason::RuleInvalid.into());
+        };
+        let backend = runtime
+            .compiled
+            .pick_backend(self.worker.random.next())
+            .and_then(|index| runtime.backends.get(index)?.as_ref())
+            .ok_or(Reason::BackendMissing)?;
+        let query = asked.query().map(|query| match runtime.auth.forwarded_query(identity, query) {
+            Some(edited) => Cow::Owned(edited),
+            None => Cow::Borrowed(query),
+        });
+        let query = query.filter(|query| !query.is_empty() || asked.query() == Some("")).map(Cow::into_owned);
+        runtime.auth.apply(identity, &mut asked.headers);
+        if !runtime.auth.claim_headers().is_empty() {
+            body.forbid_trailers(runtime.auth.claim_headers().to_vec());
+        }
+        let request_id = asked.request_id(&self.worker.random);
+        let mut own = Own::new(asked, self.downstream, &request_id);
+        notes.request_id = Some(request_id);
+        if edits_own(&route.header_edits.request) {
+            own.move_into(&mut asked.headers);
+        }
+        table::apply_header_edit(&route.header_edits.request, &mut asked.headers);
+        let path = runtime
+            .compiled
+            .upstream_path(match_index, asked.path())
+            .map_err(|_| Reason::RewriteFailed)?;
+        let hostname = rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_ref());
+        let ask = Forward {
+            worker: self.worker,
+            backend,
+            route_metrics: &runtime.metrics,
+            method: &asked.method,
+            path: &path,
+            query: query.as_deref(),
+            host: hostname.map_or(asked.raw_host(), |name| name.as_str().as_bytes()),
+            headers: &asked.headers,
+            own: own.lines(),
+            expects_continue: asked.expects_continue(),
+            started: self.started,
+            timeouts: &route.timeouts,
+            retry,
+            circuit_breaker,
+            load_balancing: *load_balancing,
+            passive_health: passive_health.as_ref(),
+        };
+        let forwarded = forward(&ask, body, &mut notes.trail).await?;
+        let payload = forwarded.body.map_or(Payload::Empty, |body| Payload::Upstream(Box::new(body)));
+        let mut response = Response::new(payload);
+        *response.status_mut() = forwarded.head.status;
+        *response.headers_mut() = forwarded.head.headers;
+        Ok(response)
+    }
+}
+
+/// The answer to a browser that asks beforehand, made of prepared headers.
+fn preflight(asked: &Asked, runtime: &RouteRuntime) -> Option<Response<Payload>> {
+    let cors = runtime.compiled.cors()?;
+    let (origin, _) = asked.preflight()?;
+    let wanted = asked.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+    let answer =
+        cors.preflight(origin, wanted, asked.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS));
+    let mut response = Response::new(Payload::Empty);
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    *response.headers_mut() = answer.headers;
+    Some(response)
+}
+
+fn respond(direct: &DirectResponse) -> Response<Payload> {
+    let mut response = Response::new(Payload::Full(direct.body.clone().into()));
+    *response.status_mut() = StatusCode::from_u16(direct.status).unwrap_or(StatusCode::OK);
+    if let Some(content_type) = &direct.content_type {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type.clone());
+    }
+    response
+}
+
+/// What every answer of a route carries, a refusal too.
+fn finish_headers(asked: &Asked, notes: &mut Notes, response: &mut Response<Payload>) {
+    let Some(route) = &notes.route else { return };
+    std::mem::take(&mut notes.limits).apply(response.headers_mut());
+    if let Some(cors) = route.compiled.cors().filter(|_| !notes.is_preflight) {
+        cors.apply_response(asked.origin(), response.headers_mut());
+    }
+}
+
+fn refuse(
+    worker: &Worker,
+    asked: &Asked,
+    notes: &Notes,
+    refusal: &Refusal,
+    record: &mut Record,
+) -> Response<Payload> {
+    let mut decision = [0u8; 16];
+    write_hex(worker.random.next(), &mut decision);
+    let name = refusal.auth.map_or(refusal.reason.name(), |auth| auth.reason.as_str());
+    record.on_refusal(name, decision);
+    let detail = worker.settings.debug_errors.then(|| {
+        let route = notes.route.as_ref().map_or("unmatched", |route| &route.label);
+        let upstream = notes.trail.upstream.as_deref().unwrap_or("-");
+        format!("{name}: route {route}, upstream {upstream}, tries {}", notes.trail.tries)
+    });
+    let mut response = problem(&Problem {
+        reason: refusal.reason,
+        decision: &decision,
+        json: asked.takes_json(),
+        detail: detail.as_deref(),
+    });
+    if let Some(challenge) = refusal.auth.and_then(AuthRefusal::www_authenticate) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    }
+    if refusal.reason == Reason::BreakerOpen {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}

@@ -1,0 +1,146 @@
+//! The one record of a request: begun with it, finished once when its answer ends or is dropped.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderValue, Version, header};
+use table::RouteSlot;
+
+use crate::generation::Generation;
+use crate::observe::{AccessRecord, MethodLabel};
+use crate::request::Asked;
+use crate::server::{Downstream, Worker};
+use crate::upstream::Trail;
+
+/// What metrics and the access log get to know of a request.
+#[derive(Debug)]
+pub(crate) struct Record {
+    worker: Rc<Worker>,
+    downstream: Rc<Downstream>,
+    generation: Rc<Arc<Generation>>,
+    started: Instant,
+    method: MethodLabel,
+    pub(crate) slot: Option<RouteSlot>,
+    pub(crate) status: u16,
+    pub(crate) bytes_out: u64,
+    /// Only where there is an access log.
+    log: Option<Box<LogFacts>>,
+    finished: bool,
+}
+
+/// What only the access log needs.
+#[derive(Debug)]
+struct LogFacts {
+    host: String,
+    path: String,
+    client: IpAddr,
+    version: Version,
+    method: http::Method,
+    request_id: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    trail: Trail,
+    decision: Option<[u8; 16]>,
+    reason: Option<&'static str>,
+}
+
+impl Record {
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        downstream: &Rc<Downstream>,
+        generation: &Rc<Arc<Generation>>,
+        asked: &Asked,
+        started: Instant,
+    ) -> Self {
+        worker.metrics.request_started();
+        let log = worker.log.borrow().is_on().then(|| {
+            Box::new(LogFacts {
+                host: asked.host().to_owned(),
+                path: asked.path().to_owned(),
+                client: asked.client,
+                version: asked.version,
+                method: asked.method.clone(),
+                request_id: None,
+                user_agent: asked.headers.get(header::USER_AGENT).cloned(),
+                trail: Trail::default(),
+                decision: None,
+                reason: None,
+            })
+        });
+        Self {
+            worker: Rc::clone(worker),
+            downstream: Rc::clone(downstream),
+            generation: Rc::clone(generation),
+            started,
+            method: MethodLabel::from(&asked.method),
+            slot: None,
+            status: 0,
+            bytes_out: 0,
+            log,
+            finished: false,
+        }
+    }
+
+    /// The answer's head is made. `request_id` is that which the upstream got, if one was asked.
+    pub(crate) fn on_head(&mut self, asked: &Asked, request_id: Option<HeaderValue>, trail: Trail) {
+        if let Some(log) = &mut self.log {
+            log.request_id = request_id.or_else(|| Some(asked.request_id(&self.worker.random)));
+            log.trail = trail;
+        }
+    }
+
+    pub(crate) fn on_refusal(&mut self, reason: &'static str, decision: [u8; 16]) {
+        if let Some(log) = &mut self.log {
+            (log.reason, log.decision) = (Some(reason), Some(decision));
+        }
+    }
+
+    /// Counts the request and writes its line. Later calls do nothing.
+    pub(crate) fn finish(&mut self) {
+        if self.finished {
+            return;
+        }
+        self.finished = true;
+        self.downstream.on_answered();
+        let duration = self.started.elapsed();
+        let route = self.slot.and_then(|slot| self.generation.runtime(slot));
+        let metrics = route.map_or_else(|| self.worker.metrics.unmatched(), |route| &route.metrics);
+        let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        metrics.record(self.method, self.status, duration_ns);
+        self.worker.metrics.request_finished();
+        if let Some(log) = self.log.take() {
+            let route = route.map_or("unmatched", |route| &route.label);
+            self.write(&log, route, duration_ns / 1000);
+        }
+    }
+
+    fn write(&self, log: &LogFacts, route: &str, duration_us: u64) {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.worker.log.borrow_mut().write(&AccessRecord {
+            time_unix_ms: u64::try_from(time.as_millis()).unwrap_or(0),
+            method: log.method.as_str(),
+            host: &log.host,
+            path: &log.path,
+            status: self.status,
+            duration_us,
+            bytes_in: self.downstream.request_bytes.get(),
+            bytes_out: self.bytes_out,
+            client: log.client,
+            route,
+            upstream: log.trail.upstream.as_deref(),
+            attempts: log.trail.tries,
+            decision: log.decision.as_ref().and_then(|id| std::str::from_utf8(id).ok()),
+            reason: log.reason,
+            request_id: log.request_id.as_ref().map(HeaderValue::as_bytes),
+            protocol: if log.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            user_agent: log.user_agent.as_ref().map(HeaderValue::as_bytes),
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

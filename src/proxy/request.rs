@@ -1,0 +1,332 @@
+//! What a client asked, made canonical once: the same values are matched, limited, authorised, logged and sent on.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+use ipnet::IpNet;
+use table::RequestHead;
+
+use crate::error::Reason;
+use crate::random::Random;
+use crate::server::Downstream;
+use crate::settings::{Settings, UnderscoreHeaders};
+
+/// The most addresses of an `X-Forwarded-For` that are looked at (hardening HB06).
+const FORWARDED_HOPS_MAX: usize = 30;
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A request's head in the one form that every stage sees.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) version: Version,
+    uri: Uri,
+    /// The folded host where it differs from what was sent.
+    host: Host,
+    /// The canonical path where it differs from what was sent.
+    path: Option<String>,
+    /// The client: the peer, or what trusted proxies say.
+    pub(crate) client: IpAddr,
+    /// The peer may speak for its client.
+    pub(crate) peer_is_trusted: bool,
+}
+
+/// Where the host's text stands.
+#[derive(Debug)]
+enum Host {
+    /// HTTP/1.0 without a Host field.
+    None,
+    Field(HeaderValue),
+    Folded { raw: HeaderValue, folded: String },
+}
+
+impl Asked {
+    /// Screens the head. The value can be used for an answer even where there is a fault.
+    pub(crate) fn new(
+        parts: request::Parts,
+        downstream: &Downstream,
+        settings: &Settings,
+    ) -> (Self, Option<Reason>) {
+        let mut asked = Self {
+            method: parts.method,
+            headers: parts.headers,
+            version: parts.version,
+            uri: parts.uri,
+            host: Host::None,
+            path: None,
+            client: downstream.peer,
+            peer_is_trusted: is_in(downstream.peer, &settings.trusted_proxies),
+        };
+        let fault = asked.screen(settings).err();
+        (asked, fault)
+    }
+
+    fn screen(&mut self, settings: &Settings) -> Result<(), Reason> {
+        self.screen_fields(settings.underscore_headers)?;
+        self.host = self.read_host()?;
+        if matches!(self.method, Method::CONNECT | Method::TRACE) {
+            return Err(Reason::MethodNotAllowed);
+        }
+        if self.headers.get(header::EXPECT).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            return Err(Reason::ExpectationFailed);
+        }
+        self.path = match table::canonical(self.uri.path()) {
+            Ok(Cow::Borrowed(_)) => None,
+            Ok(Cow::Owned(path)) => Some(path),
+            Err(_) => return Err(Reason::BadPath),
+        };
+        if self.peer_is_trusted {
+            self.client = forwarded_client(&self.headers, &settings.trusted_proxies).unwrap_or(self.client);
+        }
+        Ok(())
+    }
+
+    /// Takes out what `Connection` names (RFC 9110 §7.6.1) but what a client must not be able to take out (hardening
+    /// HB01, HB02), and names with `_`.
+    fn screen_fields(&mut self, underscores: UnderscoreHeaders) -> Result<(), Reason> {
+        let mut named: Vec<HeaderName> = Vec::new();
+        for value in self.headers.get_all(header::CONNECTION) {
+            let tokens = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+            named.extend(tokens.filter(|token| !is_option(token)).filter_map(|t| HeaderName::from_bytes(t).ok()));
+        }
+        if underscores != UnderscoreHeaders::Keep {
+            let with_underscore = self.headers.keys().filter(|name| name.as_str().contains('_'));
+            let before = named.len();
+            named.extend(with_underscore.cloned());
+            if named.len() > before && underscores == UnderscoreHeaders::Reject {
+                return Err(Reason::BadHeader);
+            }
+        }
+        for name in named.iter().filter(|name| !is_protected(name)) {
+            self.headers.remove(name);
+        }
+        Ok(())
+    }
+
+    /// RFC 9112 §3.2: exactly one Host, and the target's authority wins over it.
+    fn read_host(&self) -> Result<Host, Reason> {
+        let mut fields = self.headers.get_all(header::HOST).iter();
+        let field = fields.next();
+        if fields.next().is_some() || (field.is_none() && self.version >= Version::HTTP_11) {
+            return Err(Reason::BadHost);
+        }
+        let raw = match (self.uri.authority(), field) {
+            (Some(authority), _) => {
+                HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadHost)?
+            }
+            (None, Some(field)) => field.clone(),
+            (None, None) => return Ok(Host::None),
+        };
+        let text = raw.to_str().map_err(|_| Reason::BadHost)?;
+        match table::fold(text) {
+            Ok(Cow::Borrowed(folded)) if folded.len() == text.len() => Ok(Host::Field(raw)),
+            Ok(folded) => {
+                let folded = folded.into_owned();
+                Ok(Host::Folded { raw, folded })
+            }
+            Err(_) => Err(Reason::BadHost),
+        }
+    }
+
+    /// The folded host; empty where HTTP/1.0 had none.
+    pub(crate) fn host(&self) -> &str {
+        match &self.host {
+            Host::None => "",
+            // The value was text when it was read.
+            Host::Field(raw) => raw.to_str().unwrap_or_default(),
+            Host::Folded { folded, .. } => folded,
+        }
+    }
+
+    /// The host as the client wrote it, port and all, for the upstream.
+    pub(crate) fn raw_host(&self) -> &[u8] {
+        match &self.host {
+            Host::None => b"",
+            Host::Field(raw) | Host::Folded { raw, .. } => raw.as_bytes(),
+        }
+    }
+
+    /// The canonical path.
+    pub(crate) fn path(&self) -> &str {
+        self.path.as_deref().unwrap_or_else(|| self.uri.path())
+    }
+
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.uri.query()
+    }
+
+    pub(crate) fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            host: self.host(),
+            path: self.path(),
+            query: self.query(),
+            headers: &self.headers,
+            client: self.client,
+        }
+    }
+
+    /// The client's own request id if it is one, else a new one.
+    pub(crate) fn request_id(&self, random: &Random) -> HeaderValue {
+        match self.headers.get(X_REQUEST_ID) {
+            Some(id) if is_request_id(id.as_bytes()) => id.clone(),
+            Some(_) | None => {
+                let mut id = [0u8; 32];
+                write_hex(random.next(), &mut id[..16]);
+                write_hex(random.next(), &mut id[16..]);
+                HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-"))
+            }
+        }
+    }
+
+    /// A browser asking beforehand (Fetch standard §3.2.2): `Origin` and the method it wants.
+    pub(crate) fn preflight(&self) -> Option<(&HeaderValue, Method)> {
+        if self.method != Method::OPTIONS {
+            return None;
+        }
+        let origin = self.headers.get(header::ORIGIN)?;
+        let method = self.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
+        Some((origin, Method::from_bytes(method.as_bytes()).ok()?))
+    }
+
+    pub(crate) fn origin(&self) -> Option<&HeaderValue> {
+        self.headers.get(header::ORIGIN)
+    }
+
+    pub(crate) fn expects_continue(&self) -> bool {
+        self.headers.contains_key(header::EXPECT)
+    }
+
+    /// Whether the client would rather have a problem as JSON: it does not say, or says so, and is no browser page.
+    pub(crate) fn takes_json(&self) -> bool {
+        let mut accepts = self.headers.get_all(header::ACCEPT).iter().peekable();
+        if accepts.peek().is_none() {
+            return true;
+        }
+        accepts.filter_map(|value| value.to_str().ok()).fold(false, |json, value| {
+            let value = value.to_ascii_lowercase();
+            let wants = value.contains("json") || value.contains("*/*") || value.contains("application/*");
+            json || (wants && !value.contains("text/html"))
+        })
+    }
+}
+
+fn is_option(token: &[u8]) -> bool {
+    token.is_empty() || token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")
+}
+
+/// Fields that a client cannot have removed by naming them in `Connection`. `TE` is judged when it is sent on.
+fn is_protected(name: &HeaderName) -> bool {
+    matches!(
+        *name,
+        header::HOST
+            | header::CONTENT_LENGTH
+            | header::TRANSFER_ENCODING
+            | header::AUTHORIZATION
+            | header::COOKIE
+            | header::ORIGIN
+            | header::TE
+            | header::EXPECT
+            | header::FORWARDED
+    ) || name.as_str().starts_with("x-forwarded-")
+        || name.as_str() == "x-real-ip"
+}
+
+fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// The rightmost address that is no trusted proxy; `None`: the list is no good and the peer counts.
+fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let mut client = None;
+    let mut hops = 0;
+    for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+        for text in value.to_str().ok()?.rsplit(',') {
+            hops += 1;
+            if hops > FORWARDED_HOPS_MAX {
+                return None;
+            }
+            let address = parse_address(text.trim())?;
+            client = Some(address);
+            if !is_in(address, trusted) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// An address as proxies write it: bare, in brackets, or with a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inside, _)| inside);
+    let address = bare.parse::<IpAddr>().ok().or_else(|| {
+        text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip())
+    })?;
+    Some(address.to_canonical())
+}
+
+fn is_request_id(id: &[u8]) -> bool {
+    !id.is_empty() && id.len() <= REQUEST_ID_BYTES_MAX && id.iter().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Sixteen hexadecimal digits.
+pub(crate) fn write_hex(value: u64, out: &mut [u8]) {
+    for (index, byte) in out.iter_mut().enumerate() {
+        let nibble = (value >> (60 - 4 * (index % 16))) & 0xf;
+        *byte = match nibble {
+            0..=9 => b'0' + nibble as u8,
+            _ => b'a' + (nibble - 10) as u8,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_is_not_trusted() {
+        let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
+        let many = vec!["1.1.1.1"; 31].join(", ");
+        for (value, want) in [
+            ("203.0.113.7", Some("203.0.113.7")),
+            ("6.6.6.6, 203.0.113.7, 10.1.2.3", Some("203.0.113.7")),
+            ("10.1.2.3, 10.1.2.4", Some("10.1.2.3")),
+            ("[2001:db8::1]:443, fd00::1", Some("2001:db8::1")),
+            ("203.0.113.7:5000", Some("203.0.113.7")),
+            ("::ffff:203.0.113.7", Some("203.0.113.7")),
+            ("fe80::1%eth0", None),
+            ("203.0.113.7, garbage", None),
+            ("", None),
+            (Box::leak(many.into_boxed_str()), Some("1.1.1.1")),
+        ] {
+            let headers = headers(&[("x-forwarded-for", value)]);
+            let want = want.map(|address| address.parse::<IpAddr>().unwrap());
+            assert_eq!(forwarded_client(&headers, &trusted), want, "{value}");
+        }
+        let long = vec!["10.0.0.1"; 31].join(",");
+        let headers = headers(&[("x-forwarded-for", Box::leak(long.into_boxed_str()))]);
+        assert_eq!(forwarded_client(&headers, &trusted), None, "more hops than anyone has");
+    }
+
+    #[test]
+    fn request_ids_are_kept_only_if_they_are_plain() {
+        for (id, want) in [("abc-123", true), ("", false), ("with blank", false), ("tab\t", false)] {
+            assert_eq!(is_request_id(id.as_bytes()), want, "{id:?}");
+        }
+        assert!(!is_request_id(&[b'a'; REQUEST_ID_BYTES_MAX + 1]));
+    }
+}

@@ -1,0 +1,137 @@
+//! The data plane's control thread: builds generations, hands them to the workers, serves the admin interface, samples
+//! the process and leads the end. Requests never wait for it.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ir::Applied;
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+use tokio::time::{self, MissedTickBehavior};
+use tracing::{info, warn};
+
+use super::worker::Order;
+use super::Feeds;
+use crate::admin::{self, Admin};
+use crate::generation::{Builder, Generation};
+use crate::observe::{Metrics, Sampler};
+use crate::settings::Settings;
+
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the control thread is made of.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) settings: Arc<Settings>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) feeds: Feeds,
+    pub(super) orders: Vec<mpsc::Sender<Order>>,
+    pub(super) applied: watch::Sender<Applied>,
+    pub(super) stopping: watch::Receiver<bool>,
+}
+
+/// Runs until the end has been led. Blocks the thread.
+///
+/// # Errors
+/// The runtime could not be made, or the admin listener not be given to it.
+pub(super) fn run(control: Control, admin_listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, async move {
+        let shared = Rc::new(Admin::new(Arc::clone(&control.metrics), Arc::clone(&control.settings)));
+        for listener in admin_listeners {
+            tokio::task::spawn_local(admin::serve(tokio::net::TcpListener::from_std(listener)?, Rc::clone(&shared)));
+        }
+        tokio::task::spawn_local(sample(Arc::clone(&control.metrics)));
+        control.lead(&shared).await;
+        Ok(())
+    })
+}
+
+async fn sample(metrics: Arc<Metrics>) {
+    let mut sampler = Sampler::new(metrics);
+    let mut ticks = time::interval(SAMPLE_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        sampler.tick(Instant::now());
+    }
+}
+
+impl Control {
+    async fn lead(mut self, admin: &Rc<Admin>) {
+        let builder = RefCell::new(Builder::new(Arc::clone(&self.metrics)));
+        let mut stopping = self.stopping.clone();
+        // What is there already counts as changed.
+        self.feeds.endpoints.mark_changed();
+        self.feeds.config.mark_changed();
+        self.feeds.rejected_objects.mark_changed();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+                Ok(()) = self.feeds.endpoints.changed() => {
+                    let endpoints = Arc::clone(&self.feeds.endpoints.borrow_and_update());
+                    builder.borrow_mut().set_endpoints(endpoints);
+                }
+                Ok(()) = self.feeds.config.changed() => {
+                    let config = Arc::clone(&self.feeds.config.borrow_and_update());
+                    // Generation 0 stands for "nothing yet": serving it would answer 404 for routes that exist.
+                    if config.generation > 0 {
+                        let generation = builder.borrow_mut().build(config);
+                        self.publish(generation, admin).await;
+                        builder.borrow_mut().forget_unused();
+                    }
+                }
+                Ok(()) = self.feeds.rejected_objects.changed() => {
+                    self.metrics.set_rejected_objects(*self.feeds.rejected_objects.borrow_and_update());
+                }
+            }
+        }
+        self.end(admin).await;
+    }
+
+    /// Hands the generation to all workers and waits until each serves it.
+    async fn publish(&self, generation: Arc<Generation>, admin: &Rc<Admin>) {
+        let number = generation.config.generation;
+        admin.set_generation(Arc::clone(&generation));
+        let (done, mut acknowledged) = mpsc::channel(self.orders.len().max(1));
+        for worker in &self.orders {
+            if worker.send(Order::Serve(Arc::clone(&generation), done.clone())).await.is_err() {
+                warn!("a worker has ended; the others go on");
+            }
+        }
+        drop((done, generation));
+        while acknowledged.recv().await.is_some() {}
+        self.metrics.set_generation(number);
+        self.applied.send_replace(Applied { generation: number });
+        admin.set_synced();
+    }
+
+    async fn end(&self, admin: &Rc<Admin>) {
+        admin.set_draining();
+        info!(lame_duck = ?self.settings.lame_duck, drain = ?self.settings.drain, "draining");
+        self.order_all(|| Order::LameDuck).await;
+        time::sleep(self.settings.lame_duck).await;
+        self.order_all(|| Order::Drain).await;
+        // A worker lets go of its mailbox when it has drained; those that have not by then are cut.
+        let drained = async {
+            for worker in &self.orders {
+                worker.closed().await;
+            }
+        };
+        if time::timeout(self.settings.drain, drained).await.is_err() {
+            warn!("requests were still in flight when the drain time was over");
+            self.order_all(|| Order::Cut).await;
+        }
+    }
+
+    async fn order_all(&self, order: impl Fn() -> Order) {
+        for worker in &self.orders {
+            // A worker that has ended needs no order.
+            drop(worker.send(order()).await);
+        }
+    }
+}

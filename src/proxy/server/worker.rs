@@ -1,0 +1,265 @@
+//! A worker: one thread with its own runtime, listeners, pools and view of the generation.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use hyper::server::conn::http1;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
+use tokio::time::{self, MissedTickBehavior};
+use tracing::{debug, warn};
+
+use super::connection::{self, Downstream};
+use crate::filter::auth::VerdictCache;
+use crate::generation::Generation;
+use crate::observe::{ListenerMetrics, LogBuffer, Metrics};
+use crate::random::Random;
+use crate::settings::Settings;
+use crate::timer;
+use crate::upstream::Pools;
+
+/// How long accepting rests after an error such as "too many open files".
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Tokens whose verdict a worker remembers.
+const VERDICTS_MAX: usize = 4096;
+const VERDICT_BYTES_MAX: usize = 16 << 20;
+const REAP_EVERY: Duration = Duration::from_secs(1);
+
+/// What the control thread tells a worker. The mailbox is bounded.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Serve this from the next request on, and say so.
+    Serve(Arc<Generation>, mpsc::Sender<()>),
+    /// From now on answers close their connections.
+    LameDuck,
+    /// Take what is queued on the listener, close it, close idle connections, and end when the last request has.
+    Drain,
+    /// End now, whatever is in flight.
+    Cut,
+}
+
+/// Everything that requests on one worker share. Never leaves its thread.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(super) listener: Arc<ListenerMetrics>,
+    pub(crate) random: Random,
+    pub(crate) pools: RefCell<Pools>,
+    pub(crate) verdicts: RefCell<VerdictCache>,
+    pub(crate) log: RefCell<LogBuffer>,
+    /// Counts up with each pick of an endpoint.
+    pub(crate) turn: Cell<u64>,
+    /// Idle upstream connections of one backend that this worker keeps.
+    pub(crate) upstream_idle_max: usize,
+    /// The monotonic clock's zero for limits, breakers and health; the same on all workers.
+    pub(crate) epoch: Instant,
+    pub(super) connections: RefCell<Connections>,
+    generation: RefCell<Rc<Arc<Generation>>>,
+    serves: Cell<bool>,
+    closing: Cell<bool>,
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub(super) struct WorkerParts {
+    pub(super) index: usize,
+    pub(super) settings: Arc<Settings>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) log: LogBuffer,
+    pub(super) listener: std::net::TcpListener,
+    pub(super) address: SocketAddr,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) epoch: Instant,
+}
+
+/// The open connections, so that they can be told to end.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    next: u64,
+    open: HashMap<u64, Rc<Downstream>>,
+}
+
+impl Connections {
+    pub(super) fn insert(&mut self, downstream: Rc<Downstream>) -> u64 {
+        self.next += 1;
+        self.open.insert(self.next, downstream);
+        self.next
+    }
+
+    pub(super) fn remove(&mut self, id: u64) {
+        self.open.remove(&id);
+    }
+}
+
+impl Worker {
+    /// The generation that requests see now. The empty one is never served: nothing is accepted before the first.
+    pub(crate) fn generation(&self) -> Rc<Arc<Generation>> {
+        Rc::clone(&self.generation.borrow())
+    }
+
+    /// Whether answers should close their connections.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.get()
+    }
+
+    /// Nanoseconds on the process's own monotonic clock.
+    pub(crate) fn nanos(&self, now: Instant) -> u64 {
+        u64::try_from(now.duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The next turn of the round robin. Workers start at different numbers.
+    pub(crate) fn next_turn(&self) -> u64 {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        turn
+    }
+}
+
+/// Runs a worker until it has drained. Blocks the thread.
+///
+/// # Errors
+/// The runtime could not be made, or the listener not be given to it.
+pub(super) fn run(parts: WorkerParts) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let local = LocalSet::new();
+    local.block_on(&runtime, async move {
+        let listener = TcpListener::from_std(parts.listener)?;
+        let workers = parts.settings.workers.max(1);
+        let worker = Rc::new(Worker {
+            upstream_idle_max: parts.settings.upstream_idle_connections_max.div_ceil(workers),
+            listener: parts.metrics.listener(&parts.address.to_string()),
+            settings: parts.settings,
+            metrics: parts.metrics,
+            random: Random::new(),
+            pools: RefCell::default(),
+            verdicts: RefCell::new(VerdictCache::new(VERDICTS_MAX, VERDICT_BYTES_MAX)),
+            log: RefCell::new(parts.log),
+            turn: Cell::new(u64::try_from(parts.index).unwrap_or(0)),
+            epoch: parts.epoch,
+            connections: RefCell::default(),
+            generation: RefCell::default(),
+            serves: Cell::new(false),
+            closing: Cell::new(false),
+        });
+        let housekeeping = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
+        serve(&worker, listener, parts.orders).await;
+        housekeeping.abort();
+        worker.log.borrow_mut().flush();
+        Ok(())
+    })
+}
+
+/// Ticks the timers, reaps idle upstream connections and hands the log over.
+async fn keep_house(worker: Rc<Worker>) {
+    let mut ticks = time::interval(timer::TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reaped = Instant::now();
+    loop {
+        ticks.tick().await;
+        timer::tick();
+        worker.log.borrow_mut().flush();
+        let now = Instant::now();
+        if now.duration_since(reaped) >= REAP_EVERY {
+            reaped = now;
+            worker.pools.borrow_mut().reap(now, worker.settings.upstream_idle);
+        }
+    }
+}
+
+async fn serve(worker: &Rc<Worker>, listener: TcpListener, mut orders: mpsc::Receiver<Order>) {
+    let mut builder = http1::Builder::new();
+    builder.header_read_timeout(None);
+    builder.max_buf_size(worker.settings.head_bytes_max.max(8 << 10));
+    builder.max_header_size(worker.settings.head_bytes_max);
+    // Nothing is accepted before there is something to serve: connections wait in the kernel's queue meanwhile.
+    loop {
+        let accepting = worker.serves.get();
+        tokio::select! {
+            biased;
+            order = orders.recv() => match order {
+                Some(Order::Serve(generation, done)) => take_generation(worker, generation, &done),
+                Some(Order::LameDuck) => worker.closing.set(true),
+                Some(Order::Drain | Order::Cut) | None => break,
+            },
+            accepted = listener.accept(), if accepting => accept(worker, &builder, accepted).await,
+        }
+    }
+    worker.closing.set(true);
+    accept_queued(worker, &builder, &listener).await;
+    drop(listener);
+    tokio::select! {
+        () = drain(worker) => {}
+        () = cut(orders) => {}
+    }
+}
+
+/// Comes back when what is in flight must not be waited for any longer.
+async fn cut(mut orders: mpsc::Receiver<Order>) {
+    while let Some(order) = orders.recv().await {
+        if matches!(order, Order::Cut) {
+            return;
+        }
+    }
+}
+
+fn take_generation(worker: &Worker, generation: Arc<Generation>, done: &mpsc::Sender<()>) {
+    *worker.generation.borrow_mut() = Rc::new(generation);
+    worker.serves.set(true);
+    if done.try_send(()).is_err() {
+        debug!("nobody waits for the acknowledgement any more");
+    }
+}
+
+async fn accept(
+    worker: &Rc<Worker>,
+    builder: &http1::Builder,
+    accepted: std::io::Result<(TcpStream, SocketAddr)>,
+) {
+    match accepted {
+        Ok((stream, peer)) => start(worker, builder, stream, peer),
+        Err(error) => {
+            // Out of file descriptors or memory: the queue stays, so trying again at once would only spin.
+            warn!(%error, "accepting a connection failed");
+            time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+fn start(worker: &Rc<Worker>, builder: &http1::Builder, stream: TcpStream, peer: SocketAddr) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "the client was gone before its connection was served");
+        return;
+    }
+    tokio::task::spawn_local(connection::serve(worker, builder, stream, peer));
+}
+
+/// Takes every connection that the kernel has completed already, so that closing the listener resets none.
+async fn accept_queued(worker: &Rc<Worker>, builder: &http1::Builder, listener: &TcpListener) {
+    loop {
+        let polled = poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await;
+        let Poll::Ready(Ok((stream, peer))) = polled else { return };
+        start(worker, builder, stream, peer);
+    }
+}
+
+/// Closes idle connections and waits for the busy ones. The caller bounds the time.
+async fn drain(worker: &Worker) {
+    let mut ticks = time::interval(Duration::from_millis(10));
+    loop {
+        let open: Vec<_> = worker.connections.borrow().open.values().cloned().collect();
+        if open.is_empty() {
+            return;
+        }
+        // What was accepted a moment ago is read first: its request may be there already.
+        ticks.tick().await;
+        open.iter().for_each(|downstream| downstream.close());
+    }
+}

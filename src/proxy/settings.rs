@@ -1,0 +1,84 @@
+//! What the operator set on the command line, as the data plane needs it. Nothing here reads the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// Settings of the data plane. [`Settings::default`] holds the documented defaults.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where plain HTTP is served. An unspecified IPv6 address is dual-stack.
+    pub http: SocketAddr,
+    /// Where `/metrics`, `/readyz` and the rest of the read-only admin interface are served.
+    pub admin: SocketAddr,
+    /// Worker threads; each has its own runtime, listeners and upstream pools. At least 1.
+    pub workers: usize,
+    /// Peers whose `X-Forwarded-*` headers count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// For a whole request head, and for each gap in a request body.
+    pub read_timeout: Duration,
+    /// The longest time without progress while a client takes an answer.
+    pub write_timeout: Duration,
+    /// How long a keep-alive connection may wait for its next request.
+    pub idle_timeout: Duration,
+    /// The largest request head in bytes; 8 KiB to 16 MiB.
+    pub head_bytes_max: usize,
+    /// How long new connections are still taken after the first signal.
+    pub lame_duck: Duration,
+    /// How long requests in flight may take after the lame-duck time.
+    pub drain: Duration,
+    /// After this age (less up to a tenth) a connection is closed with its next answer.
+    pub connection_age_max: Duration,
+    /// How long an upstream connection may wait in its pool.
+    pub upstream_idle: Duration,
+    /// Idle upstream connections kept per backend, over all workers.
+    pub upstream_idle_connections_max: usize,
+    /// What becomes of header names with `_`.
+    pub underscore_headers: UnderscoreHeaders,
+    pub access_log: AccessLogTarget,
+    /// Answers of the gateway's own name the route and the cause.
+    pub debug_errors: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http: SocketAddr::from(([0u16; 8], 8080)),
+            admin: SocketAddr::from(([127, 0, 0, 1], 9900)),
+            workers: 1,
+            trusted_proxies: Vec::new(),
+            read_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(120),
+            head_bytes_max: 1 << 20,
+            lame_duck: Duration::from_secs(5),
+            drain: Duration::from_secs(30),
+            connection_age_max: Duration::from_secs(600),
+            upstream_idle: Duration::from_secs(4),
+            upstream_idle_connections_max: 100,
+            underscore_headers: UnderscoreHeaders::Drop,
+            access_log: AccessLogTarget::Stdout,
+            debug_errors: false,
+        }
+    }
+}
+
+/// What becomes of header names with `_`, which many servers confuse with `-` (hardening HB07).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderscoreHeaders {
+    Drop,
+    Keep,
+    /// 400.
+    Reject,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccessLogTarget {
+    Off,
+    Stdout,
+    /// Appended to.
+    File(PathBuf),
+}

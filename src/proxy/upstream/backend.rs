@@ -1,0 +1,137 @@
+//! What the process knows about each backend and its endpoints, over all workers and generations.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use ir::{BackendEndpoints, BackendId, Endpoint, EndpointMap};
+use tokio::sync::Notify;
+use traffic::{Breaker, EndpointState, Outlier, RetryBudget};
+
+use crate::observe::{BackendMetrics, Metrics};
+
+/// One backend. Routes hold it by `Arc`; it outlives generations as long as some route names it.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    /// Tells backends apart in the workers' pools.
+    pub(crate) key: u64,
+    pub(crate) breaker: Arc<Breaker>,
+    /// Told when a connection comes free while requests wait for one.
+    pub(crate) freed: Notify,
+    pub(crate) budget: RetryBudget,
+    pub(crate) outlier: Outlier,
+    pub(crate) metrics: Arc<BackendMetrics>,
+    endpoints: ArcSwap<Vec<Target>>,
+}
+
+/// One endpoint of a backend.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Tells endpoints apart in the workers' pools; stays while the endpoint stays.
+    pub(crate) key: u64,
+    pub(crate) endpoint: Endpoint,
+    /// `None`: a name that is resolved when connecting.
+    pub(crate) address: Option<SocketAddr>,
+    /// `address:port`, for the access log.
+    pub(crate) label: Arc<str>,
+    pub(crate) state: Arc<EndpointState>,
+}
+
+impl AsRef<EndpointState> for Target {
+    fn as_ref(&self) -> &EndpointState {
+        &self.state
+    }
+}
+
+static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
+
+fn next_key() -> u64 {
+    NEXT_KEY.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Backend {
+    fn new(id: &BackendId, metrics: &Metrics) -> Self {
+        Self {
+            key: next_key(),
+            breaker: Arc::default(),
+            freed: Notify::new(),
+            budget: RetryBudget::default(),
+            outlier: Outlier::default(),
+            metrics: metrics.backend(&id.to_string()),
+            endpoints: ArcSwap::default(),
+        }
+    }
+
+    /// The endpoints that may be asked now.
+    pub(crate) fn targets(&self) -> Arc<Vec<Target>> {
+        self.endpoints.load_full()
+    }
+
+    /// Takes a new list; endpoints that stay keep their state and their pooled connections.
+    fn set_endpoints(&self, new: &[Endpoint]) {
+        let old = self.endpoints.load();
+        let unchanged =
+            old.len() == new.len() && old.iter().zip(new).all(|(target, endpoint)| target.endpoint == *endpoint);
+        if unchanged {
+            return;
+        }
+        let known: BTreeMap<&Endpoint, &Target> = old.iter().map(|target| (&target.endpoint, target)).collect();
+        let targets = new
+            .iter()
+            .map(|endpoint| known.get(endpoint).map_or_else(|| Target::new(endpoint), |&target| target.clone()));
+        self.endpoints.store(Arc::new(targets.collect()));
+    }
+}
+
+impl Target {
+    fn new(endpoint: &Endpoint) -> Self {
+        Self {
+            key: next_key(),
+            endpoint: endpoint.clone(),
+            address: endpoint.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, endpoint.port)),
+            label: endpoint.to_string().into(),
+            state: Arc::default(),
+        }
+    }
+}
+
+/// All backends, by id. Belongs to the control thread.
+#[derive(Debug, Default)]
+pub(crate) struct Backends {
+    by_id: BTreeMap<BackendId, Arc<Backend>>,
+    endpoints: Arc<EndpointMap>,
+}
+
+impl Backends {
+    /// The backend of this id, made on first use with the endpoints known for it.
+    pub(crate) fn get(&mut self, id: &BackendId, metrics: &Metrics) -> Arc<Backend> {
+        if let Some(backend) = self.by_id.get(id) {
+            return Arc::clone(backend);
+        }
+        let backend = Arc::new(Backend::new(id, metrics));
+        if let Some(endpoints) = self.endpoints.backends.get(id) {
+            backend.set_endpoints(&endpoints.endpoints);
+        }
+        self.by_id.insert(id.clone(), Arc::clone(&backend));
+        backend
+    }
+
+    /// Takes the new endpoints of all backends. What is no longer in the map has none.
+    pub(crate) fn set_endpoints(&mut self, endpoints: Arc<EndpointMap>) {
+        let empty = Arc::new(BackendEndpoints::default());
+        for (id, backend) in &self.by_id {
+            let (old, new) = (self.endpoints.backends.get(id), endpoints.backends.get(id));
+            if !matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new)) {
+                backend.set_endpoints(&new.unwrap_or(&empty).endpoints);
+            }
+        }
+        self.endpoints = endpoints;
+    }
+
+    /// Forgets backends that no route holds any more.
+    pub(crate) fn forget_unused(&mut self) {
+        self.by_id.retain(|_, backend| Arc::strong_count(backend) > 1);
+    }
+}

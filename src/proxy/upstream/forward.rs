@@ -1,0 +1,431 @@
+//! Sends a request to an endpoint of its backend, and to another one where that is safe.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, Method};
+use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts};
+use tokio::time;
+use tracing::{debug, info};
+use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
+
+use super::backend::{Backend, Target};
+use super::body::UpstreamBody;
+use super::connect::connect;
+use super::h1::{Exchange, ExchangeError, OutgoingHead, ResponseHead, Wire, encode_head};
+use crate::body::{BodyError, RequestBody};
+use crate::error::Reason;
+use crate::observe::RouteMetrics;
+use crate::server::Worker;
+
+/// Tries of one request at most, whatever is configured: never-sent tries included.
+const TRIES_MAX: u32 = 16;
+
+/// Where a rule says nothing about health: an endpoint that refuses connections is left alone for a while, as nginx
+/// does (`max_fails`, `fail_timeout=10s`). Its answers are not judged.
+const IMPLICIT_HEALTH: PassiveHealth = PassiveHealth {
+    consecutive_5xx: 0,
+    consecutive_connect_failures: 3,
+    eject_for: Duration::from_secs(10),
+    max_ejected_percent: 50,
+};
+
+/// A request that has passed all policies, and how its rule wants it sent.
+#[derive(Debug)]
+pub(crate) struct Forward<'a> {
+    pub(crate) worker: &'a Rc<Worker>,
+    pub(crate) backend: &'a Arc<Backend>,
+    pub(crate) route_metrics: &'a RouteMetrics,
+    pub(crate) method: &'a Method,
+    pub(crate) path: &'a str,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) host: &'a [u8],
+    pub(crate) headers: &'a HeaderMap,
+    /// The gateway's own fields as whole lines.
+    pub(crate) own: &'a [u8],
+    pub(crate) expects_continue: bool,
+    pub(crate) started: Instant,
+    pub(crate) timeouts: &'a Timeouts,
+    pub(crate) retry: &'a Retry,
+    pub(crate) circuit_breaker: &'a CircuitBreaker,
+    pub(crate) load_balancing: LoadBalancing,
+    pub(crate) passive_health: Option<&'a PassiveHealth>,
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    pub(crate) head: ResponseHead,
+    /// `None`: there is no body.
+    pub(crate) body: Option<UpstreamBody>,
+}
+
+/// How far a request came, for its record.
+#[derive(Debug, Default)]
+pub(crate) struct Trail {
+    pub(crate) upstream: Option<Arc<str>>,
+    pub(crate) tries: u32,
+}
+
+/// What a request holds of its backend until its answer ends.
+#[derive(Debug)]
+pub(crate) struct Held {
+    keys: (u64, u64),
+    _in_flight: InFlight,
+    _request: Option<BreakerPermit>,
+    _retry: Option<BreakerPermit>,
+    _connection: Option<ConnectionPermit>,
+}
+
+impl Held {
+    pub(super) fn keys(&self) -> (u64, u64) {
+        self.keys
+    }
+}
+
+/// One of the backend's bounded connections in use. Whoever waits for one is told when it comes free.
+#[derive(Debug)]
+struct ConnectionPermit {
+    backend: Arc<Backend>,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.backend.breaker.release(BreakerKind::Connections);
+        self.backend.freed.notify_one();
+    }
+}
+
+/// Why one try failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TryError {
+    NoEndpoint,
+    Breaker,
+    Connect,
+    /// The exchange failed on a connection that had served before (`reused`) or on a new one.
+    Exchange { error: ExchangeError, reused: bool },
+    PerTryTimeout,
+    RequestTimeout,
+    /// An answer whose status is tried again; that there is another try was settled before it was given up.
+    Status,
+}
+
+/// A failed try and the request's body, where it can still be had.
+struct Failed {
+    error: TryError,
+    body: RequestBody,
+}
+
+/// Sends the request. The trail tells the endpoint and the number of tries, whatever comes out.
+pub(crate) async fn forward(ask: &Forward<'_>, body: RequestBody, trail: &mut Trail) -> Result<Forwarded, Reason> {
+    let breaker = &ask.backend.breaker;
+    let Some(request) = BreakerPermit::try_acquire(breaker, BreakerKind::Requests, ask.circuit_breaker) else {
+        ask.backend.metrics.breaker_rejected(BreakerKind::Requests);
+        return Err(Reason::BreakerOpen);
+    };
+    ask.backend.budget.on_request(ask.worker.nanos(ask.started));
+    let mut tries = Tries {
+        ask,
+        request: Some(request),
+        retry: None,
+        tried: TriedSet::default(),
+        endpoints_tried: 0,
+        counted: 0,
+        skip_pool: false,
+    };
+    let mut body = body;
+    if tries.may_repeat() {
+        body.keep_for_replay();
+    }
+    loop {
+        trail.tries += 1;
+        match tries.once(body, trail).await {
+            Ok(forwarded) => return Ok(forwarded),
+            Err(mut failed) => {
+                if trail.tries >= TRIES_MAX || !tries.may_try_again(&mut failed).await {
+                    return Err(reason(failed.error));
+                }
+                body = failed.body;
+            }
+        }
+        ask.route_metrics.retried();
+    }
+}
+
+fn reason(error: TryError) -> Reason {
+    match error {
+        TryError::NoEndpoint => Reason::NoEndpoint,
+        TryError::Breaker => Reason::BreakerOpen,
+        TryError::Connect => Reason::ConnectFailed,
+        TryError::PerTryTimeout | TryError::RequestTimeout => Reason::UpstreamTimeout,
+        TryError::Status => Reason::UpstreamInvalid,
+        TryError::Exchange { error, .. } => match error {
+            ExchangeError::Closed { .. } | ExchangeError::Truncated => Reason::UpstreamReset,
+            ExchangeError::Malformed => Reason::UpstreamInvalid,
+            ExchangeError::Timeout => Reason::UpstreamTimeout,
+            ExchangeError::Client(BodyError::TooLarge) => Reason::BodyTooLarge,
+            ExchangeError::Client(BodyError::Timeout) => Reason::BodyTimeout,
+            ExchangeError::Client(BodyError::Broken) => Reason::ClientGone,
+        },
+    }
+}
+
+/// The tries of one request.
+struct Tries<'a> {
+    ask: &'a Forward<'a>,
+    request: Option<BreakerPermit>,
+    retry: Option<BreakerPermit>,
+    tried: TriedSet,
+    endpoints_tried: usize,
+    /// Retries that count against `attempts` and the budget.
+    counted: u32,
+    /// The last connection was stale: others may be too.
+    skip_pool: bool,
+}
+
+impl Tries<'_> {
+    async fn once(&mut self, body: RequestBody, trail: &mut Trail) -> Result<Forwarded, Failed> {
+        let ask = self.ask;
+        let targets = ask.backend.targets();
+        let Some((index, target)) = self.pick(&targets) else {
+            return Err(Failed { error: TryError::NoEndpoint, body });
+        };
+        trail.upstream = Some(Arc::clone(&target.label));
+        let in_flight = InFlight::start(&target.state);
+        let connection = match self.connection_permit().await {
+            Ok(permit) => permit,
+            Err(error) => return Err(Failed { error, body }),
+        };
+        let Some((mut wire, reused)) = self.wire(target).await else {
+            self.report(&targets, index, Outcome::ConnectFailure);
+            ask.backend.metrics.connect_failed();
+            return Err(Failed { error: TryError::Connect, body });
+        };
+        wire.write.clear();
+        encode_head(&ask.outgoing(&body), &mut wire.write);
+        let mut exchange =
+            Exchange::new(wire, body, ask.method.clone(), ask.expects_continue, ask.timeouts.idle);
+        let error = match self.await_head(&mut exchange, reused).await {
+            Ok(head) => {
+                let failed = head.status.is_server_error();
+                self.report(&targets, index, if failed { Outcome::ServerError } else { Outcome::Success });
+                if !self.is_worth_another_try(&head, &exchange) {
+                    let held = Held {
+                        keys: (ask.backend.key, target.key),
+                        _in_flight: in_flight,
+                        _request: self.request.take(),
+                        _retry: self.retry.take(),
+                        _connection: connection,
+                    };
+                    let body = UpstreamBody::new(exchange, held, ask.worker, ask.deadline(), head.framing);
+                    return Ok(Forwarded { head, body });
+                }
+                TryError::Status
+            }
+            Err(error) => {
+                if is_upstreams_fault(error) {
+                    self.report(&targets, index, Outcome::ServerError);
+                }
+                error
+            }
+        };
+        Err(Failed { error, body: exchange.into_body() })
+    }
+
+    fn pick<'t>(&mut self, targets: &'t [Target]) -> Option<(usize, &'t Target)> {
+        let worker = self.ask.worker;
+        let pick = Pick {
+            policy: self.ask.load_balancing,
+            turn: worker.next_turn(),
+            random: worker.random.next(),
+            now_ns: worker.nanos(self.ask.started),
+            tried: &self.tried,
+            outlier: &self.ask.backend.outlier,
+        };
+        let index = traffic::pick(targets, &pick)?;
+        if self.ask.retry.different_endpoint {
+            self.tried.insert(index);
+        }
+        self.endpoints_tried += 1;
+        targets.get(index).map(|target| (index, target))
+    }
+
+    /// A pooled connection (true) or a new one. `None`: none could be opened.
+    async fn wire(&mut self, target: &Target) -> Option<(Wire, bool)> {
+        let ask = self.ask;
+        if !self.skip_pool
+            && let Some(wire) = ask.worker.pools.borrow_mut().check_out(ask.backend.key, target.key)
+        {
+            return Some((wire, true));
+        }
+        match connect(target, &ask.backend.metrics, ask.timeouts.connect).await {
+            Ok(wire) => Some((wire, false)),
+            Err(error) => {
+                debug!(endpoint = %target.endpoint, %error, "connecting failed");
+                None
+            }
+        }
+    }
+
+    /// Takes one of the backend's connections in use, where the rule bounds them; waits where it lets requests wait.
+    async fn connection_permit(&self) -> Result<Option<ConnectionPermit>, TryError> {
+        let (backend, limits) = (self.ask.backend, self.ask.circuit_breaker);
+        if limits.max_connections.is_none() {
+            return Ok(None);
+        }
+        let acquire = || {
+            backend
+                .breaker
+                .try_acquire(BreakerKind::Connections, limits)
+                .then(|| ConnectionPermit { backend: Arc::clone(backend) })
+        };
+        if let Some(permit) = acquire() {
+            return Ok(Some(permit));
+        }
+        let Some(_pending) = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Pending, limits) else {
+            backend.metrics.breaker_rejected(BreakerKind::Pending);
+            return Err(TryError::Breaker);
+        };
+        let wait = async {
+            loop {
+                let mut freed = pin!(backend.freed.notified());
+                // Registered before the counter is looked at again, or a release in between would be missed.
+                freed.as_mut().enable();
+                if let Some(permit) = acquire() {
+                    return permit;
+                }
+                freed.await;
+            }
+        };
+        let longest = self.ask.timeouts.request.or(self.ask.timeouts.idle).unwrap_or(Duration::MAX);
+        time::timeout(longest, wait).await.map(Some).map_err(|_| TryError::RequestTimeout)
+    }
+
+    async fn await_head(&self, exchange: &mut Exchange, reused: bool) -> Result<ResponseHead, TryError> {
+        let head = poll_fn(|cx| exchange.poll_head(cx));
+        let per_try = self.ask.timeouts.per_try.map(|timeout| Instant::now() + timeout);
+        let (deadline, expired) = match (self.ask.deadline(), per_try) {
+            (None, None) => {
+                return head.await.map_err(|error| TryError::Exchange { error, reused });
+            }
+            (Some(request), None) => (request, TryError::RequestTimeout),
+            (Some(request), Some(per_try)) if request <= per_try => (request, TryError::RequestTimeout),
+            (_, Some(per_try)) => (per_try, TryError::PerTryTimeout),
+        };
+        match time::timeout_at(deadline.into(), head).await {
+            Ok(head) => head.map_err(|error| TryError::Exchange { error, reused }),
+            Err(_) => Err(expired),
+        }
+    }
+
+    /// Whether the method may be sent again after bytes of it were sent.
+    fn may_repeat(&self) -> bool {
+        self.ask.retry.methods.contains(self.ask.method)
+    }
+
+    /// Whether this answer is given up for another try. Takes the try from the budget if so.
+    fn is_worth_another_try(&mut self, head: &ResponseHead, exchange: &Exchange) -> bool {
+        let status = head.status.as_u16();
+        let named = self.ask.retry.on.iter().any(
+            |on| matches!(*on, RetryOn::Status { first, last } if (first..=last).contains(&status)),
+        );
+        named && self.may_repeat() && exchange.can_replay() && self.take_retry()
+    }
+
+    /// Takes one counted retry: bounded by `attempts`, the budget and the breaker.
+    fn take_retry(&mut self) -> bool {
+        let ask = self.ask;
+        if self.counted >= ask.retry.attempts
+            || !ask.backend.budget.try_retry(ask.worker.nanos(Instant::now()), ask.retry.budget_percent)
+        {
+            return false;
+        }
+        self.retry = None;
+        self.retry = BreakerPermit::try_acquire(&ask.backend.breaker, BreakerKind::Retries, ask.circuit_breaker);
+        if self.retry.is_none() {
+            ask.backend.metrics.breaker_rejected(BreakerKind::Retries);
+            return false;
+        }
+        self.counted += 1;
+        true
+    }
+
+    /// Settles whether there is another try, makes the body start over and waits the back-off.
+    async fn may_try_again(&mut self, failed: &mut Failed) -> bool {
+        let on = |what: RetryOn| self.ask.retry.on.contains(&what);
+        let counted = match failed.error {
+            TryError::NoEndpoint | TryError::Breaker | TryError::RequestTimeout => return false,
+            TryError::Status => true,
+            // Nothing was sent, so every other endpoint may be asked, whatever is configured.
+            TryError::Connect => {
+                if self.endpoints_tried < self.ask.backend.targets().len() {
+                    return failed.body.rewind();
+                }
+                on(RetryOn::ConnectFailure) && self.take_retry()
+            }
+            TryError::Exchange { error: ExchangeError::Closed { nothing_sent }, reused: true } => {
+                self.skip_pool = true;
+                return (nothing_sent || self.may_repeat()) && failed.body.rewind();
+            }
+            TryError::Exchange { error: ExchangeError::Closed { nothing_sent }, reused: false } => {
+                on(RetryOn::Reset) && (nothing_sent || self.may_repeat()) && self.take_retry()
+            }
+            TryError::PerTryTimeout => on(RetryOn::Reset) && self.may_repeat() && self.take_retry(),
+            TryError::Exchange { .. } => return false,
+        };
+        if !counted || !failed.body.rewind() {
+            return false;
+        }
+        let retry = self.ask.retry;
+        let random = self.ask.worker.random.next();
+        let pause = traffic::backoff(self.counted, retry.backoff_base, retry.backoff_max, random);
+        if self.ask.deadline().is_some_and(|deadline| Instant::now() + pause >= deadline) {
+            return false;
+        }
+        time::sleep(pause).await;
+        true
+    }
+
+    fn report(&self, targets: &[Target], index: usize, outcome: Outcome) {
+        let backend = self.ask.backend;
+        let health = self.ask.passive_health.unwrap_or(&IMPLICIT_HEALTH);
+        let now_ns = self.ask.worker.nanos(self.ask.started);
+        if backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
+            backend.metrics.ejected();
+            info!(endpoint = %targets.get(index).map_or("", |target| &target.label), "endpoint ejected");
+        }
+    }
+}
+
+/// A client that breaks off or sends too much says nothing about the endpoint.
+fn is_upstreams_fault(error: TryError) -> bool {
+    match error {
+        TryError::Exchange { error: ExchangeError::Client(_), .. } => false,
+        // A pooled connection that the peer had closed meanwhile is no failure of the endpoint.
+        TryError::Exchange { error: ExchangeError::Closed { .. }, reused } => !reused,
+        TryError::Exchange { .. } | TryError::PerTryTimeout | TryError::RequestTimeout => true,
+        TryError::NoEndpoint | TryError::Breaker | TryError::Connect | TryError::Status => false,
+    }
+}
+
+impl Forward<'_> {
+    /// When the whole request must be over.
+    fn deadline(&self) -> Option<Instant> {
+        self.timeouts.request.map(|timeout| self.started + timeout)
+    }
+
+    fn outgoing(&self, body: &RequestBody) -> OutgoingHead<'_> {
+        OutgoingHead {
+            method: self.method,
+            path: self.path,
+            query: self.query,
+            host: self.host,
+            headers: self.headers,
+            own: self.own,
+            framing: body.framing(),
+        }
+    }
+}

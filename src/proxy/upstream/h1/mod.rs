@@ -1,0 +1,11 @@
+//! HTTP/1.1 to an upstream, driven inline by the request that uses it: no task, no channel, no wake-up in between.
+
+mod chunked;
+mod exchange;
+mod request;
+mod response;
+
+pub(crate) use chunked::is_trailer_allowed;
+pub(crate) use exchange::{Exchange, ExchangeError, Wire};
+pub(crate) use request::{OutgoingHead, encode_head, is_own};
+pub(crate) use response::{Framing, ResponseHead};

@@ -1,0 +1,15 @@
+//! The way to the pods: backends and their endpoints, connections and their pools, tries and retries.
+
+mod backend;
+mod body;
+mod connect;
+mod forward;
+pub(crate) mod h1;
+mod own;
+mod pool;
+
+pub(crate) use backend::{Backend, Backends};
+pub(crate) use body::UpstreamBody;
+pub(crate) use forward::{Forward, Trail, forward};
+pub(crate) use own::{Own, edits_own};
+pub(crate) use pool::Pools;
