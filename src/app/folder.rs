@@ -1,0 +1,35 @@
+//! Reading folders of objects once, for the commands that look and do not serve.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use controller::Loaded;
+use translate::{Settings, Severity};
+
+use crate::logging;
+
+/// What the ingress class of a command means for translation.
+pub(crate) fn settings(ingress_class: &str) -> Settings {
+    Settings { ingress_class: ingress_class.to_owned(), ..Settings::folder() }
+}
+
+/// Reads folders (or single files) as one.
+///
+/// # Errors
+/// One of them cannot be read at all. What is wrong with an object inside is a problem, not an error.
+pub(crate) fn load(folders: &[PathBuf], ingress_class: &str) -> anyhow::Result<Loaded> {
+    for folder in folders {
+        let readable = if folder.is_file() { fs::File::open(folder).map(drop) } else { fs::read_dir(folder).map(drop) };
+        readable.with_context(|| format!("{} cannot be read", folder.display()))?;
+    }
+    Ok(controller::load(folders, settings(ingress_class)))
+}
+
+/// Says on standard error that the answer is about less than what stands in the folder.
+pub(crate) fn warn_of_errors(loaded: &Loaded) {
+    let errors = loaded.problems.count(Severity::Error);
+    if errors > 0 {
+        logging::note(&format!("{errors} errors in the folder; `baribhara check` lists them"));
+    }
+}

@@ -1,0 +1,175 @@
+//! `baribhara run`: wires the folder to the data plane and waits for the end. Serves nothing itself.
+
+use std::process::{self, ExitCode};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use anyhow::Context as _;
+use controller::{FolderSource, Problems};
+use proxy::{Feeds, Server, Settings};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing::info;
+
+use crate::cli::{RunArgs, UnderscoreHeaders, UsageError};
+use crate::{folder, logging};
+
+/// Serves until the first SIGTERM or SIGINT, then drains. A second one ends the process at once.
+///
+/// # Errors
+/// No folder was named or it cannot be read, or the data plane cannot start.
+pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    let Some(config) = &args.config else {
+        return Err(UsageError(
+            "no --config: reading objects from a cluster comes later, until then --config DIR is needed",
+        )
+        .into());
+    };
+    logging::start(args.log_format);
+    let source = FolderSource::start(config.clone(), folder::settings(&args.ingress_class))?;
+    let (rejected, rejected_objects) = watch::channel(0);
+    let first_signal = spawn_watcher(source.problems.clone(), rejected)?;
+    let feeds = Feeds { config: source.config.clone(), endpoints: source.endpoints.clone(), rejected_objects };
+    let settings = args.settings()?;
+    let workers = settings.workers;
+    let server = Server::start(settings, feeds)?;
+    info!(http = %server.http, admin = %server.admin, workers, config = %config.display(), "listening");
+    // The sender lives as long as the process: its thread ends only with it.
+    let name = first_signal.recv().context("the thread that waits for signals has ended")?;
+    info!(signal = name, "stopping; a second signal ends at once");
+    server.stop();
+    source.stop();
+    Ok(ExitCode::SUCCESS)
+}
+
+impl RunArgs {
+    /// The flags as the data plane takes them.
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let workers = match self.workers {
+            Some(workers) => workers.into(),
+            None => thread::available_parallelism().map_or(1, usize::from),
+        };
+        Ok(Settings {
+            http: self.http,
+            admin: self.admin,
+            workers,
+            trusted_proxies: self.trusted_proxies.clone(),
+            read_timeout: self.read_timeout,
+            write_timeout: self.write_timeout,
+            idle_timeout: self.idle_timeout,
+            head_bytes_max: usize::try_from(self.max_head).context("--max-head")?,
+            lame_duck: self.lame_duck,
+            drain: self.drain,
+            connection_age_max: self.max_connection_age,
+            upstream_idle: self.upstream_idle,
+            upstream_idle_connections_max: Settings::default().upstream_idle_connections_max,
+            underscore_headers: match self.underscore_headers {
+                UnderscoreHeaders::Drop => proxy::UnderscoreHeaders::Drop,
+                UnderscoreHeaders::Keep => proxy::UnderscoreHeaders::Keep,
+                UnderscoreHeaders::Reject => proxy::UnderscoreHeaders::Reject,
+            },
+            access_log: self.access_log.clone(),
+            debug_errors: self.debug_errors,
+        })
+    }
+}
+
+/// Starts the thread that waits for signals and hands the number of refused objects on. The receiver gets the name
+/// of the first signal; the second ends the process.
+fn spawn_watcher(
+    problems: watch::Receiver<Arc<Problems>>,
+    rejected: watch::Sender<u64>,
+) -> anyhow::Result<Receiver<&'static str>> {
+    let (first, first_signal) = sync_channel(1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (terminate, interrupt) = {
+        // A signal can only be waited for inside of a runtime.
+        let _guard = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(watch_signals(terminate, interrupt, &first, (problems, rejected)));
+    })?;
+    Ok(first_signal)
+}
+
+async fn watch_signals(
+    mut terminate: Signal,
+    mut interrupt: Signal,
+    first: &SyncSender<&'static str>,
+    (mut problems, rejected): (watch::Receiver<Arc<Problems>>, watch::Sender<u64>),
+) {
+    let mut signals = 0;
+    problems.mark_changed();
+    loop {
+        // All arms are cancel-safe: a signal or a change that is not taken now is there the next time.
+        let (name, number) = tokio::select! {
+            _ = terminate.recv() => ("SIGTERM", SignalKind::terminate().as_raw_value()),
+            _ = interrupt.recv() => ("SIGINT", SignalKind::interrupt().as_raw_value()),
+            Ok(()) = problems.changed() => {
+                let objects = problems.borrow_and_update().rejected_objects;
+                rejected.send_replace(u64::try_from(objects).unwrap_or(u64::MAX));
+                continue;
+            }
+        };
+        signals += 1;
+        if signals > 1 {
+            // As a shell names the end by a signal.
+            process::exit(128 + number);
+        }
+        if first.try_send(name).is_err() {
+            // Nobody waits any more: the process is ending by itself.
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use crate::cli::{Cli, Command};
+
+    #[test]
+    fn every_flag_arrives_in_the_settings_of_the_data_plane() {
+        let line = "baribhara run --config d --http 127.0.0.1:1 --admin 127.0.0.1:2 --workers 3 \
+                    --trusted-proxies 10.0.0.0/8 --read-timeout 4s --write-timeout 5s --idle-timeout 6s \
+                    --max-head 64Ki --lame-duck 7s --drain 8s --max-connection-age 9s --upstream-idle 10s \
+                    --access-log off --debug-errors --underscore-headers reject";
+        let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+            panic!("not run")
+        };
+        let got = args.settings().unwrap();
+        assert_eq!(got.http.port(), 1);
+        assert_eq!(got.admin.port(), 2);
+        assert_eq!(got.workers, 3);
+        assert_eq!(got.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+        let times = [
+            got.read_timeout,
+            got.write_timeout,
+            got.idle_timeout,
+            got.lame_duck,
+            got.drain,
+            got.connection_age_max,
+            got.upstream_idle,
+        ];
+        assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(got.head_bytes_max, 64 << 10);
+        assert_eq!(got.access_log, proxy::AccessLogTarget::Off);
+        assert!(got.debug_errors);
+        assert_eq!(got.underscore_headers, proxy::UnderscoreHeaders::Reject);
+    }
+
+    #[test]
+    fn the_defaults_of_the_command_line_are_those_of_the_data_plane() {
+        let Command::Run(args) = Cli::try_parse_from(["baribhara", "run"]).unwrap().command else {
+            panic!("not run")
+        };
+        let got = proxy::Settings { workers: 1, ..args.settings().unwrap() };
+        assert_eq!(format!("{got:?}"), format!("{:?}", proxy::Settings::default()));
+        assert_eq!(got.drain, Duration::from_secs(30));
+    }
+}
