@@ -1,0 +1,39 @@
+# Each target calls a script in .ci/; `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help build run test golden crds bench fmt lint ci e2e clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the binary as it is shipped (release, fat LTO, some minutes)
+	@.ci/build
+
+run: ## try it: three upstreams, the gateway on manifests/examples/demo, and curl lines to type
+	@.ci/demo
+
+test: ## everything a change must pass: demo, rooms, golden files, whole gateway
+	@.ci/test
+
+golden: ## rewrite the golden files; then read the diff line by line
+	@.ci/golden
+
+crds: ## write crds/ from the Rust types
+	@.ci/crds
+
+bench: ## CPU time per request beside nginx and HAProxy
+	@.ci/bench
+
+fmt: ## format the code
+	@.ci/fmt --write
+
+lint: ## formatting, tidy, clippy and the dependency rules
+	@.ci/fmt && .ci/tidy && .ci/clippy && .ci/deny
+
+ci: ## all stages in order, as they run before a change lands
+	@.ci/run
+
+e2e: ## only the tests that start the whole gateway
+	@.ci/e2e
+
+clean: ## remove what builds and benches leave behind
+	@.ci/clean

@@ -1,0 +1,359 @@
+#!/usr/bin/env python3
+"""CPU time per request of the gateway beside nginx and HAProxy, on one machine, in one run.
+
+The proxy has core 0 and one worker; wrk and the backend share core 1. A figure is the user and system time of all
+processes of a proxy divided by the requests that completed: it is stable to some five per cent where the requests
+per second of a shared machine are not. The proxies take turns (A B C A B C …), the median of the rounds counts, and
+only ratios inside one run say anything. Before a load each proxy must show that it does all the work.
+"""
+
+import argparse
+import dataclasses
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True  # the checkout stays clean
+
+import proxies
+
+HERE = pathlib.Path(__file__).resolve().parent
+PROXY_CORE, LOAD_CORE = "0", "1"
+LOADS = {
+    "plain": "plain proxying",
+    "mission": "CORS + rate limit + JWT HS256 + metrics",
+}
+
+
+@dataclasses.dataclass
+class Round:
+    micros: float
+    requests: int
+    per_second: float
+    errors: int
+    p99_ms: float
+    pss_mib: float
+
+
+class Failure(Exception):
+    """The comparison cannot be made; the text says why."""
+
+
+# --- processes ---------------------------------------------------------------------------------------------------
+
+
+class Running:
+    """Started processes, ended together. Only these are ever signalled."""
+
+    def __init__(self):
+        self.children = []
+
+    def start(self, command, core, log):
+        with open(log, "wb") as sink:
+            child = subprocess.Popen(
+                ["taskset", "-c", core, *command], stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT
+            )
+        self.children.append(child)
+        return child.pid
+
+    def stop(self):
+        for child in self.children:
+            child.terminate()
+        for child in self.children:
+            try:
+                child.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self.children.clear()
+
+
+def stat_fields(pid):
+    # The name in brackets may hold blanks; all else comes after it.
+    text = pathlib.Path(f"/proc/{pid}/stat").read_text()
+    return text[text.rindex(")") + 2 :].split()
+
+
+def family(pid):
+    """The process and all below it."""
+    parents = {}
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                parents.setdefault(int(stat_fields(entry)[1]), []).append(int(entry))
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found, todo = [], [pid]
+    while todo:
+        current = todo.pop()
+        found.append(current)
+        todo += parents.get(current, [])
+    return found
+
+
+def cpu_seconds(pids):
+    """User and system time of the processes, their ended threads included."""
+    ticks = sum(int(field) for pid in pids for field in stat_fields(pid)[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def pss_mib(pids):
+    total = 0
+    for pid in pids:
+        rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+        total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE).group(1))
+    return total / 1024
+
+
+def free_ports(count):
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [one.getsockname()[1] for one in held]
+    for one in held:
+        one.close()
+    return ports
+
+
+# --- one request at a time ---------------------------------------------------------------------------------------
+
+
+def ask(port, path="/", method="GET", headers=None):
+    """Status, headers (names in lower case) and body."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request(method, path, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def wait_until_serving(name, port, log, headers):
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            if ask(port, headers=headers)[0] == 200:
+                return
+        except OSError:
+            pass
+        if time.monotonic() > deadline:
+            raise Failure(f"{name} does not serve:\n{log.read_text(errors='replace')[-3000:]}")
+        time.sleep(0.05)
+
+
+def expect(proxy, what, held):
+    if not held:
+        raise Failure(f"{proxy.name}: {what}")
+
+
+def check_features(proxy, load, bare):
+    """That the proxy does the work of the load. What it cannot do is known beforehand and stands in the table."""
+    port, headers = proxy.ports.http, load_headers(load)
+    status, _, body = ask(port, headers=headers)
+    expect(proxy, f"answers {status} and {len(body)} bytes", status == 200 and body == proxies.BODY)
+    seen = [ask(port, "/headers", headers=headers)[2] for _ in range(2 * len(proxy.ports.backends))]
+    backends = {text.split()[0] for text in seen}
+    expect(proxy, f"uses {len(backends)} backends", len(backends) == len(proxy.ports.backends))
+    if not bare:
+        empty = [name for name in proxies.FORWARDED if not re.search(rf"{name}=\S", seen[0])]
+        expect(proxy, f"does not send {', '.join(empty)}", not empty)
+    status, _, body = ask(proxy.ports.admin, "/metrics")
+    expect(proxy, "has no metrics", status == 200 and proxy.metrics in body)
+    if load == "mission":
+        check_mission(proxy, headers)
+
+
+def check_mission(proxy, headers):
+    port = proxy.ports.http
+    answer = ask(port, headers=headers)[1]
+    expect(proxy, "sends no CORS headers", answer.get("access-control-allow-origin") == proxies.ORIGIN)
+    expect(proxy, "sends no Vary: Origin", "origin" in answer.get("vary", "").lower())
+    other = ask(port, headers={**headers, "Origin": "https://evil.example"})[1]
+    expect(proxy, "allows every origin", not other.get("access-control-allow-origin"))
+    preflight = {"Origin": proxies.ORIGIN, "Access-Control-Request-Method": "GET"}
+    status, answer, _ = ask(port, method="OPTIONS", headers=preflight)
+    allowed = answer.get("access-control-allow-origin") == proxies.ORIGIN
+    expect(proxy, f"answers {status} to a preflight", status in (200, 204) and allowed)
+    if proxy.jwt:
+        bad = {
+            "no token": None,
+            "a wrong key": proxies.token(key="x" * 40),
+            "an old token": proxies.token(expires_in=-3600),
+        }
+        for name, token in bad.items():
+            wrong = {"Origin": proxies.ORIGIN} | ({"Authorization": f"Bearer {token}"} if token else {})
+            expect(proxy, f"takes {name}", ask(port, headers=wrong)[0] == 401)
+
+
+# --- load --------------------------------------------------------------------------------------------------------
+
+
+TOKEN = proxies.token(expires_in=24 * 3600)
+
+
+def load_headers(load):
+    if load == "plain":
+        return {}
+    return {"Origin": proxies.ORIGIN, "Authorization": f"Bearer {TOKEN}"}
+
+
+def run_round(proxy, pid, load, options, seconds):
+    """One bounded run of wrk against one proxy."""
+    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t", "1", "-c", str(options.connections), "-d", f"{seconds}s"]
+    for name, value in load_headers(load).items():
+        command += ["-H", f"{name}: {value}"]
+    command += ["-s", str(HERE / "report.lua"), f"http://127.0.0.1:{proxy.ports.http}/"]
+    pids = family(pid)
+    before = cpu_seconds(pids)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
+    spent = cpu_seconds(pids) - before
+    line = re.search(r"^REPORT (.*)$", done.stdout, re.MULTILINE)
+    if line is None:
+        raise Failure(f"wrk against {proxy.name}: {done.stdout}{done.stderr}")
+    report = {key: int(value) for key, value in (pair.split("=") for pair in line.group(1).split())}
+    completed = report["requests"] - report["status"]
+    if completed <= 0:
+        raise Failure(f"{proxy.name} completed no request: {line.group(1)}")
+    return Round(
+        micros=spent * 1e6 / completed,
+        requests=completed,
+        per_second=completed * 1e6 / report["micros"],
+        errors=sum(report[key] for key in ("connect", "read", "write", "timeout", "status")),
+        p99_ms=report["p99"] / 1000,
+        pss_mib=pss_mib(pids),
+    )
+
+
+def compare(load, folder, options):
+    """All rounds of one load: {proxy: rounds}, and the proxies."""
+    running = Running()
+    try:
+        backend_ports = tuple(free_ports(3))
+        (folder / "backend").mkdir(parents=True)
+        log = folder / "backend" / "log"
+        running.start(proxies.backend(folder / "backend", backend_ports), LOAD_CORE, log)
+        for port in backend_ports:
+            wait_until_serving("the backend", port, log, {})
+
+        field = []
+        for name in options.proxies:
+            place = folder / name
+            place.mkdir()
+            ports = proxies.Ports(*free_ports(2), backend_ports)
+            if name == "baribhara":
+                proxy = proxies.baribhara(place, load, ports, options.binary)
+            else:
+                proxy = {"nginx": proxies.nginx, "haproxy": proxies.haproxy}[name](place, load, ports, options.bare)
+            pid = running.start(proxy.command, PROXY_CORE, place / "log")
+            wait_until_serving(name, ports.http, place / "log", load_headers(load))
+            check_features(proxy, load, options.bare)
+            field.append((proxy, pid))
+
+        rounds = {proxy.name: [] for proxy, _ in field}
+        for proxy, pid in field:
+            run_round(proxy, pid, load, options, 1)
+        for number in range(options.rounds):
+            for proxy, pid in field:
+                result = run_round(proxy, pid, load, options, options.seconds)
+                rounds[proxy.name].append(result)
+                print(f"  {load} {number + 1}/{options.rounds} {proxy.name}: {result.micros:.2f} µs", file=sys.stderr)
+        return [proxy for proxy, _ in field], rounds
+    finally:
+        running.stop()
+
+
+# --- report ------------------------------------------------------------------------------------------------------
+
+
+def best_peer(field, medians):
+    """The cheaper of the peers that do the whole work."""
+    costs = {p.name: medians[p.name] for p in field if p.name != "baribhara" and p.jwt is not False}
+    return min(costs, key=costs.get) if costs else None
+
+
+def report(load, field, rounds):
+    """Rows for the table and for --json."""
+    medians = {name: statistics.median(r.micros for r in results) for name, results in rounds.items()}
+    best = best_peer(field, medians)
+    rows = []
+    for proxy in field:
+        results = rounds[proxy.name]
+        rows.append({
+            "load": load,
+            "proxy": proxy.name + (" (without JWT)" if proxy.jwt is False else ""),
+            "micros": medians[proxy.name],
+            "micros_min": min(r.micros for r in results),
+            "micros_max": max(r.micros for r in results),
+            "ratio": medians[proxy.name] / medians[best] if best else None,
+            "requests_per_second": statistics.median(r.per_second for r in results),
+            "p99_ms": statistics.median(r.p99_ms for r in results),
+            "errors": sum(r.errors for r in results),
+            "pss_mib": results[-1].pss_mib,
+        })
+    return rows
+
+
+def print_table(load, rows, options):
+    print(f"\n{LOADS[load]}: {options.connections} connections, {options.rounds} rounds of {options.seconds} s")
+    print(f"{'proxy':22} {'CPU µs/request':>24} {'ratio':>6} {'requests/s':>11} {'p99 ms':>7} {'errors':>7} {'Pss MiB':>8}")
+    for row in rows:
+        cost = f"{row['micros']:.2f} [{row['micros_min']:.2f}–{row['micros_max']:.2f}]"
+        ratio = f"{row['ratio']:.2f}" if row["ratio"] else "–"
+        print(
+            f"{row['proxy']:22} {cost:>24} {ratio:>6} {row['requests_per_second']:>11.0f} {row['p99_ms']:>7.2f}"
+            f" {row['errors']:>7} {row['pss_mib']:>8.1f}"
+        )
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", default="target/release/baribhara", help="the gateway (default: %(default)s)")
+    parser.add_argument("--proxies", nargs="+", default=["nginx", "haproxy", "baribhara"],
+                        choices=["nginx", "haproxy", "baribhara"])
+    parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=list(LOADS))
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--seconds", type=int, default=6, help="of one round (default: %(default)s, at most 60)")
+    parser.add_argument("--connections", type=int, default=64, help="default: %(default)s")
+    parser.add_argument("--bare", action="store_true",
+                        help="peers set no forwarding headers and no request id, though the gateway does")
+    parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(".bench"),
+                        help="for configurations and logs (default: %(default)s)")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="also write the rows there")
+    options = parser.parse_args()
+    if not (1 <= options.seconds <= 60 and 1 <= options.rounds <= 100 and 1 <= options.connections <= 4096):
+        parser.error("seconds: 1 to 60, rounds: 1 to 100, connections: 1 to 4096")
+    return options
+
+
+def main():
+    options = arguments()
+    if os.cpu_count() < 2:
+        raise Failure("two cores are needed: one for the proxy, one for load and backend")
+    rows = []
+    for load in options.loads:
+        folder = (options.folder / load).resolve()
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        field, rounds = compare(load, folder, options)
+        rows += report(load, field, rounds)
+        print_table(load, [row for row in rows if row["load"] == load], options)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=2) + "\n")
+    if any(row["errors"] for row in rows):
+        raise Failure("there were errors, so the figures do not count")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (Failure, OSError) as problem:
+        sys.exit(f"bench: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)
