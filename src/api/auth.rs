@@ -109,7 +109,6 @@ pub struct KeyRef {
 
 /// Signature algorithms of RFC 7518 §3.1 and RFC 8037. There is no `none`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
-#[expect(clippy::upper_case_acronyms, reason = "the names of RFC 7518")]
 pub enum JwtAlgorithm {
     HS256,
     HS384,
@@ -324,7 +323,6 @@ fn comma() -> String {
     ",".into()
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_false(value: &bool) -> bool {
     !*value
 }

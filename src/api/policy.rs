@@ -22,7 +22,7 @@ use crate::value::Duration;
     doc = "Limits how many requests its targets take in a time. Several policies on one target all apply.",
     label("gateway.networking.k8s.io/policy", "inherited"),
     printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
-    printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
+    printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -25,7 +25,7 @@ use crate::value::ByteQuantity;
     derive = "PartialEq",
     doc = "Routes HTTP requests of some hosts to backends, with the policies that apply on the way.",
     printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.hostnames"),
-    printcolumn(name = "Class", type_ = "string", json_path = ".spec.ingressClassName", priority = 1),
+    printcolumn = r#"{"name": "Class", "type": "string", "jsonPath": ".spec.ingressClassName", "priority": 1}"#,
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

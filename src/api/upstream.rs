@@ -73,7 +73,8 @@ pub struct Retry {
     #[schemars(range(min = 0, max = 10))]
     pub attempts: u32,
     /// What is tried again: ConnectFailure (no connection), Reset (it broke before the head of an answer), a status
-    /// code like `503` or a range like `500-599`. At most 16. Default ConnectFailure and Reset.
+    /// code like `503` or a range like `500-599`. At most 16. Default ConnectFailure and Reset. Write the field as
+    /// `"on"`, in quotes: kubectl reads a bare `on` as true.
     #[serde(default = "retry_on")]
     #[schemars(length(max = 16))]
     #[schemars(inner(

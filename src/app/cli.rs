@@ -22,10 +22,8 @@ const MIB: u64 = 1 << 20;
 /// Baribhara Gateway: Kubernetes ingress controller and API gateway in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "baribhara", version, max_term_width = 110)]
-#[command(
-    after_help = "Durations are written 1h30m, 30s, 500ms; sizes 4096, 64Ki, 1Mi. \
-                  Every flag can be given as an environment variable: --max-head is BARIBHARA_MAX_HEAD."
-)]
+#[command(after_help = "Durations are written 1h30m, 30s, 500ms; sizes 4096, 64Ki, 1Mi. \
+                  Every flag can be given as an environment variable: --max-head is BARIBHARA_MAX_HEAD.")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -85,9 +85,8 @@ struct Wish {
 async fn serve(args: &EchoArgs) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", args.listen))?;
+    let listener =
+        TcpListener::bind(args.listen).await.with_context(|| format!("cannot listen on {}", args.listen))?;
     let listen = listener.local_addr()?;
     let pod = args.name.clone().unwrap_or_else(|| format!("echo-{}", listen.port()));
     {
@@ -190,8 +189,13 @@ async fn answer(
 
 impl Wish {
     fn read(query: &str) -> Result<Self, &'static str> {
-        let mut wish =
-            Self { status: StatusCode::OK, delay: Duration::ZERO, pattern_bytes: None, chunked: false, close: false };
+        let mut wish = Self {
+            status: StatusCode::OK,
+            delay: Duration::ZERO,
+            pattern_bytes: None,
+            chunked: false,
+            close: false,
+        };
         for pair in query.split('&') {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
@@ -228,7 +232,8 @@ struct Received {
 impl Received {
     async fn read(mut body: Incoming) -> Result<Self, hyper::Error> {
         let mut hash = digest::Context::new(&digest::SHA256);
-        let mut received = Self { bytes: 0, text: Some(Vec::new()), sha256: String::new(), trailers: HeaderMap::new() };
+        let mut received =
+            Self { bytes: 0, text: Some(Vec::new()), sha256: String::new(), trailers: HeaderMap::new() };
         while let Some(frame) = body.frame().await {
             match frame?.into_data() {
                 Ok(chunk) => received.take(&chunk, &mut hash),
@@ -259,7 +264,9 @@ impl Received {
 fn pairs(headers: &HeaderMap) -> Vec<(String, String)> {
     headers
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
         .collect()
 }
 

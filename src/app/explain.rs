@@ -66,7 +66,8 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn read_header(line: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) =
-        line.split_once(':').with_context(|| format!("a header is 'Name: value', and '{line}' has no colon"))?;
+    let (name, value) = line
+        .split_once(':')
+        .with_context(|| format!("a header is 'Name: value', and '{line}' has no colon"))?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
 }

@@ -20,7 +20,8 @@ pub(crate) fn settings(ingress_class: &str) -> Settings {
 /// One of them cannot be read at all. What is wrong with an object inside is a problem, not an error.
 pub(crate) fn load(folders: &[PathBuf], ingress_class: &str) -> anyhow::Result<Loaded> {
     for folder in folders {
-        let readable = if folder.is_file() { fs::File::open(folder).map(drop) } else { fs::read_dir(folder).map(drop) };
+        let readable =
+            if folder.is_file() { fs::File::open(folder).map(drop) } else { fs::read_dir(folder).map(drop) };
         readable.with_context(|| format!("{} cannot be read", folder.display()))?;
     }
     Ok(controller::load(folders, settings(ingress_class)))

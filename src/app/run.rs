@@ -30,7 +30,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let source = FolderSource::start(config.clone(), folder::settings(&args.ingress_class))?;
     let (rejected, rejected_objects) = watch::channel(0);
     let first_signal = spawn_watcher(source.problems.clone(), rejected)?;
-    let feeds = Feeds { config: source.config.clone(), endpoints: source.endpoints.clone(), rejected_objects };
+    let feeds =
+        Feeds { config: source.config.clone(), endpoints: source.endpoints.clone(), rejected_objects };
     let settings = args.settings()?;
     let workers = settings.workers;
     let server = Server::start(settings, feeds)?;

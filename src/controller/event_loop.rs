@@ -14,6 +14,9 @@ use crate::folder::Locator;
 use crate::problem::{Problem, Problems};
 use crate::source::{Batch, Change, Origin};
 
+#[cfg(test)]
+mod tests;
+
 /// How many lines of one report get the line of their field; the rest get that of their object.
 const LOCATED_MAX: usize = 2_000;
 /// How many problems are logged at once; then only how many more there are.

@@ -31,9 +31,8 @@ pub(crate) use self::report::Locator;
 const GONE_AFTER: Duration = Duration::from_millis(25);
 /// How long an empty file that held objects may stay empty: an editor truncates first and writes then.
 const EMPTY_AFTER: Duration = Duration::from_millis(30);
-/// How long to wait for the writer to close a file before it is read all the same.
-const QUIET_AFTER: Duration = Duration::from_millis(30);
-/// How long a file that is still open may lack objects it had, or be broken, before that counts.
+/// How long a file that may be half written must be left alone before it is read without having been closed. The
+/// first half of a file is often good YAML, so nothing in it tells.
 const UNCLOSED_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of the writing of a file.
@@ -101,8 +100,6 @@ struct Placed {
 struct Pending {
     due: Instant,
     write: Write,
-    /// When what is missing in an open file counts as missing.
-    give_up: Instant,
     /// It was empty when last read.
     was_blank: bool,
 }
@@ -144,7 +141,9 @@ impl Folder {
         for (path, stamp) in listing.files {
             let path: Arc<Path> = path.into();
             let entry = self.files.get(&path);
-            if entry.is_none_or(|entry| entry.stamp != Some(stamp) || entry.gone_since.is_some()) {
+            let differs = entry.is_none_or(|entry| entry.stamp != Some(stamp) || entry.gone_since.is_some());
+            let half_written = self.pending.get(&path).is_some_and(|pending| pending.write == Write::Open);
+            if differs && !half_written {
                 self.touch(&path, write, now);
             }
             seen.insert(path);
@@ -173,11 +172,10 @@ impl Folder {
         let path: Arc<Path> = path.into();
         let due = match write {
             Write::Closed => now,
-            // A file that had nothing has nothing to lose, but half of it would be an error for a moment.
-            Write::Open => now + QUIET_AFTER,
+            Write::Open => now + UNCLOSED_MAX,
         };
         let was_blank = self.pending.get(&path).is_some_and(|pending| pending.was_blank);
-        self.pending.insert(path, Pending { due, write, give_up: now + UNCLOSED_MAX, was_blank });
+        self.pending.insert(path, Pending { due, write, was_blank });
     }
 
     /// The same for a change of a file's attributes, which says nothing of its content.
@@ -234,10 +232,7 @@ impl Folder {
         self.claims.mark_gone(path, true);
         if now < since + GONE_AFTER {
             let due = since + GONE_AFTER;
-            self.pending.insert(
-                Arc::clone(path),
-                Pending { due, write: Write::Closed, give_up: due, was_blank: false },
-            );
+            self.pending.insert(Arc::clone(path), Pending { due, write: Write::Closed, was_blank: false });
             return;
         }
         // While a root is away (replaced, unmounted), all that was read of it stays; the next scan finds it again.
@@ -251,25 +246,20 @@ impl Folder {
     }
 
     fn take_in(&mut self, path: &Arc<Path>, pending: Pending, reading: FileReading, round: &mut Round) {
-        let now = round.now;
         let entry = self.files.entry(Arc::clone(path)).or_default();
         if entry.gone_since.take().is_some() {
             self.claims.mark_gone(path, false);
         }
-        let waits = pending.write == Write::Open && now < pending.give_up;
         match reading {
             FileReading::Missing | FileReading::NotAFile => {}
-            FileReading::Unreadable { .. } if waits => self.wait(path, pending.give_up, pending),
             FileReading::Unreadable { stamp, error } => {
                 entry.stamp = stamp;
                 entry.broken = vec![(error.line, read::syntax_finding(&error))];
                 round.files.insert(Arc::clone(path));
             }
-            FileReading::Read { chunks, .. } if waits && entry.would_lose(&chunks) => {
-                self.wait(path, pending.give_up, pending);
-            }
             FileReading::Read { blank: true, .. } if !pending.was_blank && !entry.chunks.is_empty() => {
-                self.wait(path, now + EMPTY_AFTER, Pending { was_blank: true, ..pending });
+                let due = round.now + EMPTY_AFTER;
+                self.pending.insert(Arc::clone(path), Pending { due, was_blank: true, ..pending });
             }
             FileReading::Read { stamp, chunks, .. } => {
                 entry.stamp = Some(stamp);
@@ -285,10 +275,6 @@ impl Folder {
         }
     }
 
-    fn wait(&mut self, path: &Arc<Path>, due: Instant, pending: Pending) {
-        self.pending.insert(Arc::clone(path), Pending { due, ..pending });
-    }
-
     /// The file as it is now has no effect. Of a file that never had any, the policies that can be read count, so
     /// that what they protect is not served without them.
     fn keep_last_good(&mut self, path: &Arc<Path>, chunks: Vec<ChunkReading>, round: &mut Round) {
@@ -298,9 +284,7 @@ impl Folder {
         for chunk in chunks {
             let ChunkReading::Fresh { mut chunk, line } = chunk else { continue };
             let findings = std::mem::take(&mut chunk.findings);
-            if chunk.broken {
-                broken.extend(findings.into_iter().map(|(at, finding)| (absolute(line, at), finding)));
-            }
+            broken.extend(findings.into_iter().map(|(at, finding)| (absolute(line, at), finding)));
             chunk.objects.retain(|(_, _, object)| claims::is_policy(object.object.kind));
             policies.push(ChunkReading::Fresh { chunk, line });
         }
@@ -384,26 +368,6 @@ impl Folder {
                 }
             }
         }
-    }
-}
-
-impl FileEntry {
-    /// Whether an object that the file holds is not in these chunks, or may not be.
-    fn would_lose(&self, chunks: &[ChunkReading]) -> bool {
-        let mut still = HashSet::new();
-        for chunk in chunks {
-            match chunk {
-                ChunkReading::Known { index, .. } => {
-                    let known = self.chunks.get(*index).into_iter().flat_map(|chunk| &chunk.body.objects);
-                    still.extend(known.map(|placed| &placed.object));
-                }
-                ChunkReading::Fresh { chunk, .. } => {
-                    still.extend(chunk.objects.iter().map(|(_, _, object)| &object.object));
-                }
-            }
-        }
-        let mut held = self.chunks.iter().flat_map(|chunk| &chunk.body.objects);
-        chunks.iter().any(ChunkReading::is_broken) || held.any(|placed| !still.contains(&placed.object))
     }
 }
 

@@ -134,7 +134,7 @@ fn follow(mut folder: Folder, mut watch: Watch, batches: &mpsc::Sender<Batch>) {
         let mut scan = (lost || now >= next_scan).then_some(Write::Open);
         for Notice { path, what } in notices {
             match what {
-                What::Written => folder.touch(&path, Write::Open, now),
+                What::Created | What::Written => folder.touch(&path, Write::Open, now),
                 What::Complete => folder.touch(&path, Write::Closed, now),
                 What::Attributes => folder.touch_attributes(&path, now),
                 What::Structure => scan = Some(Write::Closed),

@@ -7,6 +7,7 @@ mod node;
 mod path;
 mod prepare;
 mod rule;
+mod verdicts;
 
 #[cfg(test)]
 mod tests;

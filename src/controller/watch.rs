@@ -2,6 +2,7 @@
 //! nothing; a notice may be wrong, late or missing, so the folder is looked through at times as well.
 
 use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,9 @@ use notify::{Event, EventKind, RecursiveMode, Watcher};
 use tracing::warn;
 
 use crate::folder::{FileId, is_hidden, is_object_file};
+
+#[cfg(test)]
+mod tests;
 
 /// How many notices may wait; beyond that the whole folder is looked through instead.
 const NOTICES_MAX: usize = 4096;
@@ -32,6 +36,8 @@ pub(crate) struct Notice {
 /// What a notice says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum What {
+    /// The name is new: an empty file that is about to be written, or a link to a whole one.
+    Created,
     /// Bytes were written, and more may come.
     Written,
     /// A writer closed the file, or it was moved here or away.
@@ -174,6 +180,7 @@ impl Watch {
             Err(_) => path,
         };
         let directory = what == What::Structure || self.watched.contains_key(&path) || path.is_dir();
+        let what = if what == What::Created && is_link(&path) { What::Complete } else { what };
         match directory {
             true => Some(Notice { path, what: What::Structure }),
             false => is_object_file(&path).then_some(Notice { path, what }),
@@ -245,7 +252,7 @@ impl Handler {
         }
         // Without one of our endings it counts only as a directory or a link to one. Bytes written to other files
         // (a log, say) must not wake anybody.
-        is_object_file(path) || matches!(what, What::Structure | What::Complete) || path.is_symlink()
+        is_object_file(path) || matches!(what, What::Structure | What::Complete | What::Created)
     }
 
     fn lose(&self) {
@@ -260,6 +267,11 @@ impl Handler {
     }
 }
 
+/// A symbolic link, or one of several names of a file: nobody writes under it now.
+fn is_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink() || metadata.nlink() > 1)
+}
+
 /// `None`: nothing that could change what is read. Our own reading makes such events.
 fn meaning(kind: EventKind) -> Option<What> {
     match kind {
@@ -268,7 +280,8 @@ fn meaning(kind: EventKind) -> Option<What> {
         EventKind::Create(CreateKind::Folder) | EventKind::Remove(notify::event::RemoveKind::Folder) => {
             Some(What::Structure)
         }
-        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Some(What::Written),
+        EventKind::Create(_) => Some(What::Created),
+        EventKind::Modify(ModifyKind::Data(_)) => Some(What::Written),
         // Both halves were told already.
         EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => None,
         EventKind::Modify(ModifyKind::Name(_)) | EventKind::Remove(_) => Some(What::Complete),

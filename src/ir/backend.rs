@@ -19,6 +19,7 @@ impl fmt::Display for BackendId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Service { namespace, name, port } => write!(f, "{namespace}/{name}:{port}"),
+            Self::Address { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Address { host, port } => write!(f, "{host}:{port}"),
         }
     }

@@ -20,7 +20,6 @@ use tracing::warn;
 
 use crate::generation::Generation;
 use crate::observe::Metrics;
-use crate::settings::Settings;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// Connections at once; more wait in the kernel's queue.
@@ -30,7 +29,6 @@ const CONNECTIONS_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Admin {
     metrics: Arc<Metrics>,
-    settings: Arc<Settings>,
     generation: RefCell<Arc<Generation>>,
     synced: Cell<bool>,
     draining: Cell<bool>,
@@ -48,14 +46,8 @@ struct ExplainRequest {
 }
 
 impl Admin {
-    pub(crate) fn new(metrics: Arc<Metrics>, settings: Arc<Settings>) -> Self {
-        Self {
-            metrics,
-            settings,
-            generation: RefCell::default(),
-            synced: Cell::new(false),
-            draining: Cell::new(false),
-        }
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, generation: RefCell::default(), synced: Cell::new(false), draining: Cell::new(false) }
     }
 
     pub(crate) fn set_generation(&self, generation: Arc<Generation>) {
@@ -100,27 +92,22 @@ impl Admin {
     async fn explain(&self, generation: &Generation, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let bytes = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
             Ok(body) => body.to_bytes(),
-            Err(_) => return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB or broke off\n"),
+            Err(_) => {
+                return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB or broke off\n");
+            }
         };
         let asked: ExplainRequest = match serde_json::from_slice(&bytes) {
             Ok(asked) => asked,
             Err(error) => return text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
         };
-        match explain(generation, &self.settings, asked) {
-            Ok(answer) => answer,
+        match Question::new(&asked.method, &asked.url, &asked.headers) {
+            Ok(question) => {
+                let client = asked.client_ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
+                json(&generation.table.explain(&question.head(client)))
+            }
             Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
         }
     }
-}
-
-fn explain(
-    generation: &Generation,
-    _settings: &Settings,
-    asked: ExplainRequest,
-) -> Result<Response<Full<Bytes>>, String> {
-    let question = Question::new(&asked.method, &asked.url, &asked.headers)?;
-    let client = asked.client_ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-    Ok(json(&generation.table.explain(&question.head(client))))
 }
 
 /// A made-up request, screened as a real one is.
@@ -139,16 +126,20 @@ impl Question {
     /// # Errors
     /// What is wrong with the method, the URL or a header: what a real request would be refused for with 400.
     pub fn new(method: &str, url: &str, fields: &[(String, String)]) -> Result<Self, String> {
-        let method = Method::from_bytes(method.as_bytes()).map_err(|_| format!("method {method:?} is no token"))?;
+        let method =
+            Method::from_bytes(method.as_bytes()).map_err(|_| format!("method {method:?} is no token"))?;
         let uri: Uri = url.parse().map_err(|error| format!("url {url:?}: {error}"))?;
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
-            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("header name {name:?} is not valid"))?;
-            let value = HeaderValue::from_str(value).map_err(|_| format!("the value of header {name} is not valid"))?;
+            let name = HeaderName::from_bytes(name.as_bytes())
+                .map_err(|_| format!("header name {name:?} is not valid"))?;
+            let value = HeaderValue::from_str(value)
+                .map_err(|_| format!("the value of header {name} is not valid"))?;
             headers.append(name, value);
         }
         let authority = uri.authority().map(http::uri::Authority::as_str);
-        let host = authority.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default().to_owned();
+        let host =
+            authority.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default().to_owned();
         let host = if host.is_empty() {
             host
         } else {

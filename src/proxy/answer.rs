@@ -50,7 +50,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = Truncated;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
         let this = &mut *self;
         let polled = match &mut this.payload {
             Payload::Empty => Poll::Ready(None),
@@ -128,7 +131,8 @@ pub(crate) fn problem(problem: &Problem<'_>) -> Response<Payload> {
         headers.insert(DECISION, id);
     }
     if status == StatusCode::METHOD_NOT_ALLOWED {
-        headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
+        headers
+            .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
     }
     response
 }

@@ -1,13 +1,13 @@
 //! Bodies on their way through: the client's with its bounds, and the answer's, whatever it comes from.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use std::pin::Pin;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderMap};
+use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
@@ -155,7 +155,7 @@ impl RequestBody {
             Some(Ok(frame)) => Some(match frame.into_data() {
                 Ok(data) => self.on_data(data),
                 Err(frame) => Ok(match frame.into_trailers() {
-                    Ok(trailers) => Frame::trailers(self.screen_trailers(trailers)),
+                    Ok(trailers) => Frame::trailers(self.screen_trailers(&trailers)),
                     Err(frame) => frame,
                 }),
             }),
@@ -183,10 +183,20 @@ impl RequestBody {
         }
     }
 
-    fn screen_trailers(&self, trailers: HeaderMap) -> HeaderMap {
+    /// Servers that turn `-` into `_` would take `x_user` for the `x-user` that the gateway sets.
+    fn is_forbidden(&self, name: &HeaderName) -> bool {
+        let alike = |forbidden: &HeaderName| {
+            let (left, right) = (forbidden.as_str().bytes(), name.as_str().bytes());
+            left.len() == right.len()
+                && left.zip(right).all(|(a, b)| a == b || matches!((a, b), (b'-', b'_')))
+        };
+        self.forbidden_trailers.iter().any(alike)
+    }
+
+    fn screen_trailers(&self, trailers: &HeaderMap) -> HeaderMap {
         let mut screened = HeaderMap::with_capacity(trailers.len());
-        for (name, value) in &trailers {
-            if is_trailer_allowed(name) && !self.forbidden_trailers.contains(name) {
+        for (name, value) in trailers {
+            if is_trailer_allowed(name) && !self.is_forbidden(name) {
                 screened.append(name.clone(), value.clone());
             }
         }

@@ -64,9 +64,13 @@ impl Reason {
                 (StatusCode::EXPECTATION_FAILED, "expectation-failed", "The expectation can't be met")
             }
             Self::RouteNotFound => (StatusCode::NOT_FOUND, "route-not-found", "No route takes this request"),
-            Self::AddressDenied => (StatusCode::FORBIDDEN, "address-denied", "The client address is not allowed"),
+            Self::AddressDenied => {
+                (StatusCode::FORBIDDEN, "address-denied", "The client address is not allowed")
+            }
             Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", "The body is too large"),
-            Self::BodyTimeout => (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body did not arrive in time"),
+            Self::BodyTimeout => {
+                (StatusCode::REQUEST_TIMEOUT, "body-timeout", "The body did not arrive in time")
+            }
             Self::ClientGone => (StatusCode::BAD_REQUEST, "client-gone", "The request broke off"),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Self::Unauthenticated => {
@@ -83,7 +87,9 @@ impl Reason {
             Self::ConnectFailed => {
                 (StatusCode::SERVICE_UNAVAILABLE, "connect-failed", "The upstream can't be reached")
             }
-            Self::BreakerOpen => (StatusCode::SERVICE_UNAVAILABLE, "breaker-open", "The upstream is overloaded"),
+            Self::BreakerOpen => {
+                (StatusCode::SERVICE_UNAVAILABLE, "breaker-open", "The upstream is overloaded")
+            }
             Self::UpstreamReset => (StatusCode::BAD_GATEWAY, "upstream-reset", "The upstream broke off"),
             Self::UpstreamInvalid => {
                 (StatusCode::BAD_GATEWAY, "upstream-invalid", "The upstream's answer is malformed")

@@ -1,6 +1,7 @@
 //! One generation: everything that requests see, immutable, behind one pointer. Built beside the path of requests from
 //! the one before it, so that what did not change is shared.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ir::{Action, BackendTarget, Config, EndpointMap};
@@ -20,6 +21,24 @@ pub(crate) struct Generation {
     pub(crate) table: Table,
     /// By slot.
     runtimes: Vec<Option<Arc<RouteRuntime>>>,
+}
+
+/// A worker's own handle of the generation: requests clone an `Rc` around it, which no other thread counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WorkerGeneration(Arc<Generation>);
+
+impl WorkerGeneration {
+    pub(crate) fn new(generation: Arc<Generation>) -> Self {
+        Self(generation)
+    }
+}
+
+impl Deref for WorkerGeneration {
+    type Target = Generation;
+
+    fn deref(&self) -> &Generation {
+        &self.0
+    }
 }
 
 /// A route with all that is shared between its requests.

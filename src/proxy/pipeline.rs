@@ -17,7 +17,7 @@ use crate::body::RequestBody;
 use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
 use crate::filter::limit::{self, LimitNotes};
-use crate::generation::{Generation, RouteRuntime};
+use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
 use crate::server::{Downstream, Worker};
@@ -66,7 +66,8 @@ pub(crate) async fn serve(
         None => stage.run(&mut asked, body, &mut notes).await,
     };
     let closes = outcome.as_ref().is_err_and(|refusal| refusal.reason.closes());
-    let mut response = outcome.unwrap_or_else(|refusal| refuse(&worker, &asked, &notes, &refusal, &mut record));
+    let mut response =
+        outcome.unwrap_or_else(|refusal| refuse(&worker, &asked, &notes, &refusal, &mut record));
     finish_headers(&asked, &mut notes, &mut response);
     if closes || worker.is_closing() || downstream.is_retiring(started) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -88,8 +89,15 @@ pub(crate) async fn serve(
 struct Stage<'a> {
     worker: &'a Rc<Worker>,
     downstream: &'a Rc<Downstream>,
-    generation: &'a Arc<Generation>,
+    generation: &'a WorkerGeneration,
     started: Instant,
+}
+
+/// What the stages before the upstream found.
+struct Matched<'a> {
+    runtime: &'a RouteRuntime,
+    match_index: usize,
+    identity: &'a Identity,
 }
 
 impl Stage<'_> {
@@ -128,11 +136,13 @@ impl Stage<'_> {
         limit::ask_all(before, asked, &Identity::default(), now_ns, &mut notes.limits)
             .map_err(|_| Reason::RateLimited)?;
         let identity = self.authenticate(asked, runtime)?;
-        limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits).map_err(|_| Reason::RateLimited)?;
+        limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits)
+            .map_err(|_| Reason::RateLimited)?;
         if let Action::Respond(direct) = &route.action {
             return Ok(respond(direct));
         }
-        let mut response = self.send(asked, body, (runtime, match_index), &identity, notes).await?;
+        let matched = Matched { runtime, match_index, identity: &identity };
+        let mut response = self.send(asked, body, &matched, notes).await?;
         table::apply_header_edit(&route.header_edits.response, response.headers_mut());
         Ok(response)
     }
@@ -178,12 +188,14 @@ impl Stage<'_> {
             client: asked.client,
         };
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        runtime.auth.check(request, now_s, &mut self.worker.verdicts.borrow_mut()).map_err(|refusal| Refusal {
-            reason: match refusal.kind() {
-                AuthRefusalKind::Forbidden => Reason::Unauthorized,
-                AuthRefusalKind::Unauthenticated => Reason::Unauthenticated,
-            },
-            auth: Some(refusal),
+        runtime.auth.check(request, now_s, &mut self.worker.verdicts.borrow_mut()).map_err(|refusal| {
+            Refusal {
+                reason: match refusal.kind() {
+                    AuthRefusalKind::Forbidden => Reason::Unauthorized,
+                    AuthRefusalKind::Unauthenticated => Reason::Unauthenticated,
+                },
+                auth: Some(refusal),
+            }
         })
     }
 
@@ -191,12 +203,13 @@ impl Stage<'_> {
         &self,
         asked: &mut Asked,
         mut body: RequestBody,
-        (runtime, match_index): (&Arc<RouteRuntime>, usize),
-        identity: &Identity,
+        matched: &Matched<'_>,
         notes: &mut Notes,
     ) -> Result<Response<Payload>, Refusal> {
+        let Matched { runtime, match_index, identity } = *matched;
         let route = &runtime.compiled.route;
-        let Action::Forward { rewrite, retry, circuit_breaker, load_balancing, passive_health, .. } = &route.action
+        let Action::Forward { rewrite, retry, circuit_breaker, load_balancing, passive_health, .. } =
+            &route.action
         else {
             return Err(Reason::RuleInvalid.into());
         };
@@ -221,10 +234,8 @@ impl Stage<'_> {
             own.move_into(&mut asked.headers);
         }
         table::apply_header_edit(&route.header_edits.request, &mut asked.headers);
-        let path = runtime
-            .compiled
-            .upstream_path(match_index, asked.path())
-            .map_err(|_| Reason::RewriteFailed)?;
+        let path =
+            runtime.compiled.upstream_path(match_index, asked.path()).map_err(|_| Reason::RewriteFailed)?;
         let hostname = rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_ref());
         let ask = Forward {
             worker: self.worker,
@@ -258,8 +269,7 @@ fn preflight(asked: &Asked, runtime: &RouteRuntime) -> Option<Response<Payload>>
     let cors = runtime.compiled.cors()?;
     let (origin, _) = asked.preflight()?;
     let wanted = asked.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-    let answer =
-        cors.preflight(origin, wanted, asked.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS));
+    let answer = cors.preflight(origin, wanted, asked.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS));
     let mut response = Response::new(Payload::Empty);
     *response.status_mut() = StatusCode::NO_CONTENT;
     *response.headers_mut() = answer.headers;

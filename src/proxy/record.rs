@@ -2,13 +2,12 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Version, header};
 use table::RouteSlot;
 
-use crate::generation::Generation;
+use crate::generation::WorkerGeneration;
 use crate::observe::{AccessRecord, MethodLabel};
 use crate::request::Asked;
 use crate::server::{Downstream, Worker};
@@ -19,7 +18,7 @@ use crate::upstream::Trail;
 pub(crate) struct Record {
     worker: Rc<Worker>,
     downstream: Rc<Downstream>,
-    generation: Rc<Arc<Generation>>,
+    generation: Rc<WorkerGeneration>,
     started: Instant,
     method: MethodLabel,
     pub(crate) slot: Option<RouteSlot>,
@@ -49,7 +48,7 @@ impl Record {
     pub(crate) fn new(
         worker: &Rc<Worker>,
         downstream: &Rc<Downstream>,
-        generation: &Rc<Arc<Generation>>,
+        generation: &Rc<WorkerGeneration>,
         asked: &Asked,
         started: Instant,
     ) -> Self {

@@ -42,7 +42,10 @@ enum Host {
     /// HTTP/1.0 without a Host field.
     None,
     Field(HeaderValue),
-    Folded { raw: HeaderValue, folded: String },
+    Folded {
+        raw: HeaderValue,
+        folded: String,
+    },
 }
 
 impl Asked {
@@ -72,7 +75,11 @@ impl Asked {
         if matches!(self.method, Method::CONNECT | Method::TRACE) {
             return Err(Reason::MethodNotAllowed);
         }
-        if self.headers.get(header::EXPECT).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        if self
+            .headers
+            .get(header::EXPECT)
+            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        {
             return Err(Reason::ExpectationFailed);
         }
         self.path = match table::canonical(self.uri.path()) {
@@ -92,7 +99,9 @@ impl Asked {
         let mut named: Vec<HeaderName> = Vec::new();
         for value in self.headers.get_all(header::CONNECTION) {
             let tokens = value.as_bytes().split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
-            named.extend(tokens.filter(|token| !is_option(token)).filter_map(|t| HeaderName::from_bytes(t).ok()));
+            named.extend(
+                tokens.filter(|token| !is_option(token)).filter_map(|t| HeaderName::from_bytes(t).ok()),
+            );
         }
         if underscores != UnderscoreHeaders::Keep {
             let with_underscore = self.headers.keys().filter(|name| name.as_str().contains('_'));
@@ -116,9 +125,7 @@ impl Asked {
             return Err(Reason::BadHost);
         }
         let raw = match (self.uri.authority(), field) {
-            (Some(authority), _) => {
-                HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadHost)?
-            }
+            (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadHost)?,
             (None, Some(field)) => field.clone(),
             (None, None) => return Ok(Host::None),
         };
@@ -263,10 +270,12 @@ fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
 
 /// An address as proxies write it: bare, in brackets, or with a port.
 fn parse_address(text: &str) -> Option<IpAddr> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inside, _)| inside);
-    let address = bare.parse::<IpAddr>().ok().or_else(|| {
-        text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip())
-    })?;
+    let bare =
+        text.strip_prefix('[').and_then(|rest| rest.split_once(']')).map_or(text, |(inside, _)| inside);
+    let address = bare
+        .parse::<IpAddr>()
+        .ok()
+        .or_else(|| text.parse::<std::net::SocketAddr>().ok().map(|socket| socket.ip()))?;
     Some(address.to_canonical())
 }
 

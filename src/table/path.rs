@@ -68,7 +68,24 @@ enum Class {
     Delimiter,
 }
 
-const fn class_of(byte: u8) -> Class {
+/// One load per byte instead of a tree of comparisons.
+static CLASSES: [Class; 256] = {
+    let mut classes = [Class::Control; 256];
+    let mut rest: &mut [Class] = &mut classes;
+    let mut byte = 0;
+    while let [class, after @ ..] = rest {
+        *class = classify(byte);
+        byte = byte.wrapping_add(1);
+        rest = after;
+    }
+    classes
+};
+
+fn class_of(byte: u8) -> Class {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Control)
+}
+
+const fn classify(byte: u8) -> Class {
     match byte {
         b'/' => Class::Slash,
         b'%' => Class::Escape,
@@ -90,7 +107,8 @@ const fn class_of(byte: u8) -> Class {
 fn is_canonical(raw: &[u8]) -> Result<bool, PathError> {
     let mut canonical = true;
     let mut rest = raw;
-    while let [byte, tail @ ..] = rest {
+    while let Some(plain) = rest.iter().position(|byte| !matches!(class_of(*byte), Class::Plain)) {
+        let Some([byte, tail @ ..]) = rest.get(plain..) else { break };
         rest = tail;
         match class_of(*byte) {
             Class::Plain => {}

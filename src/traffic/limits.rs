@@ -129,11 +129,11 @@ impl LimitStore {
         shards.get(usize::try_from(index).unwrap_or(0))
     }
 
-    /// Heap bytes of the buckets.
+    /// What each shard holds: buckets and heap bytes.
     #[cfg(test)]
-    fn memory_bytes(&self) -> usize {
+    fn shard_sizes(&self) -> Vec<(usize, usize)> {
         let shards = self.shards.get().map_or(&[][..], |shards| shards);
-        shards.iter().map(|s| size_of::<PaddedShard>() + s.0.lock().unwrap().memory_bytes()).sum()
+        shards.iter().map(|shard| shard.0.lock().unwrap().sizes()).collect()
     }
 }
 

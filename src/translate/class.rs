@@ -35,11 +35,15 @@ impl Classes {
                 .and_then(|a| a.get(api::DEFAULT_CLASS_ANNOTATION))
                 .is_some_and(|value| value == "true");
             default_is_named |= is_default;
-            if controller == Some(api::CONTROLLER_NAME) {
-                ours.insert(name.as_ref().to_owned());
-                default_is_ours |= is_default;
-            } else {
-                ours.remove(name.as_ref());
+            match controller {
+                Some(api::CONTROLLER_NAME) => {
+                    ours.insert(name.as_ref().to_owned());
+                    default_is_ours |= is_default;
+                }
+                Some(_) => {
+                    ours.remove(name.as_ref());
+                }
+                None => {}
             }
         }
         let lone = settings.default_class_if_lone && !default_is_named;

@@ -44,7 +44,8 @@ pub(crate) fn gateway_routes(
     }
     for (index, rule) in spec.rules.iter().enumerate() {
         let field = rules.index(index);
-        let Some(mut route) = context.route(index, rule, field, reader, lines) else { continue };
+        let rule = Rule { index, spec: rule, field };
+        let Some(mut route) = context.route(&rule, reader, lines) else { continue };
         attach::attach(&mut route, attached);
         if !names.insert(route.id.rule.clone()) {
             let message = format!("the rule '{}' stands twice; this one answers 500", route.id.rule);
@@ -55,6 +56,13 @@ pub(crate) fn gateway_routes(
         routes.push(route);
     }
     routes
+}
+
+/// One rule and where it stands.
+struct Rule<'a> {
+    index: usize,
+    spec: &'a RouteRule,
+    field: Field<'a>,
 }
 
 /// What is the same for all rules of one object.
@@ -101,26 +109,20 @@ impl Defaults {
 
 impl RuleContext {
     /// `None`: nothing is known of what the rule takes, so that it cannot even answer 500.
-    fn route(
-        &self,
-        index: usize,
-        rule: &RouteRule,
-        field: Field<'_>,
-        reader: &mut Reader<'_>,
-        lines: &mut Lines,
-    ) -> Option<Route> {
-        let matches = matches::matches(&rule.matches, field.key("matches"), lines);
+    fn route(&self, rule: &Rule<'_>, reader: &mut Reader<'_>, lines: &mut Lines) -> Option<Route> {
+        let Rule { index, spec, field } = *rule;
+        let matches = matches::matches(&spec.matches, field.key("matches"), lines);
         if matches.matches.is_empty() {
             let message = "the rule has no match that can be served, so it serves nothing";
             lines.error(field.key("matches"), message, "correct a match");
             return None;
         }
-        let mut route = self.seed.route(rule_name(rule, index), index, self.hosts.clone(), matches.matches);
-        let auth = match &rule.auth {
+        let mut route = self.seed.route(rule_name(spec, index), index, self.hosts.clone(), matches.matches);
+        let auth = match &spec.auth {
             Some(spec) => auth::requirement(spec, &self.providers, field.key("auth"), lines),
             None => self.defaults.auth.clone(),
         };
-        let built = self.fill(&mut route, rule, field, reader, lines);
+        let built = self.fill(&mut route, rule, reader, lines);
         match auth {
             Ok(auth) => route.auth.extend(auth),
             Err(Refused) => route.action = Action::Fail(FailReason::InvalidAuth),
@@ -135,11 +137,12 @@ impl RuleContext {
     fn fill(
         &self,
         route: &mut Route,
-        rule: &RouteRule,
-        field: Field<'_>,
+        rule: &Rule<'_>,
         reader: &mut Reader<'_>,
         lines: &mut Lines,
     ) -> Result<(), Refused> {
+        let field = rule.field;
+        let rule = rule.spec;
         let filters = filter::filters(&rule.filters, &route.matches, field.key("filters"), lines);
         let timeouts = match &rule.timeouts {
             Some(spec) => upstream::timeouts(Some(spec), field.key("timeouts"), lines),

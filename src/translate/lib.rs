@@ -9,6 +9,7 @@ mod backend;
 mod class;
 mod cors;
 mod endpoint;
+mod endpoint_map;
 mod expression;
 mod filter;
 mod gateway_route;

@@ -93,7 +93,11 @@ fn path_match(spec: &api::PathMatch, field: Field<'_>, lines: &mut Lines) -> Res
         ),
     };
     matched.map_err(|message| {
-        lines.error(field.key("value"), format!("{message}; this match is not served"), remedy)
+        lines.error(
+            field.key("value"),
+            format!("{message}; this match is not served, and its rule answers 500 on the others"),
+            remedy,
+        )
     })
 }
 
@@ -107,7 +111,7 @@ fn value_match(
         value.map(str::to_owned).ok_or_else(|| {
             lines.error(
                 field.key("value"),
-                "the comparison needs a value; this match is not served",
+                "the comparison needs a value; this match is not served, and its rule answers 500 on the others",
                 "add value",
             )
         })
@@ -118,7 +122,8 @@ fn value_match(
         ValueMatchType::RegularExpression => {
             let pattern = needed()?;
             if let Err(message) = check_regex(&pattern, Anchoring::Whole) {
-                let message = format!("{message}; this match is not served");
+                let message =
+                    format!("{message}; this match is not served, and its rule answers 500 on the others");
                 return Err(lines.error(field.key("value"), message, REGEX_REMEDY));
             }
             ValueMatch::Regex(pattern)

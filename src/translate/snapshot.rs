@@ -17,6 +17,8 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
+const SECRET_SHAPE: &str = "this is no Secret: data takes base64 and stringData takes text";
+
 /// Values by namespace and name, in that order.
 #[derive(Clone, Debug)]
 pub(crate) struct ByName<V> {
@@ -78,7 +80,8 @@ impl Object {
     /// Reads an object of this kind.
     ///
     /// # Errors
-    /// A text for people: what does not fit the kind's shape, or that the object has no name.
+    /// A text for people: what does not fit the kind's shape, or that the object has no name. For a Secret it says
+    /// nothing of what stands in it.
     pub fn from_json(kind: Kind, value: serde_json::Value) -> Result<Self, String> {
         fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<Arc<T>, String> {
             serde_json::from_value(value).map(Arc::new).map_err(|error| error.to_string())
@@ -91,7 +94,8 @@ impl Object {
             Kind::AuthPolicy => Self::AuthPolicy(read(value)?),
             Kind::Service => Self::Service(read(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(read(value)?),
-            Kind::Secret => Self::Secret(read(value)?),
+            // The parser's message could quote a value.
+            Kind::Secret => Self::Secret(read(value).map_err(|_| SECRET_SHAPE.to_owned())?),
             Kind::ConfigMap => Self::ConfigMap(read(value)?),
         };
         if object.metadata().name.as_deref().is_none_or(str::is_empty) {

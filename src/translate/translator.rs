@@ -1,24 +1,20 @@
 //! The two ways from a snapshot: routes and endpoints. Keeps what it made per object and makes anew only what depends
 //! on something that changed. Must never fail: what is wrong stands in the report.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{AuthPolicy, GatewayRoute, RateLimitPolicy};
-use ir::{
-    Action, BackendEndpoints, BackendId, BackendTarget, Config, EndpointMap, FailReason, Kind, ObjectRef,
-    Route,
-};
-use k8s_openapi::api::core::v1::Service;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
+use ir::{Config, EndpointMap, FailReason, Kind, ObjectRef, Route};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::attach::{Attached, Effect, PolicyIndex, Target, same_attached};
 use crate::class::{ClassVerdict, Classes};
-use crate::reader::{Dependency, ReadStamps, Reader, same};
+use crate::endpoint_map::Endpoints;
+use crate::reader::{Dependency, ReadStamps, Reader};
 use crate::report::{Field, Lines, Report, ReportLine};
 use crate::snapshot::{ByName, Snapshot};
-use crate::{Settings, auth, endpoint, gateway_route, ingress, limit};
+use crate::{Settings, auth, gateway_route, ingress, limit};
 
 /// What the routes' half of translation gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,8 +34,7 @@ pub struct Translator {
     auth_policies: ByName<PolicyMemo<AuthPolicy>>,
     ingresses: ByName<RouteMemo<Ingress>>,
     gateway_routes: ByName<RouteMemo<GatewayRoute>>,
-    named: NamedBackends,
-    endpoints: BTreeMap<BackendId, EndpointMemo>,
+    endpoints: Endpoints,
 }
 
 /// Translates with no memory.
@@ -73,22 +68,6 @@ struct RouteMemo<T> {
     attached: Vec<Attached>,
     routes: Vec<Arc<Route>>,
     lines: Vec<ReportLine>,
-}
-
-/// The backends that the last config's routes name.
-#[derive(Debug, Default)]
-struct NamedBackends {
-    routes: Vec<Arc<Route>>,
-    backends: BTreeSet<BackendId>,
-}
-
-/// What one backend's endpoints were made of.
-#[derive(Debug)]
-struct EndpointMemo {
-    service: Option<Arc<Service>>,
-    slices: Vec<Arc<EndpointSlice>>,
-    allow_addresses: bool,
-    endpoints: Arc<BackendEndpoints>,
 }
 
 /// How a kind of policy is translated.
@@ -170,15 +149,7 @@ impl Translator {
         settings: &Settings,
         config: &Config,
     ) -> EndpointMap {
-        self.named.update(config);
-        let mut old = std::mem::take(&mut self.endpoints);
-        let mut backends = Vec::with_capacity(self.named.backends.len());
-        for id in &self.named.backends {
-            let memo = endpoint_memo(id, old.remove(id), snapshot, settings);
-            backends.push((id.clone(), Arc::clone(&memo.endpoints)));
-            self.endpoints.insert(id.clone(), memo);
-        }
-        EndpointMap { backends: backends.into_iter().collect() }
+        self.endpoints.translate(snapshot, settings, config)
     }
 }
 
@@ -216,29 +187,6 @@ impl Pass<'_> {
     fn reader(&self) -> Reader<'_> {
         Reader::new(self.snapshot, &self.basis.settings)
     }
-}
-
-impl NamedBackends {
-    fn update(&mut self, config: &Config) {
-        let unchanged = self.routes.len() == config.routes.len()
-            && self.routes.iter().zip(config.routes.values()).all(|(left, right)| Arc::ptr_eq(left, right));
-        if unchanged {
-            return;
-        }
-        self.routes = config.routes.values().map(Arc::clone).collect();
-        self.backends = self.routes.iter().flat_map(|route| named_backends(route)).cloned().collect();
-    }
-}
-
-fn named_backends(route: &Route) -> impl Iterator<Item = &BackendId> {
-    let backends = match &route.action {
-        Action::Forward { backends, .. } => backends.as_slice(),
-        Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => &[],
-    };
-    backends.iter().filter_map(|backend| match &backend.target {
-        BackendTarget::Backend(id) => Some(id),
-        BackendTarget::Missing(_) => None,
-    })
 }
 
 fn refresh_policies<T>(
@@ -457,43 +405,4 @@ fn collect<T>(
         routes.extend(memo.routes.iter().map(|route| (route.id.clone(), Arc::clone(route))));
         lines.extend_from_slice(&memo.lines);
     }
-}
-
-fn endpoint_memo(
-    id: &BackendId,
-    old: Option<EndpointMemo>,
-    snapshot: &Snapshot,
-    settings: &Settings,
-) -> EndpointMemo {
-    let (namespace, name, port) = match id {
-        BackendId::Service { namespace, name, port } => (namespace, name, *port),
-        BackendId::Address { .. } => {
-            return old.unwrap_or_else(|| EndpointMemo {
-                service: None,
-                slices: Vec::new(),
-                allow_addresses: settings.allow_addresses,
-                endpoints: Arc::new(endpoint::address_endpoints(id)),
-            });
-        }
-    };
-    let service = snapshot.services.get(namespace, name);
-    let unchanged = old.as_ref().is_some_and(|old| {
-        same(old.service.as_ref(), service)
-            && old.allow_addresses == settings.allow_addresses
-            && old.slices.iter().map(Arc::as_ptr).eq(snapshot.slices_of(namespace, name).map(Arc::as_ptr))
-    });
-    let old = match old {
-        Some(old) if unchanged => return old,
-        other => other,
-    };
-    let slices: Vec<_> = snapshot.slices_of(namespace, name).map(Arc::clone).collect();
-    let endpoints = match service {
-        Some(service) => endpoint::service_endpoints(service, port, slices.iter(), settings),
-        None => BackendEndpoints::default(),
-    };
-    let endpoints = match old {
-        Some(old) if *old.endpoints == endpoints => old.endpoints,
-        Some(_) | None => Arc::new(endpoints),
-    };
-    EndpointMemo { service: service.cloned(), slices, allow_addresses: settings.allow_addresses, endpoints }
 }

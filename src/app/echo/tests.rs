@@ -4,8 +4,13 @@ use super::*;
 
 #[test]
 fn the_query_decides_status_delay_length_and_end_of_the_connection() {
-    let plain =
-        || Wish { status: StatusCode::OK, delay: Duration::ZERO, pattern_bytes: None, chunked: false, close: false };
+    let plain = || Wish {
+        status: StatusCode::OK,
+        delay: Duration::ZERO,
+        pattern_bytes: None,
+        chunked: false,
+        close: false,
+    };
     let cases: &[(&str, Option<Wish>)] = &[
         ("", Some(plain())),
         ("a=b&c", Some(plain())),

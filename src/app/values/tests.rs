@@ -62,10 +62,7 @@ fn sizes_are_read_with_every_unit_and_refused_with_a_reason() {
     for (input, want) in cases {
         assert_eq!(&parse_size(input), want, "{input:?}");
     }
-    assert_eq!(
-        size(4096..=8192)("1").unwrap_err().to_string(),
-        "must be between 4096 bytes and 8192 bytes"
-    );
+    assert_eq!(size(4096..=8192)("1").unwrap_err().to_string(), "must be between 4096 bytes and 8192 bytes");
 }
 
 #[test]

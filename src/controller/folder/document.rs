@@ -49,6 +49,8 @@ pub(crate) struct Reading {
     pub(crate) findings: Vec<Finding>,
     /// It is not even known which object this is, so nobody knows which last good version it stands for.
     pub(crate) unidentified: bool,
+    /// How the object is called in findings.
+    label: String,
 }
 
 /// The objects of a document: itself, or the items of a `List` with their index.
@@ -62,106 +64,95 @@ pub(crate) fn unroll(document: Value) -> Vec<(Option<u32>, Value)> {
                 Some(other) => vec![(Some(0), other)],
             }
         }
-        other => vec![(None, other)],
+        other @ (Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => {
+            vec![(None, other)]
+        }
     }
 }
 
 /// Reads one object. `cut_off`: the text broke off inside it, so it is refused whatever it says.
 pub(crate) fn read(value: Value, schemas: &Schemas, cut_off: bool) -> Reading {
-    let mut reading = Reading::default();
     let Value::Object(entries) = value else {
-        return reading.unidentified(
-            "",
-            "",
-            "this is not a Kubernetes object",
-            "write a mapping with apiVersion and kind",
-        );
+        let remedy = "write a mapping with apiVersion and kind";
+        return Reading::default().unidentified("", "this is not a Kubernetes object", remedy);
     };
-    let api_version = text(&entries, "apiVersion").to_owned();
-    let kind_name = text(&entries, "kind").to_owned();
-    let label = label(&kind_name, &entries);
-    if kind_name.is_empty() || api_version.is_empty() {
-        let (field, remedy) =
-            if kind_name.is_empty() { ("kind", "add kind") } else { ("apiVersion", "add apiVersion") };
-        return reading.unidentified(&label, field, &format!("{field} is missing"), remedy);
+    let (api_version, kind_name) = (text(&entries, "apiVersion"), text(&entries, "kind"));
+    let mut reading = Reading { label: label(kind_name, &entries), ..Reading::default() };
+    for (field, value, remedy) in
+        [("kind", kind_name, "add kind"), ("apiVersion", api_version, "add apiVersion")]
+    {
+        if value.is_empty() {
+            return reading.unidentified(field, &format!("{field} is missing"), remedy);
+        }
     }
-    let kind = match identify(&api_version, &kind_name) {
+    let kind = match identify(api_version, kind_name) {
+        Identity::Ours(kind) if cut_off => return reading.refuse(kind, &Value::Object(entries)),
         Identity::Ours(kind) => kind,
         Identity::WrongVersion(kind) => {
             let message = format!("{kind} of {api_version} is not known");
-            reading.find(
-                Severity::Error,
-                &label,
-                "apiVersion",
-                &message,
-                &format!("use {}", api_version_of(kind)),
-            );
+            reading.find(Severity::Error, "apiVersion", &message, &format!("use {}", api_version_of(kind)));
             return reading.refuse(kind, &Value::Object(entries));
         }
         Identity::Namesake => {
             let message = format!("ignored: {kind_name} of {api_version} is another kind of the same name");
-            reading.find(Severity::Warning, &label, "apiVersion", &message, "");
+            reading.find(Severity::Warning, "apiVersion", &message, "");
             return reading;
         }
         Identity::UnknownOwn => {
             let message = format!("{kind_name} is no kind of {OWN_GROUP}");
             let remedy = "use GatewayRoute, RateLimitPolicy or AuthPolicy";
-            return reading.unidentified(&label, "kind", &message, remedy);
+            return reading.unidentified("kind", &message, remedy);
         }
         Identity::Other => {
-            let message = format!("ignored: {kind_name} is not read by the gateway");
-            reading.find(Severity::Info, &label, "", &message, "");
+            reading.find(Severity::Info, "", &format!("ignored: {kind_name} is not read by the gateway"), "");
             return reading;
         }
     };
-    if cut_off {
-        return reading.refuse(kind, &Value::Object(entries));
-    }
     reading.admit(kind, entries, schemas)
 }
 
 impl Reading {
     fn admit(mut self, kind: Kind, mut entries: Map<String, Value>, schemas: &Schemas) -> Self {
-        let label = label(kind.as_str(), &entries);
         if let Err((field, message)) = complete_metadata(kind, &mut entries) {
             let remedy = "use lower case letters, digits, '-' and '.', as the API server does";
-            self.find(Severity::Error, &label, field, &message, remedy);
+            self.find(Severity::Error, field, &message, remedy);
             return self.refuse(kind, &Value::Object(entries));
         }
         let value = Value::Object(entries);
-        let admitted = match kind {
-            Kind::GatewayRoute | Kind::RateLimitPolicy | Kind::AuthPolicy => {
-                // The API server's refusal names targets that stand in the object as it was written.
-                let targets = refused_policy(kind, &value);
-                let object = object_ref(kind, &value);
-                match schemas.admit(kind, value) {
-                    Ok(admitted) => {
-                        for field in &admitted.pruned {
-                            let message = "unknown field: it has no effect";
-                            self.find(Severity::Warning, &label, field, message, &field.remedy);
-                        }
-                        admitted.object
-                    }
-                    Err(violations) => {
-                        self.violations(&label, violations);
-                        self.object =
-                            object.map(|object| ReadObject { object, outcome: Outcome::Refused(targets) });
-                        return self;
-                    }
-                }
-            }
+        match kind {
+            Kind::GatewayRoute | Kind::RateLimitPolicy | Kind::AuthPolicy => {}
             Kind::Ingress
             | Kind::IngressClass
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::Secret
-            | Kind::ConfigMap => value,
-        };
-        self.build(kind, &label, admitted)
+            | Kind::ConfigMap => return self.build(kind, &value),
+        }
+        // The targets are read from the object as it was written, before anything is taken out of it.
+        let as_refused = refused(kind, &value);
+        match schemas.admit(kind, value) {
+            Ok(admitted) => {
+                for field in &admitted.pruned {
+                    self.find(Severity::Warning, field, "unknown field: it has no effect", &field.remedy);
+                }
+                self.build(kind, &admitted.object)
+            }
+            Err(violations) => {
+                for Violation { path, message, remedy } in &violations {
+                    self.find(Severity::Error, path, message, remedy);
+                }
+                self.object = as_refused;
+                self
+            }
+        }
     }
 
-    fn build(mut self, kind: Kind, label: &str, value: Value) -> Self {
-        // Kept for the rare case that it does not fit; a clone costs less than reading twice.
+    fn build(mut self, kind: Kind, value: &Value) -> Self {
+        // The value is needed again in the rare case that it does not fit.
         match Object::from_json(kind, value.clone()) {
             Ok(built) => {
                 let object = built.object_ref();
@@ -169,54 +160,47 @@ impl Reading {
                 self
             }
             Err(message) => {
-                let field = misfit(kind, &value);
                 // The reader's message may quote the value.
                 let message =
-                    if kind == Kind::Secret { "the Secret does not have a Secret's shape" } else { &message };
+                    if kind == Kind::Secret { "this is not the shape of a Secret" } else { &message };
                 self.find(
                     Severity::Error,
-                    label,
-                    &field,
+                    &misfit(kind, value),
                     message,
                     "write it as the Kubernetes API defines it",
                 );
-                self.refuse(kind, &value)
+                self.refuse(kind, value)
             }
-        }
-    }
-
-    fn violations(&mut self, label: &str, violations: Vec<Violation>) {
-        for violation in violations {
-            self.find(Severity::Error, label, &violation.path, &violation.message, &violation.remedy);
         }
     }
 
     fn refuse(mut self, kind: Kind, value: &Value) -> Self {
-        match object_ref(kind, value) {
-            Some(object) => {
-                let outcome = Outcome::Refused(refused_policy(kind, value));
-                self.object = Some(ReadObject { object, outcome });
-            }
-            None => self.unidentified = true,
-        }
+        self.object = refused(kind, value);
+        self.unidentified = self.object.is_none();
         self
     }
 
-    fn unidentified(mut self, object: &str, field: &str, message: &str, remedy: &str) -> Self {
-        self.find(Severity::Error, object, field, message, remedy);
+    fn unidentified(mut self, field: &str, message: &str, remedy: &str) -> Self {
+        self.find(Severity::Error, field, message, remedy);
         self.unidentified = true;
         self
     }
 
-    fn find(&mut self, severity: Severity, object: &str, field: &str, message: &str, remedy: &str) {
+    fn find(&mut self, severity: Severity, field: &str, message: &str, remedy: &str) {
         self.findings.push(Finding {
             severity,
-            object: object.to_owned(),
+            object: self.label.clone(),
             field: field.to_owned(),
             message: message.to_owned(),
             remedy: remedy.to_owned(),
         });
     }
+}
+
+/// The object as a refused one; `None` where it cannot be told which one it is.
+fn refused(kind: Kind, value: &Value) -> Option<ReadObject> {
+    let outcome = Outcome::Refused(refused_policy(kind, value));
+    Some(ReadObject { object: object_ref(kind, value)?, outcome })
 }
 
 /// What a kind and its apiVersion are to us.

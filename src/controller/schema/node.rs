@@ -164,9 +164,9 @@ struct Keywords<'p> {
 
 impl<'p> Keywords<'p> {
     fn of(schema: &Value, place: &'p str) -> Result<Self, String> {
-        match schema {
-            Value::Object(rest) => Ok(Self { rest: rest.clone(), place }),
-            _ => Err(format!("{place}: the schema is no object")),
+        match schema.as_object() {
+            Some(rest) => Ok(Self { rest: rest.clone(), place }),
+            None => Err(format!("{place}: the schema is no object")),
         }
     }
 

@@ -11,12 +11,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::node::Shape;
+use super::verdicts::{self, Dial, Sight, Verdicts};
 
 /// All rules of a node and what of its value they need.
 #[derive(Default)]
 pub(super) struct Rules {
     rules: Vec<Rule>,
     needs: Needs,
+    /// Where the rules see little enough to remember every answer.
+    verdicts: Option<Verdicts>,
 }
 
 struct Rule {
@@ -70,6 +73,7 @@ impl Rules {
                 failure: format!("the rule {rule} could not be evaluated"),
             });
         }
+        compiled.verdicts = compiled.needs.dials(shape).and_then(Verdicts::new);
         Ok(compiled)
     }
 
@@ -83,6 +87,10 @@ impl Rules {
         if self.rules.is_empty() {
             return Vec::new();
         }
+        let verdict = self.verdicts.as_ref().and_then(|verdicts| verdicts.of(value));
+        if verdicts::known(verdict) {
+            return Vec::new();
+        }
         let mut scope = context.new_inner_scope();
         scope.add_variable_from_value("self", self.needs.take(value));
         let mut broken = Vec::new();
@@ -92,6 +100,9 @@ impl Rules {
                 Ok(Cel::Bool(false)) => broken.push((rule.message.as_str(), rule.remedy.as_str())),
                 Ok(_) | Err(_) => broken.push((rule.failure.as_str(), rule.message.as_str())),
             }
+        }
+        if broken.is_empty() {
+            verdicts::remember(verdict);
         }
         broken
     }
@@ -128,6 +139,31 @@ impl Needs {
                 Cel::Bool(true)
             }
         }
+    }
+
+    /// What can be seen of each field; `None`: more than presence and choices.
+    fn dials(&self, shape: &Shape) -> Option<Vec<Dial>> {
+        let Shape::Object { properties, .. } = shape else {
+            return None;
+        };
+        let dial = |(name, field): (&String, &Field)| {
+            let sight = match (&field.needs, &properties.get(name)?.shape) {
+                (needs, _) if needs.items.is_some() || !needs.fields.is_empty() => return None,
+                (needs, _) if !needs.value => Sight::Presence,
+                (_, Shape::Boolean) => Sight::Boolean,
+                (_, Shape::Text(text)) if !text.choices.is_empty() => Sight::Choice(text.choices.clone()),
+                (
+                    _,
+                    Shape::Object { .. }
+                    | Shape::List { .. }
+                    | Shape::Text(_)
+                    | Shape::Integer(_)
+                    | Shape::IntOrString(..),
+                ) => return None,
+            };
+            Some(Dial { name: name.clone(), sight })
+        };
+        self.fields.iter().map(dial).collect()
     }
 
     fn at(&mut self, steps: &[Step]) -> &mut Self {
@@ -190,12 +226,12 @@ impl<'s, 'e> Reader<'_, 's, 'e> {
                 }
             }
             Expr::Call(call) if call.func_name == "size" => {
-                let operands = call.target.as_deref().into_iter().chain(&call.args);
-                operands.map(|operand| self.elements(operand).map(drop)).collect()
+                let mut operands = call.target.as_deref().into_iter().chain(&call.args);
+                operands.try_for_each(|operand| self.elements(operand).map(drop))
             }
             Expr::Call(call) => {
-                let operands = call.target.as_deref().into_iter().chain(&call.args);
-                operands.map(|operand| self.read(operand)).collect()
+                let mut operands = call.target.as_deref().into_iter().chain(&call.args);
+                operands.try_for_each(|operand| self.read(operand))
             }
             // The macro `filter` collects elements so; what comes of them has only a size.
             Expr::List(list) => {

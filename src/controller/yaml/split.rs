@@ -45,16 +45,14 @@ fn split_yaml(text: &str) -> Vec<Chunk<'_>> {
     let mut chunks = Vec::new();
     let mut start = 0;
     let mut start_line = 1;
-    let mut line = 1;
     let mut offset = 0;
-    for piece in text.split_inclusive('\n') {
+    for (line, piece) in (1..).zip(text.split_inclusive('\n')) {
         if offset > start && is_separator(piece) {
             push(&mut chunks, text.get(start..offset).unwrap_or_default(), start_line);
             start = offset;
             start_line = line;
         }
         offset += piece.len();
-        line += 1;
     }
     push(&mut chunks, text.get(start..).unwrap_or_default(), start_line);
     chunks

@@ -141,9 +141,10 @@ impl LimitNotes {
         if self.quotas.is_empty() {
             return;
         }
-        if let (Ok(quotas), Ok(states)) =
-            (HeaderValue::from_maybe_shared(bytes::Bytes::from(self.quotas)), HeaderValue::from_maybe_shared(bytes::Bytes::from(self.states)))
-        {
+        if let (Ok(quotas), Ok(states)) = (
+            HeaderValue::from_maybe_shared(bytes::Bytes::from(self.quotas)),
+            HeaderValue::from_maybe_shared(bytes::Bytes::from(self.states)),
+        ) {
             headers.insert(RATE_LIMIT_POLICY, quotas);
             headers.insert(RATE_LIMIT, states);
         }

@@ -48,7 +48,7 @@ impl AccessLog {
         let (alive, ended) = mpsc::sync_channel(0);
         let counted = Arc::clone(metrics);
         thread::Builder::new().name("access-log".to_owned()).spawn(move || {
-            write_all(&messages, sink, &counted);
+            write_all(messages, sink, &counted);
             drop(alive);
         })?;
         Ok(Self { writer: Some(Writer { queue, ended }), metrics: Arc::clone(metrics) })
@@ -155,8 +155,10 @@ enum Message {
     Close,
 }
 
-/// Writes until it is told to close or nobody is left to send.
-fn write_all(messages: &Receiver<Message>, mut sink: Box<dyn Write + Send>, metrics: &Metrics) {
+/// Writes until it is told to close or nobody is left to send. Takes the queue with it: whoever sends after the end
+/// is told so and counts its lines as dropped.
+#[expect(clippy::needless_pass_by_value, reason = "the queue must be closed before the end is told")]
+fn write_all(messages: Receiver<Message>, mut sink: Box<dyn Write + Send>, metrics: &Metrics) {
     let mut failing = false;
     while let Ok(Message::Lines { bytes, lines }) = messages.recv() {
         match sink.write_all(&bytes).and_then(|()| sink.flush()) {

@@ -13,8 +13,8 @@ use tokio::task::LocalSet;
 use tokio::time::{self, MissedTickBehavior};
 use tracing::{info, warn};
 
-use super::worker::Order;
 use super::Feeds;
+use super::worker::Order;
 use crate::admin::{self, Admin};
 use crate::generation::{Builder, Generation};
 use crate::observe::{Metrics, Sampler};
@@ -40,9 +40,12 @@ pub(super) struct Control {
 pub(super) fn run(control: Control, admin_listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
-        let shared = Rc::new(Admin::new(Arc::clone(&control.metrics), Arc::clone(&control.settings)));
+        let shared = Rc::new(Admin::new(Arc::clone(&control.metrics)));
         for listener in admin_listeners {
-            tokio::task::spawn_local(admin::serve(tokio::net::TcpListener::from_std(listener)?, Rc::clone(&shared)));
+            tokio::task::spawn_local(admin::serve(
+                tokio::net::TcpListener::from_std(listener)?,
+                Rc::clone(&shared),
+            ));
         }
         tokio::task::spawn_local(sample(Arc::clone(&control.metrics)));
         control.lead(&shared).await;

@@ -13,7 +13,10 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 /// What the operating system said, for instance that another process has the address.
-pub(crate) fn bind(address: SocketAddr, count: usize) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
+pub(crate) fn bind(
+    address: SocketAddr,
+    count: usize,
+) -> io::Result<(SocketAddr, Vec<std::net::TcpListener>)> {
     match bind_all(address, count) {
         Err(error) if address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && lacks_ipv6(&error) => {
             bind_all(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), count)

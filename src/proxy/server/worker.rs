@@ -18,7 +18,7 @@ use tracing::{debug, warn};
 
 use super::connection::{self, Downstream};
 use crate::filter::auth::VerdictCache;
-use crate::generation::Generation;
+use crate::generation::{Generation, WorkerGeneration};
 use crate::observe::{ListenerMetrics, LogBuffer, Metrics};
 use crate::random::Random;
 use crate::settings::Settings;
@@ -62,7 +62,7 @@ pub(crate) struct Worker {
     /// The monotonic clock's zero for limits, breakers and health; the same on all workers.
     pub(crate) epoch: Instant,
     pub(super) connections: RefCell<Connections>,
-    generation: RefCell<Rc<Arc<Generation>>>,
+    generation: RefCell<Rc<WorkerGeneration>>,
     serves: Cell<bool>,
     closing: Cell<bool>,
 }
@@ -101,7 +101,7 @@ impl Connections {
 
 impl Worker {
     /// The generation that requests see now. The empty one is never served: nothing is accepted before the first.
-    pub(crate) fn generation(&self) -> Rc<Arc<Generation>> {
+    pub(crate) fn generation(&self) -> Rc<WorkerGeneration> {
         Rc::clone(&self.generation.borrow())
     }
 
@@ -211,7 +211,7 @@ async fn cut(mut orders: mpsc::Receiver<Order>) {
 }
 
 fn take_generation(worker: &Worker, generation: Arc<Generation>, done: &mpsc::Sender<()>) {
-    *worker.generation.borrow_mut() = Rc::new(generation);
+    *worker.generation.borrow_mut() = Rc::new(WorkerGeneration::new(generation));
     worker.serves.set(true);
     if done.try_send(()).is_err() {
         debug!("nobody waits for the acknowledgement any more");

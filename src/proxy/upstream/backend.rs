@@ -72,15 +72,16 @@ impl Backend {
     /// Takes a new list; endpoints that stay keep their state and their pooled connections.
     fn set_endpoints(&self, new: &[Endpoint]) {
         let old = self.endpoints.load();
-        let unchanged =
-            old.len() == new.len() && old.iter().zip(new).all(|(target, endpoint)| target.endpoint == *endpoint);
+        let unchanged = old.len() == new.len()
+            && old.iter().zip(new).all(|(target, endpoint)| target.endpoint == *endpoint);
         if unchanged {
             return;
         }
-        let known: BTreeMap<&Endpoint, &Target> = old.iter().map(|target| (&target.endpoint, target)).collect();
-        let targets = new
-            .iter()
-            .map(|endpoint| known.get(endpoint).map_or_else(|| Target::new(endpoint), |&target| target.clone()));
+        let known: BTreeMap<&Endpoint, &Target> =
+            old.iter().map(|target| (&target.endpoint, target)).collect();
+        let targets = new.iter().map(|endpoint| {
+            known.get(endpoint).map_or_else(|| Target::new(endpoint), |&target| target.clone())
+        });
         self.endpoints.store(Arc::new(targets.collect()));
     }
 }

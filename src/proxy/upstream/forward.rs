@@ -24,15 +24,6 @@ use crate::server::Worker;
 /// Tries of one request at most, whatever is configured: never-sent tries included.
 const TRIES_MAX: u32 = 16;
 
-/// Where a rule says nothing about health: an endpoint that refuses connections is left alone for a while, as nginx
-/// does (`max_fails`, `fail_timeout=10s`). Its answers are not judged.
-const IMPLICIT_HEALTH: PassiveHealth = PassiveHealth {
-    consecutive_5xx: 0,
-    consecutive_connect_failures: 3,
-    eject_for: Duration::from_secs(10),
-    max_ejected_percent: 50,
-};
-
 /// A request that has passed all policies, and how its rule wants it sent.
 #[derive(Debug)]
 pub(crate) struct Forward<'a> {
@@ -106,7 +97,10 @@ enum TryError {
     Breaker,
     Connect,
     /// The exchange failed on a connection that had served before (`reused`) or on a new one.
-    Exchange { error: ExchangeError, reused: bool },
+    Exchange {
+        error: ExchangeError,
+        reused: bool,
+    },
     PerTryTimeout,
     RequestTimeout,
     /// An answer whose status is tried again; that there is another try was settled before it was given up.
@@ -120,9 +114,14 @@ struct Failed {
 }
 
 /// Sends the request. The trail tells the endpoint and the number of tries, whatever comes out.
-pub(crate) async fn forward(ask: &Forward<'_>, body: RequestBody, trail: &mut Trail) -> Result<Forwarded, Reason> {
+pub(crate) async fn forward(
+    ask: &Forward<'_>,
+    body: RequestBody,
+    trail: &mut Trail,
+) -> Result<Forwarded, Reason> {
     let breaker = &ask.backend.breaker;
-    let Some(request) = BreakerPermit::try_acquire(breaker, BreakerKind::Requests, ask.circuit_breaker) else {
+    let Some(request) = BreakerPermit::try_acquire(breaker, BreakerKind::Requests, ask.circuit_breaker)
+    else {
         ask.backend.metrics.breaker_rejected(BreakerKind::Requests);
         return Err(Reason::BreakerOpen);
     };
@@ -285,7 +284,8 @@ impl Tries<'_> {
         if let Some(permit) = acquire() {
             return Ok(Some(permit));
         }
-        let Some(_pending) = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Pending, limits) else {
+        let Some(_pending) = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Pending, limits)
+        else {
             backend.metrics.breaker_rejected(BreakerKind::Pending);
             return Err(TryError::Breaker);
         };
@@ -329,9 +329,12 @@ impl Tries<'_> {
     /// Whether this answer is given up for another try. Takes the try from the budget if so.
     fn is_worth_another_try(&mut self, head: &ResponseHead, exchange: &Exchange) -> bool {
         let status = head.status.as_u16();
-        let named = self.ask.retry.on.iter().any(
-            |on| matches!(*on, RetryOn::Status { first, last } if (first..=last).contains(&status)),
-        );
+        let named = self
+            .ask
+            .retry
+            .on
+            .iter()
+            .any(|on| matches!(*on, RetryOn::Status { first, last } if (first..=last).contains(&status)));
         named && self.may_repeat() && exchange.can_replay() && self.take_retry()
     }
 
@@ -344,7 +347,8 @@ impl Tries<'_> {
             return false;
         }
         self.retry = None;
-        self.retry = BreakerPermit::try_acquire(&ask.backend.breaker, BreakerKind::Retries, ask.circuit_breaker);
+        self.retry =
+            BreakerPermit::try_acquire(&ask.backend.breaker, BreakerKind::Retries, ask.circuit_breaker);
         if self.retry.is_none() {
             ask.backend.metrics.breaker_rejected(BreakerKind::Retries);
             return false;
@@ -391,7 +395,7 @@ impl Tries<'_> {
 
     fn report(&self, targets: &[Target], index: usize, outcome: Outcome) {
         let backend = self.ask.backend;
-        let health = self.ask.passive_health.unwrap_or(&IMPLICIT_HEALTH);
+        let Some(health) = self.ask.passive_health else { return };
         let now_ns = self.ask.worker.nanos(self.ask.started);
         if backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
             backend.metrics.ejected();

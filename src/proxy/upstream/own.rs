@@ -31,7 +31,10 @@ impl Own {
         own.lines.extend_from_slice(peer);
         own.lines.extend_from_slice(b"\r\n");
         own.field("x-forwarded-proto", said("x-forwarded-proto").map_or(b"http", HeaderValue::as_bytes));
-        own.field("x-forwarded-host", said("x-forwarded-host").map_or(asked.raw_host(), HeaderValue::as_bytes));
+        own.field(
+            "x-forwarded-host",
+            said("x-forwarded-host").map_or(asked.raw_host(), HeaderValue::as_bytes),
+        );
         match said("x-forwarded-port") {
             Some(port) => own.field("x-forwarded-port", port.as_bytes()),
             None => {
@@ -63,7 +66,8 @@ impl Own {
     /// Puts the fields into the map in the place of the client's, so that a rule can edit them there. Then there are no
     /// lines left.
     pub(crate) fn move_into(&mut self, headers: &mut HeaderMap) {
-        let own_names: Vec<HeaderName> = headers.keys().filter(|name| is_own(name.as_str())).cloned().collect();
+        let own_names: Vec<HeaderName> =
+            headers.keys().filter(|name| is_own(name.as_str())).cloned().collect();
         for name in &own_names {
             headers.remove(name);
         }

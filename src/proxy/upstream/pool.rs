@@ -39,7 +39,13 @@ impl Pools {
     }
 
     /// Keeps a connection unless `idle_max` of its backend are kept already: then it is closed.
-    pub(crate) fn check_in(&mut self, (backend, endpoint): (u64, u64), wire: Wire, now: Instant, idle_max: usize) {
+    pub(crate) fn check_in(
+        &mut self,
+        (backend, endpoint): (u64, u64),
+        wire: Wire,
+        now: Instant,
+        idle_max: usize,
+    ) {
         let pool = self.by_backend.entry(backend).or_default();
         if pool.idle < idle_max {
             pool.idle += 1;
@@ -52,7 +58,8 @@ impl Pools {
         self.by_backend.retain(|_, pool| {
             pool.by_endpoint.retain(|_, idle| {
                 // The oldest stand first: connections are taken from and put to the end.
-                let expired = idle.iter().take_while(|idle| now.duration_since(idle.since) >= idle_for).count();
+                let expired =
+                    idle.iter().take_while(|idle| now.duration_since(idle.since) >= idle_for).count();
                 idle.drain(..expired);
                 pool.idle -= expired;
                 !idle.is_empty()

@@ -23,6 +23,8 @@ fn the_border_between_parts_counts() {
     assert_ne!(texts(&[b"a", b"bc"]), texts(&[b"ab", b"c"]));
     assert_ne!(texts(&[b"abc"]), texts(&[b"abc", b""]));
     assert_ne!(texts(&[b"a", b"b"]), texts(&[b"b", b"a"]));
+    // Nor can a value spell the border.
+    assert_ne!(texts(&[b"a", b"b"]), texts(&[b"a\x01b"]));
 }
 
 #[test]

@@ -190,8 +190,10 @@ impl Shard {
     }
 
     #[cfg(test)]
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.words.capacity() * size_of::<u64>()
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        let taken = (0..self.slots).filter(|slot| self.fingerprint(*slot) != 0).count();
+        assert_eq!(taken, self.taken);
+        (taken, self.words.capacity() * size_of::<u64>())
     }
 }
 

@@ -37,6 +37,15 @@ fn admitted(store: &LimitStore, now: u64, key: u64, tries: u32) -> u32 {
     (0..tries).map(|_| u32::from(store.check(now, key).allowed)).sum()
 }
 
+fn memory_bytes(store: &LimitStore) -> usize {
+    store.shard_sizes().iter().map(|(_, bytes)| size_of::<PaddedShard>() + bytes).sum()
+}
+
+/// The buckets that are really there.
+fn buckets(store: &LimitStore) -> u32 {
+    u32::try_from(store.shard_sizes().iter().map(|(buckets, _)| buckets).sum::<usize>()).unwrap()
+}
+
 #[test]
 fn burst_passes_at_once_and_then_the_rate() {
     // (rate, passes at once, then one every … ns)
@@ -109,7 +118,7 @@ fn zero_requests_block_everything_and_keep_no_key() {
     let verdict = store.check(5, 1);
     assert!(!verdict.allowed);
     assert_eq!((verdict.retry_after_ns, verdict.rate_index, verdict.remaining), (MINUTE, 1, 0));
-    assert_eq!((store.keys(), store.memory_bytes()), (0, 0));
+    assert_eq!((store.keys(), memory_bytes(&store)), (0, 0));
 }
 
 #[test]
@@ -256,6 +265,7 @@ fn made_up_keys_do_not_give_a_drained_key_a_new_burst() {
     let back: u32 = (0..50).map(|number| admitted(&store, 30_000, key(number), 1)).sum();
     assert_eq!(back, 0);
     assert!(store.keys() <= 2_000, "{}", store.keys());
+    assert_eq!(store.keys(), buckets(&store));
     assert!(store.evicted() > 25_000, "{}", store.evicted());
 }
 
@@ -266,8 +276,8 @@ fn keys_that_come_and_go_do_not_grow_the_store() {
         // A hundred new keys a second, each of which is full again after one.
         assert!(store.check(step * SECOND / 100, key(step)).allowed);
     }
-    assert_eq!(store.evicted(), 0);
-    let bytes = store.memory_bytes();
+    assert_eq!((store.evicted(), store.keys()), (0, buckets(&store)));
+    let bytes = memory_bytes(&store);
     assert!(bytes < 64 << 10, "{bytes}");
 }
 
@@ -275,17 +285,19 @@ fn keys_that_come_and_go_do_not_grow_the_store() {
 fn memory_follows_the_keys() {
     for rates in 1..=4usize {
         let store = store(&vec![rate(100, 3600, 100); rates], 100_000);
-        assert_eq!(store.memory_bytes(), 0, "nothing before the first key");
+        assert_eq!(memory_bytes(&store), 0, "nothing before the first key");
         for number in 0..3 {
             let _ = store.check(0, key(number));
         }
-        let few = store.memory_bytes();
+        let few = memory_bytes(&store);
         assert!(few <= 6 << 10, "three keys of {rates} rates take {few}");
         for number in 0..100_000 {
             assert!(!store.check(0, key(number)).evicted);
         }
-        assert_eq!(store.keys(), 100_000);
-        let many = store.memory_bytes();
+        assert_eq!((store.keys(), buckets(&store)), (100_000, 100_000));
+        let most = store.shard_sizes().iter().map(|(buckets, _)| *buckets).max().unwrap();
+        assert!(most < 2 * 100_000 / 64, "the keys are not spread: {most} in one shard");
+        let many = memory_bytes(&store);
         assert!(many <= 8 << 20, "100,000 keys of {rates} rates take {many}");
     }
 }
@@ -339,6 +351,7 @@ proptest! {
             let verdict = store.check(now, key(number));
             evicted += u64::from(verdict.evicted);
             prop_assert!(store.keys() <= keys_max);
+            prop_assert_eq!(store.keys(), buckets(&store));
             prop_assert!(!verdict.evicted || before == keys_max);
             if verdict.allowed {
                 // It was charged and so is found again, with one less.

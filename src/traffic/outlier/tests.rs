@@ -112,31 +112,38 @@ fn an_index_that_does_not_exist_changes_nothing() {
 }
 
 #[test]
-fn eight_threads_never_eject_more_than_may_be_out() {
-    for _ in 0..50 {
-        let (outlier, endpoints, policy) = (Outlier::default(), endpoints(8), policy(50));
-        let ejections = AtomicU32::new(0);
-        std::thread::scope(|scope| {
-            for index in 0..8 {
-                let (outlier, endpoints, ejections) = (&outlier, &endpoints, &ejections);
-                scope.spawn(move || {
-                    for _ in 0..50 {
-                        if outlier.on_result(endpoints, index, (7, Outcome::ServerError), &policy) {
-                            ejections.fetch_add(1, Ordering::Relaxed);
-                        }
+fn threads_that_eject_at_the_same_moment_never_eject_more_than_may_be_out() {
+    // Many, so that counting them takes long enough for the other thread to come in between.
+    const ENDPOINTS: usize = 100;
+    const ROUNDS: u64 = 20_000;
+    let (outlier, endpoints) = (Outlier::default(), endpoints(ENDPOINTS));
+    let policy = ir::PassiveHealth { consecutive_5xx: 1, eject_for: Duration::from_nanos(1), ..policy(1) };
+    // Every round is a moment of its own: the ejections of the one before are over.
+    let (round, arrived, ejections) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for index in 0..2 {
+            let (outlier, endpoints, policy) = (&outlier, &endpoints, &policy);
+            let (round, arrived, ejections) = (&round, &arrived, &ejections);
+            scope.spawn(move || {
+                for mine in 1..=ROUNDS {
+                    if arrived.fetch_add(1, Ordering::SeqCst) + 1 == 2 * mine {
+                        round.store(mine, Ordering::SeqCst);
                     }
-                });
-            }
-        });
-        let out = endpoints.iter().filter(|e| e.health().is_ejected(7)).count();
-        assert!(out <= 4, "{out}");
-        assert_eq!(usize::try_from(ejections.into_inner()).unwrap(), out);
-        // A thread may have met the flag, so fewer may be out; one more round fills the share.
-        for index in 0..8 {
-            let _ = outlier.on_result(&endpoints, index, (7, Outcome::ServerError), &policy);
+                    while round.load(Ordering::SeqCst) < mine {
+                        std::thread::yield_now();
+                    }
+                    for _ in 0..mine * (7 + 4 * u64::try_from(index).unwrap()) % 50 {
+                        std::hint::spin_loop();
+                    }
+                    if outlier.on_result(endpoints, index, (mine, Outcome::ServerError), policy) {
+                        ejections.fetch_add(1, Ordering::SeqCst);
+                    }
+                }
+            });
         }
-        assert_eq!(endpoints.iter().filter(|e| e.health().is_ejected(7)).count(), 4);
-    }
+    });
+    // One of a hundred may be out, and in every round one of the two is the first.
+    assert_eq!(ejections.into_inner(), ROUNDS);
 }
 
 proptest! {

@@ -40,7 +40,7 @@ pub(super) fn slice(name: &str, service: &str, address: &str) -> Object {
     )
 }
 
-pub(super) fn gateway_route(name: &str, spec: Value) -> Object {
+pub(super) fn gateway_route(name: &str, spec: &Value) -> Object {
     object(
         Kind::GatewayRoute,
         json!({
@@ -54,7 +54,7 @@ pub(super) fn gateway_route(name: &str, spec: Value) -> Object {
 pub(super) fn plain_route(name: &str, service: &str) -> Object {
     gateway_route(
         name,
-        json!({
+        &json!({
             "hostnames": ["shop.example.com"],
             "rules": [{
                 "name": "all",

@@ -119,7 +119,7 @@ fn lean(output: &Output) -> Value {
         json!(RouteSeed::new(&nothing, &ObjectMeta::default()).route("", 0, Vec::new(), Vec::new()));
     let routes = output.config.routes.iter().map(|(id, route)| {
         let mut route = without_defaults(json!(route), &default);
-        route.as_object_mut().expect("a route is a map").remove("id");
+        route.as_object_mut().expect("a route is a map").shift_remove("id");
         (id.to_string(), route)
     });
     let routes: serde_json::Map<String, Value> = routes.collect();
@@ -139,7 +139,7 @@ fn without_defaults(value: Value, default: &Value) -> Value {
             Value::Object(members.collect())
         }
         Value::Array(items) => items.into_iter().map(|item| without_defaults(item, &Value::Null)).collect(),
-        other => other,
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => value,
     }
 }
 

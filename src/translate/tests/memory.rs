@@ -16,6 +16,9 @@ fn backend(name: &str) -> BackendId {
     BackendId::Service { namespace: "default".into(), name: name.into(), port: 80 }
 }
 
+/// What happens to a snapshot.
+type Change = Box<dyn Fn(&mut Snapshot)>;
+
 /// Which of the routes are other `Arc`s than before.
 fn changed(before: &Translation, after: &Translation) -> Vec<String> {
     let mut changed = Vec::new();
@@ -40,7 +43,7 @@ fn three_routes() -> Snapshot {
 
 #[test]
 fn only_the_routes_that_depend_on_the_changed_object_are_new() {
-    let cases: Vec<(&str, Box<dyn Fn(&mut Snapshot)>, Vec<&str>)> = vec![
+    let cases: Vec<(&str, Change, Vec<&str>)> = vec![
         ("nothing", Box::new(|_| {}), vec![]),
         ("an equal object", Box::new(|s| s.apply(plain_route("a", "cart"))), vec![]),
         ("one route", Box::new(|s| s.apply(plain_route("a", "search"))), vec!["default/a/all"]),
@@ -90,7 +93,7 @@ fn a_secret_that_changes_makes_the_routes_of_its_provider_anew() {
     });
     let protected = gateway_route(
         "a",
-        json!({
+        &json!({
             "jwtProviders": [provider],
             "rules": [{"name": "all", "auth": {"jwt": {"providers": ["corp"]}}, "backendRefs": [{"name": "cart", "port": 80}]}],
         }),
@@ -180,15 +183,17 @@ fn a_route_that_goes_takes_its_backend_out_of_the_endpoints() {
 #[test]
 fn ten_thousand_routes_with_one_changed_keep_all_others() {
     let count = 10_000;
-    let objects = (0..count).map(|n| plain_route(&format!("r{n:05}"), "cart")).chain([service("cart")]);
-    let mut snapshot = snapshot(objects);
+    let name = |n: usize| format!("r{n:05}");
+    let mut snapshot = snapshot((0..count).flat_map(|n| {
+        [plain_route(&name(n), &name(n)), service(&name(n)), slice(&name(n), &name(n), "10.0.0.1")]
+    }));
     let mut translator = Translator::default();
     let settings = Settings::folder();
     let before = translator.translate_routes(&snapshot, &settings);
     assert_eq!(before.config.routes.len(), count);
     let mut best = std::time::Duration::MAX;
     for round in 0..5 {
-        let service = if round % 2 == 0 { "missing" } else { "cart" };
+        let service = if round % 2 == 0 { "missing" } else { "r00001" };
         snapshot.apply(plain_route("r05000", service));
         let start = std::time::Instant::now();
         let after = translator.translate_routes(&snapshot, &settings);
@@ -198,6 +203,15 @@ fn ten_thousand_routes_with_one_changed_keep_all_others() {
         }
     }
     println!("one of {count} routes changed: {best:?}");
+    let config = translator.translate_routes(&snapshot, &settings).config;
+    let before = translator.translate_endpoints(&snapshot, &settings, &config);
+    snapshot.apply(slice("r00001", "r00001", "10.0.0.2"));
+    let start = std::time::Instant::now();
+    let after = translator.translate_endpoints(&snapshot, &settings, &config);
+    println!("one of {count} backends changed: {:?}", start.elapsed());
+    let others =
+        |(id, old): &(&BackendId, &Arc<ir::BackendEndpoints>)| Arc::ptr_eq(old, &after.backends[*id]);
+    assert_eq!(before.backends.iter().filter(others).count(), before.backends.len() - 1);
     // The goal is 10 ms in an optimised build on an idle machine; this bound only notices work that grows with the
     // number of routes times something.
     assert!(best < std::time::Duration::from_millis(100), "{best:?}");

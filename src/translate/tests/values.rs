@@ -3,11 +3,12 @@
 use ir::{Algorithm, CorsOrigin, JwkMaterial, Kind, ObjectRef};
 use serde_json::json;
 
+use super::build::rate_limit_policy;
 use crate::expression::{Anchoring, canonical_substitution, check_regex};
 use crate::jwks::{KeySetError, parse_jwks};
 use crate::path::{PathError, canonical_path, canonical_prefix};
 use crate::report::{Field, Lines};
-use crate::{cors, value};
+use crate::{Object, RefusedPolicy, Snapshot, cors, value};
 
 fn lines() -> Lines {
     Lines::new(ObjectRef::new(Kind::GatewayRoute, "default", "test"))
@@ -260,6 +261,51 @@ fn key_sets_are_bounded() {
     assert_eq!(parse_jwks(many.as_bytes(), true).err(), Some(KeySetError::TooManyKeys));
     let large = format!("{{\"keys\": []}}{}", " ".repeat(256 * 1024));
     assert_eq!(parse_jwks(large.as_bytes(), true).err(), Some(KeySetError::TooLarge));
+}
+
+#[test]
+fn objects_without_shape_or_name_are_refused_and_secrets_are_not_quoted() {
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"a": "canary, no base64"},
+    });
+    let error = Object::from_json(Kind::Secret, secret).expect_err("no base64");
+    assert!(!error.contains("canary"), "{error}");
+    let cases = [
+        (Kind::Service, json!({"apiVersion": "v1", "kind": "Service", "metadata": {}})),
+        (Kind::Service, json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": ""}})),
+        (Kind::Service, json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})),
+        (Kind::GatewayRoute, json!({"metadata": {"name": "a"}, "spec": {"rules": 7}})),
+        (Kind::ConfigMap, json!(null)),
+    ];
+    for (kind, value) in cases {
+        assert!(Object::from_json(kind, value.clone()).is_err(), "{value}");
+    }
+}
+
+#[test]
+fn names_are_found_by_namespace_and_cluster_objects_have_none() {
+    let named = |kind: Kind, version: &str, metadata: serde_json::Value| {
+        let value = json!({"apiVersion": version, "kind": kind.as_str(), "metadata": metadata});
+        Object::from_json(kind, value).expect("an object").object_ref().to_string()
+    };
+    assert_eq!(named(Kind::ConfigMap, "v1", json!({"name": "a"})), "ConfigMap/default/a");
+    assert_eq!(named(Kind::ConfigMap, "v1", json!({"name": "a", "namespace": "b"})), "ConfigMap/b/a");
+    let class = named(Kind::IngressClass, "networking.k8s.io/v1", json!({"name": "a", "namespace": "b"}));
+    assert_eq!(class, "IngressClass//a");
+}
+
+#[test]
+fn a_policy_that_is_applied_or_deleted_is_no_longer_refused() {
+    let policy = rate_limit_policy("limit", "a", 1);
+    let id = policy.object_ref();
+    let mut snapshot = Snapshot::default();
+    snapshot.refused.insert(id.clone(), RefusedPolicy::default());
+    snapshot.apply(policy);
+    assert!(snapshot.refused.is_empty());
+    assert_eq!(snapshot.object(&id).map(|object| object.object_ref()), Some(id.clone()));
+    snapshot.refused.insert(id.clone(), RefusedPolicy::default());
+    snapshot.delete(&id);
+    assert!(snapshot.refused.is_empty() && snapshot.object(&id).is_none());
 }
 
 #[test]

@@ -58,8 +58,8 @@ fn window(claims: &Claims, skew_s: u64) -> Result<Window, AuthReason> {
     Ok(Window { from: not_before.max(issued).saturating_sub(skew_s), until: expires.saturating_add(skew_s) })
 }
 
-/// A NumericDate (RFC 7519 §2): seconds since 1970, fractions allowed. Rounded up, which changes no comparison with
-/// whole seconds. A string, a negative number or null is refused.
+/// A NumericDate (RFC 7519 §2) in whole seconds since 1970. A string, a fraction, a negative number, one beyond 64 bits
+/// or null is refused (hardening JW05): what an issuer does not write plainly is not guessed.
 fn instant(claims: &Claims, name: &str) -> Result<Option<u64>, AuthReason> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let Value::Number(number) = value else {
@@ -69,14 +69,7 @@ fn instant(claims: &Claims, name: &str) -> Result<Option<u64>, AuthReason> {
             AuthReason::ClaimWrongType
         });
     };
-    if let Some(whole) = number.as_u64() {
-        return Ok(Some(whole));
-    }
-    match number.as_f64() {
-        // The cast saturates, so that a date beyond all years stays one.
-        Some(seconds) if seconds.is_finite() && seconds >= 0.0 => Ok(Some(seconds.ceil() as u64)),
-        Some(_) | None => Err(AuthReason::ClaimWrongType),
-    }
+    number.as_u64().map(Some).ok_or(AuthReason::ClaimWrongType)
 }
 
 /// `sub` must be a string where it stands; null counts as missing where somebody relied on it being there.

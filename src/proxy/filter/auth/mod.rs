@@ -18,12 +18,14 @@ mod stage;
 mod token;
 mod verifier;
 
-pub(crate) use cache::{CacheStats, VerdictCache};
-pub(crate) use refusal::{AuthReason, AuthRefusal, AuthRefusalKind};
+pub(crate) use cache::VerdictCache;
+pub(crate) use refusal::{AuthRefusal, AuthRefusalKind};
 pub(crate) use stage::{AuthRequest, AuthStage, Identity};
-pub(crate) use verifier::{Verifier, Verifiers};
+pub(crate) use verifier::Verifiers;
 
-pub use self_test::{SelfTestError, self_test};
+pub(crate) use self_test::self_test;
+
+pub use self_test::SelfTestError;
 pub use sign::{SignError, SigningKey, sign_token};
 
 #[cfg(test)]

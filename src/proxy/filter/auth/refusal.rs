@@ -1,7 +1,7 @@
 //! Why a request may not pass, as the client sees it (kind) and as logs and metrics see it (reason). Holds no text of
 //! the request.
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 
 /// What the client learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,14 +104,6 @@ impl AuthRefusal {
             | AuthReason::TokenNotYetValid
             | AuthReason::IssuerMismatch
             | AuthReason::AudienceMismatch => AuthRefusalKind::Unauthenticated,
-        }
-    }
-
-    /// 401 or 403.
-    pub(crate) const fn status(self) -> StatusCode {
-        match self.kind() {
-            AuthRefusalKind::Unauthenticated => StatusCode::UNAUTHORIZED,
-            AuthRefusalKind::Forbidden => StatusCode::FORBIDDEN,
         }
     }
 

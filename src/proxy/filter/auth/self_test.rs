@@ -27,7 +27,7 @@ pub enum SelfTestError {
 ///
 /// # Errors
 /// The first algorithm that does not work.
-pub fn self_test() -> Result<(), SelfTestError> {
+pub(crate) fn self_test() -> Result<(), SelfTestError> {
     for (algorithm, material, token) in examples() {
         let jwk = Jwk { kid: None, algorithm: Some(algorithm), material };
         let key = VerifyingKey::new(&jwk, &[algorithm]).map_err(|_| SelfTestError::KeyRefused(algorithm))?;

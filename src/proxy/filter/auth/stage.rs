@@ -236,6 +236,7 @@ struct Verified {
 
 impl Identity {
     /// Whether no token was verified.
+    #[cfg(test)]
     pub(crate) fn is_anonymous(&self) -> bool {
         self.first.is_none()
     }

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use hashbrown::HashMap;
 use http::{HeaderName, HeaderValue, header};
 use ir::{ClaimToHeader, JwtProvider, ObjectRef};
+use tracing::warn;
 
 use super::claims::{self, Claims, Window};
-use super::key::{KeyRefusal, VerifyingKey};
+use super::key::VerifyingKey;
 use super::refusal::AuthReason;
 use super::token::UnverifiedToken;
 
@@ -34,20 +35,20 @@ pub(crate) struct Verifier {
     id: VerifierId,
     provider: Arc<JwtProvider>,
     keys: Vec<VerifyingKey>,
-    refused_keys: Vec<KeyRefusal>,
 }
 
 impl Verifier {
     fn new(provider: &Arc<JwtProvider>) -> Self {
         let mut keys = Vec::new();
-        let mut refused_keys = Vec::new();
-        for jwk in &provider.keys.keys {
+        for (index, jwk) in provider.keys.keys.iter().enumerate() {
             match VerifyingKey::new(jwk, &provider.algorithms) {
                 Ok(key) => keys.push(key),
-                Err(refusal) => refused_keys.push(refusal),
+                Err(refusal) => warn!(
+                    source = %provider.source, provider = %provider.name, index, %refusal, "key of a set refused"
+                ),
             }
         }
-        Self { id: VerifierId::next(), provider: Arc::clone(provider), keys, refused_keys }
+        Self { id: VerifierId::next(), provider: Arc::clone(provider), keys }
     }
 
     pub(super) const fn id(&self) -> VerifierId {
@@ -57,11 +58,6 @@ impl Verifier {
     /// What it was made from.
     pub(crate) fn provider(&self) -> &Arc<JwtProvider> {
         &self.provider
-    }
-
-    /// Why keys of the set are not used, for the log line when a generation is built.
-    pub(crate) fn refused_keys(&self) -> &[KeyRefusal] {
-        &self.refused_keys
     }
 
     /// Whether one of the keys made the signature.
@@ -116,7 +112,6 @@ impl fmt::Debug for Verifier {
             .field("source", &self.provider.source)
             .field("provider", &self.provider.name)
             .field("keys", &self.keys.len())
-            .field("refused_keys", &self.refused_keys)
             .finish_non_exhaustive()
     }
 }

@@ -27,10 +27,13 @@ fn record(path: &str) -> AccessRecord<'_> {
     }
 }
 
+type Leave = SyncSender<io::Result<()>>;
+type Written = Arc<Mutex<Vec<u8>>>;
+
 /// A sink that waits for leave to write, or fails.
 struct Gate {
     leave: Receiver<io::Result<()>>,
-    written: Arc<Mutex<Vec<u8>>>,
+    written: Written,
 }
 
 impl Write for Gate {
@@ -45,14 +48,15 @@ impl Write for Gate {
     }
 }
 
-fn gated() -> (AccessLog, SyncSender<io::Result<()>>, Arc<Mutex<Vec<u8>>>) {
+/// A log whose sink writes once for each `Ok` that is sent, and freely once the sender is dropped.
+fn gated() -> (AccessLog, Leave, Written) {
     let (give_leave, leave) = mpsc::sync_channel(1);
     let written = Arc::new(Mutex::new(Vec::new()));
     let gate = Gate { leave, written: Arc::clone(&written) };
     (AccessLog::open_on(Box::new(gate), &Metrics::new()).unwrap(), give_leave, written)
 }
 
-fn lines(written: &Mutex<Vec<u8>>) -> usize {
+fn lines(written: &Written) -> usize {
     written.lock().unwrap().iter().filter(|byte| **byte == b'\n').count()
 }
 

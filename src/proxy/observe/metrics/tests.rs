@@ -137,7 +137,7 @@ fn label_values_are_escaped() {
 #[test]
 fn requests_in_flight_are_summed_over_workers_and_never_below_none() {
     let metrics = Metrics::new();
-    std::thread::scope(|scope| {
+    thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..1_000 {

@@ -1,7 +1,7 @@
 //! One request and its answer on one connection: writing and reading at the same time, in the caller's own task.
 
-use std::io::{self, IoSlice};
 use std::future::Future;
+use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 
 use super::chunked::{Chunked, Step};
 use super::response::{self, Framing, HeadError, ResponseHead};
-use crate::observe::BackendMetrics;
 use crate::body::{BodyError, RequestBody, RequestFraming};
+use crate::observe::BackendMetrics;
 use crate::timer::Timer;
 
 /// How many interim answers (1xx) an upstream may send before its answer (hardening BE06).
@@ -177,7 +177,8 @@ impl Exchange {
 
     /// The connection, if the exchange left it fit for another request.
     pub(crate) fn into_reusable(self) -> Option<Wire> {
-        let whole = matches!(self.download, Download::Done) && self.upload == Upload::Done && !self.has_output();
+        let whole =
+            matches!(self.download, Download::Done) && self.upload == Upload::Done && !self.has_output();
         let clean = self.keep_alive && self.wire.read.is_empty();
         self.wire.idle.disarm();
         (whole && clean).then_some(self.wire)
@@ -302,7 +303,9 @@ impl Exchange {
             Download::Length(left) => {
                 usize::try_from(left).unwrap_or(READ_BYTES_BODY).clamp(READ_BYTES_MIN, READ_BYTES_BODY)
             }
-            Download::Head | Download::Chunked(_) | Download::UntilClose | Download::Done => READ_BYTES_BODY / 4,
+            Download::Head | Download::Chunked(_) | Download::UntilClose | Download::Done => {
+                READ_BYTES_BODY / 4
+            }
         }
     }
 

@@ -50,8 +50,11 @@ pub(crate) fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Res
     let bytes = buffer.split_to(end + 4).freeze();
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
-    match httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut response, &bytes, &mut fields)
-    {
+    match httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        &bytes,
+        &mut fields,
+    ) {
         Ok(httparse::Status::Complete(used)) if used == bytes.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
         Ok(_) | Err(_) => return Err(HeadError::Malformed),
@@ -170,15 +173,45 @@ mod tests {
     fn framing_follows_the_table_of_rfc_9112() {
         let cases = [
             ("length", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::GET, Framing::Length(5), true),
-            ("chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Method::GET, Framing::Chunked, true),
+            (
+                "chunked",
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Method::GET,
+                Framing::Chunked,
+                true,
+            ),
             ("until close", "HTTP/1.1 200 OK\r\n\r\n", Method::GET, Framing::UntilClose, false),
             ("head", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Method::HEAD, Framing::None, true),
             ("204", "HTTP/1.1 204 No Content\r\n\r\n", Method::GET, Framing::None, true),
-            ("204 with a body", "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n", Method::GET, Framing::None, false),
-            ("304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", Method::GET, Framing::None, true),
-            ("close", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", Method::GET, Framing::None, false),
+            (
+                "204 with a body",
+                "HTTP/1.1 204 No\r\nContent-Length: 3\r\n\r\n",
+                Method::GET,
+                Framing::None,
+                false,
+            ),
+            (
+                "304",
+                "HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",
+                Method::GET,
+                Framing::None,
+                true,
+            ),
+            (
+                "close",
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+                Method::GET,
+                Framing::None,
+                false,
+            ),
             ("1.0", "HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", Method::GET, Framing::Length(1), false),
-            ("1.0 keep", "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n", Method::GET, Framing::Length(1), true),
+            (
+                "1.0 keep",
+                "HTTP/1.0 200 OK\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n",
+                Method::GET,
+                Framing::Length(1),
+                true,
+            ),
         ];
         for (name, text, method, framing, keep_alive) in cases {
             let head = head(text, &method).unwrap().unwrap();
@@ -189,11 +222,17 @@ mod tests {
     #[test]
     fn ambiguous_or_malformed_heads_are_refused() {
         for (text, want) in [
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", HeadError::Framing),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+                HeadError::Framing,
+            ),
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", HeadError::Framing),
             ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", HeadError::Framing),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", HeadError::Framing),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", HeadError::Framing),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+                HeadError::Framing,
+            ),
             ("HTTP/1.1 200 OK\r\nbad header\r\n\r\n", HeadError::Malformed),
             ("SSH-2.0\r\n\r\n", HeadError::Malformed),
         ] {

@@ -9,7 +9,8 @@ use super::support::{
     Gate, Lines, NOW, SECRET, b64, bearer_source, claims_with, der, good_claims, header_map, hmac_token,
     hs256, jwk, material, provider, provider_with, raw_signature, raw_token, secret, token, un64,
 };
-use crate::filter::auth::{AuthReason, AuthRefusalKind};
+use crate::filter::auth::AuthRefusalKind;
+use crate::filter::auth::refusal::AuthReason;
 
 const RSA_PUBLIC_PEM: &str = include_str!("testdata/rsa-public.pem");
 
@@ -219,12 +220,12 @@ fn jw05_times_hold_to_the_second_and_wrong_types_are_refused() {
         ("exp", at(-29), None),
         ("exp", at(-30), expired),
         ("exp", at(-31), expired),
-        ("exp", format!("{}.5", NOW - 30), None),
-        ("exp", format!("{}.5", NOW - 31), expired),
+        ("exp", format!("{}.5", NOW + 600), wrong),
+        ("exp", format!("{}.0", NOW + 600), wrong),
         ("exp", "0".to_owned(), expired),
-        ("exp", "-0.0".to_owned(), expired),
+        ("exp", "-0.0".to_owned(), wrong),
         ("exp", "18446744073709551615".to_owned(), None),
-        ("exp", "1e30".to_owned(), None),
+        ("exp", "1e30".to_owned(), wrong),
         ("exp", "1e400".to_owned(), malformed),
         ("exp", "NaN".to_owned(), malformed),
         ("exp", "Infinity".to_owned(), malformed),
@@ -237,9 +238,8 @@ fn jw05_times_hold_to_the_second_and_wrong_types_are_refused() {
         ("exp", "null".to_owned(), Some(AuthReason::ClaimMissing)),
         ("nbf", at(30), None),
         ("nbf", at(31), early),
-        ("nbf", format!("{}.5", NOW + 29), None),
-        ("nbf", format!("{}.5", NOW + 30), early),
-        ("nbf", "1e30".to_owned(), early),
+        ("nbf", format!("{}.5", NOW - 30), wrong),
+        ("nbf", "1e30".to_owned(), wrong),
         ("nbf", "\"0\"".to_owned(), wrong),
         ("nbf", "null".to_owned(), wrong),
         ("nbf", "-1".to_owned(), wrong),

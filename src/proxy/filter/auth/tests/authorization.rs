@@ -8,7 +8,7 @@ use ir::{
 use serde_json::{Value, json};
 
 use super::support::{Gate, auth, claims_with, hs256, jwk, provider, provider_with, secret};
-use crate::filter::auth::AuthReason;
+use crate::filter::auth::refusal::AuthReason;
 
 fn rule(action: AuthorizationAction, claims: Vec<ClaimCondition>) -> AuthorizationRule {
     AuthorizationRule { name: "rule".into(), action, claims, methods: Vec::new(), client_cidrs: Vec::new() }

@@ -8,7 +8,8 @@ use serde_json::json;
 use super::support::{
     Gate, NOW, auth, claims_with, good_claims, hs256, jwk, material, provider, provider_with, secret, token,
 };
-use crate::filter::auth::{AuthReason, AuthStage, VerdictCache, Verifiers};
+use crate::filter::auth::refusal::AuthReason;
+use crate::filter::auth::{AuthStage, VerdictCache, Verifiers};
 
 #[test]
 fn a_verdict_dies_with_exp_to_the_second() {

@@ -5,7 +5,8 @@ use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use serde_json::json;
 
 use super::support::{Gate, SECRET, coordinates, der, good_claims, jwk, material, provider_with};
-use crate::filter::auth::{AuthReason, SignError, SigningKey, sign_token};
+use crate::filter::auth::refusal::AuthReason;
+use crate::filter::auth::{SignError, SigningKey, sign_token};
 
 const RSA_PKCS1: &[u8] = include_bytes!("testdata/rsa-pkcs1.pem");
 const RSA_PKCS8: &[u8] = include_bytes!("testdata/rsa-pkcs8.pem");

@@ -20,9 +20,8 @@ use ir::{
 };
 use serde_json::{Value, json};
 
-use crate::filter::auth::{
-    AuthReason, AuthRefusal, AuthRequest, AuthStage, Identity, VerdictCache, Verifiers,
-};
+use crate::filter::auth::refusal::AuthReason;
+use crate::filter::auth::{AuthRefusal, AuthRequest, AuthStage, Identity, VerdictCache, Verifiers};
 
 pub(super) const NOW: u64 = 1_800_000_000;
 pub(super) const ISSUER: &str = "https://id.example.com/";

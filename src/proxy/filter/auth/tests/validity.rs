@@ -1,6 +1,5 @@
 //! Required claims, optional tokens, and what a refusal tells.
 
-use http::StatusCode;
 use ir::{Algorithm, TokenSource};
 use serde_json::json;
 
@@ -8,7 +7,8 @@ use super::support::{
     Gate, Lines, auth, bearer_source, claims_with, good_claims, header_map, hs256, jwk, material, provider,
     provider_with, secret, token,
 };
-use crate::filter::auth::{AuthReason, AuthRefusalKind};
+use crate::filter::auth::AuthRefusalKind;
+use crate::filter::auth::refusal::AuthReason;
 
 #[test]
 fn required_claims_must_stand_and_not_be_null() {
@@ -109,38 +109,34 @@ fn the_longest_prefix_of_a_header_decides() {
 }
 
 #[test]
-fn a_refusal_has_a_status_and_a_challenge_without_details() {
+fn a_refusal_has_a_kind_and_a_challenge_without_details() {
     let mut required = auth(vec![provider()]);
     let mut gate = Gate::new(std::slice::from_ref(&required));
     let ask = |gate: &mut Gate, headers: &[(&str, &str)]| {
         let refusal = gate.ask_all(&header_map(headers), None).expect_err("a refusal");
         let challenge = refusal.www_authenticate().map(|value| value.to_str().expect("ASCII").to_owned());
-        (refusal.status(), refusal.kind(), challenge)
+        (refusal.kind(), challenge)
     };
     let unauthenticated = AuthRefusalKind::Unauthenticated;
     let bearer = format!("Bearer {}", hs256(&good_claims()));
-    assert_eq!(ask(&mut gate, &[]), (StatusCode::UNAUTHORIZED, unauthenticated, Some("Bearer".to_owned())));
+    assert_eq!(ask(&mut gate, &[]), (unauthenticated, Some("Bearer".to_owned())));
     assert_eq!(
         ask(&mut gate, &[("authorization", "Bearer x")]),
-        (StatusCode::UNAUTHORIZED, unauthenticated, Some("Bearer error=\"invalid_token\"".to_owned()))
+        (unauthenticated, Some("Bearer error=\"invalid_token\"".to_owned()))
     );
     assert_eq!(
         ask(&mut gate, &[("authorization", &bearer), ("authorization", &bearer)]),
-        (StatusCode::UNAUTHORIZED, unauthenticated, Some("Bearer error=\"invalid_request\"".to_owned()))
+        (unauthenticated, Some("Bearer error=\"invalid_request\"".to_owned()))
     );
     required.authorization = Some(ir::Authorization { rules: Vec::new() });
     let mut closed = Gate::new(std::slice::from_ref(&required));
     assert_eq!(
         ask(&mut closed, &[("authorization", &bearer)]),
-        (
-            StatusCode::FORBIDDEN,
-            AuthRefusalKind::Forbidden,
-            Some("Bearer error=\"insufficient_scope\"".to_owned())
-        )
+        (AuthRefusalKind::Forbidden, Some("Bearer error=\"insufficient_scope\"".to_owned()))
     );
     required.jwt = None;
     let mut without_tokens = Gate::new(&[required]);
-    assert_eq!(ask(&mut without_tokens, &[]), (StatusCode::FORBIDDEN, AuthRefusalKind::Forbidden, None));
+    assert_eq!(ask(&mut without_tokens, &[]), (AuthRefusalKind::Forbidden, None));
 }
 
 #[test]

@@ -1,0 +1,115 @@
+//! Tests of the owner of the snapshot, fed by hand.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ir::{Kind, ObjectRef};
+use serde_json::json;
+use translate::{Object, Settings, Severity};
+
+use super::{Control, Inlets, Outlets};
+use crate::problem::Problem;
+use crate::source::{Change, Origin, Place};
+
+fn control() -> (Control, Inlets) {
+    let (outlets, inlets) = Outlets::new();
+    (Control::new(Settings::folder(), outlets), inlets)
+}
+
+fn origin() -> Origin {
+    Origin {
+        file: Path::new("/none/a.yaml").into(),
+        line: 7,
+        place: Place { chunk: 1, document: 0, item: None },
+    }
+}
+
+/// A route that leads to 127.0.0.1 at this port.
+fn route(name: &str, port: u16) -> Change {
+    let value = json!({
+        "apiVersion": "gateway.baribhara.io/v1alpha1",
+        "kind": "GatewayRoute",
+        "metadata": {"name": name, "namespace": "n"},
+        "spec": {"rules": [{"name": "main", "backendRefs": [{"address": "127.0.0.1", "port": port}]}]},
+    });
+    Change::Apply { object: Object::from_json(Kind::GatewayRoute, value).unwrap(), origin: origin() }
+}
+
+#[test]
+fn nothing_is_published_before_all_objects_were_seen() {
+    let (mut control, (config, endpoints, _)) = control();
+    control.take_in(vec![route("a", 1)]);
+    control.publish();
+    assert_eq!((config.borrow().generation, endpoints.borrow().backends.len()), (0, 0));
+    control.take_in(vec![route("b", 1), Change::Synced]);
+    control.publish();
+    assert_eq!((config.borrow().generation, config.borrow().routes.len()), (1, 2));
+}
+
+#[test]
+fn only_a_change_is_published_and_counts() {
+    let (mut control, (mut config, _, _)) = control();
+    control.take_in(vec![route("a", 1), Change::Synced]);
+    control.publish();
+    config.mark_unchanged();
+    control.take_in(vec![route("a", 1)]);
+    control.publish();
+    assert!(!config.has_changed().unwrap());
+    control.take_in(vec![route("a", 2)]);
+    control.publish();
+    assert_eq!(config.borrow_and_update().generation, 2);
+    control.take_in(vec![Change::Delete(ObjectRef::new(Kind::GatewayRoute, "n", "a"))]);
+    control.publish();
+    assert_eq!((config.borrow().generation, config.borrow().routes.len()), (3, 0));
+}
+
+#[test]
+fn endpoints_of_the_config_before_stay_until_the_next_publication() {
+    let (mut control, (_, endpoints, _)) = control();
+    let ports = || endpoints.borrow().backends.keys().map(ToString::to_string).collect::<Vec<_>>();
+    control.take_in(vec![route("a", 1), Change::Synced]);
+    control.publish();
+    assert_eq!(ports(), ["127.0.0.1:1"]);
+    control.take_in(vec![route("a", 2)]);
+    control.publish();
+    assert_eq!(ports(), ["127.0.0.1:1", "127.0.0.1:2"]);
+    control.take_in(vec![route("a", 3)]);
+    control.publish();
+    assert_eq!(ports(), ["127.0.0.1:2", "127.0.0.1:3"]);
+    control.publish();
+    assert_eq!(ports(), ["127.0.0.1:3"]);
+}
+
+#[test]
+fn problems_of_sources_and_of_translation_stand_in_one_list() {
+    let (mut control, (_, _, problems)) = control();
+    let file: Arc<Path> = Path::new("/none/b.yaml").into();
+    let problem = Problem {
+        file: Arc::clone(&file),
+        line: 3,
+        object: "Service/n/s".to_owned(),
+        field: "spec".to_owned(),
+        severity: Severity::Error,
+        message: "wrong".to_owned(),
+        remedy: "right it".to_owned(),
+    };
+    assert_eq!(problem.to_string(), "/none/b.yaml:3: Service/n/s: spec: wrong; right it");
+    let value = json!({
+        "metadata": {"name": "a", "namespace": "n"},
+        "spec": {"rules": [{"name": "main", "backendRefs": [{"name": "none", "port": 1}]}]},
+    });
+    let missing = Object::from_json(Kind::GatewayRoute, value).unwrap();
+    control.take_in(vec![
+        Change::Apply { object: missing, origin: origin() },
+        Change::Problems { file: Arc::clone(&file), problems: vec![problem], rejected_objects: 1 },
+        Change::Synced,
+    ]);
+    control.publish();
+    let told: Vec<_> = problems.borrow().lines.iter().map(|line| (line.file.clone(), line.line)).collect();
+    assert_eq!(told, [(origin().file, 7), (Arc::clone(&file), 3)]);
+    assert_eq!(problems.borrow().rejected_objects, 1);
+    control.take_in(vec![Change::Problems { file, problems: Vec::new(), rejected_objects: 0 }]);
+    control.take_in(vec![Change::Delete(ObjectRef::new(Kind::GatewayRoute, "n", "a"))]);
+    control.publish();
+    assert_eq!(**problems.borrow(), crate::Problems::default());
+}
