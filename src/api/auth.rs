@@ -1,4 +1,5 @@
-//! Who may pass: JSON Web Tokens (RFC 7519) and authorization by claims. Shared by GatewayRoute and AuthPolicy.
+//! Who may pass: JSON Web Tokens (RFC 7519) and authorization by claims. Shared by GatewayRoute and
+//! AuthPolicy.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,8 +44,8 @@ pub struct JwtProvider {
     #[schemars(length(min = 1, max = 12))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub algorithms: Vec<JwtAlgorithm>,
-    /// Where a token may stand, tried in order: 1 to 8. A request with more than one token is refused. Default: the
-    /// Authorization header with the prefix `Bearer `.
+    /// Where a token may stand, tried in order: 1 to 8. A request with more than one token is refused.
+    /// Default: the Authorization header with the prefix `Bearer `.
     #[serde(default = "bearer")]
     #[schemars(length(min = 1, max = 8))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
@@ -60,8 +61,8 @@ pub struct JwtProvider {
     #[schemars(length(max = 16), inner(length(min = 1, max = 256)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub required_claims: Vec<String>,
-    /// Claims that the backend gets as headers. The client's own headers of these names are always removed. At most
-    /// 16.
+    /// Claims that the backend gets as headers. The client's own headers of these names are always removed.
+    /// At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["header"]))]
@@ -180,7 +181,8 @@ pub struct TokenQuery {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClaimToHeader {
-    /// The claim: its name, a dotted path (`realm.roles`) or a JSON pointer (`/https:~1~1example.com~1roles`).
+    /// The claim: its name, a dotted path (`realm.roles`) or a JSON pointer
+    /// (`/https:~1~1example.com~1roles`).
     #[schemars(length(min = 1, max = 256))]
     pub claim: String,
     /// The header's name.
@@ -286,8 +288,8 @@ pub struct ClaimCondition {
     /// The claim: its name, a dotted path (`realm.roles`) or a JSON pointer.
     #[schemars(length(min = 1, max = 256))]
     pub claim: String,
-    /// In (the claim is one of the values), NotIn (it is there and is none of them), ContainsAny and ContainsAll (an
-    /// array, or a string split at blanks, holds one or all of them), Exists (it is there).
+    /// In (the claim is one of the values), NotIn (it is there and is none of them), ContainsAny and
+    /// ContainsAll (an array, or a string split at blanks, holds one or all of them), Exists (it is there).
     pub operator: ClaimOperator,
     /// What the claim is compared with: 1 to 64, none with Exists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

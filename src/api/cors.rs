@@ -11,14 +11,14 @@ use crate::value::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Cors {
-    /// `scheme://host[:port]`, `scheme://*.suffix[:port]` (one or more labels) or `*` (every origin). Empty: no
-    /// other origin may. At most 64.
+    /// `scheme://host[:port]`, `scheme://*.suffix[:port]` (one or more labels) or `*` (every origin). Empty:
+    /// no other origin may. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 300), regex(pattern = ORIGIN)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub allow_origins: Vec<String>,
-    /// Methods that a browser may use. Empty: those that the rule's matches name, else the one that is asked for.
-    /// At most 16.
+    /// Methods that a browser may use. Empty: those that the rule's matches name, else the one that is asked
+    /// for. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 32), regex(pattern = METHOD)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
@@ -36,7 +36,8 @@ pub struct Cors {
     /// Whether a browser may send cookies and the like. Default false.
     #[serde(default)]
     pub allow_credentials: bool,
-    /// How long a browser may keep the answer of a preflight: at most 24h. Unset: the browser's own time (5s).
+    /// How long a browser may keep the answer of a preflight: at most 24h. Unset: the browser's own time
+    /// (5s).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [
         {"rule": "duration(self) <= duration('24h')", "message": "maxAge is at most 24h; write a shorter time"},

@@ -1,4 +1,5 @@
-//! The CustomResourceDefinitions, made from the types, in the form that an API server takes without a warning.
+//! The CustomResourceDefinitions, made from the types, in the form that an API server takes without a
+//! warning.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -36,7 +37,8 @@ pub fn crds_yaml() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
     Ok(files)
 }
 
-/// The bounds of a schema are floating-point numbers in the type; all of ours are whole and read better as such.
+/// The bounds of a schema are floating-point numbers in the type; all of ours are whole and read better as
+/// such.
 fn whole_numbers(value: &mut Value) {
     match value {
         Value::Number(number) => {
@@ -56,11 +58,13 @@ const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Takes out what the generator writes and an API server warns of or reads otherwise.
 ///
-/// `nullable` goes because the API server then removes an explicit null before it validates: null means "not set"
-/// everywhere, and no rule has to think of it. `format: uint32` and its like are unknown to Kubernetes; every number
-/// has its own bounds instead.
+/// `nullable` goes because the API server then removes an explicit null before it validates: null means "not
+/// set" everywhere, and no rule has to think of it. `format: uint32` and its like are unknown to Kubernetes;
+/// every number has its own bounds instead.
 fn tidy(schema: &mut JSONSchemaProps) {
     schema.nullable = None;
+    // The line breaks are those of the source, which mean nothing to a reader of the definition.
+    schema.description = schema.description.take().map(|text| text.replace('\n', " "));
     if let Some(values) = schema.enum_.as_mut() {
         values.retain(|value| !value.0.is_null());
     }

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::cors::Cors;
 use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
 
-/// One filter. `type` says which, and the member of that name holds its settings. Each type stands at most once in a
-/// rule; the order of the list does not matter.
+/// One filter. `type` says which, and the member of that name holds its settings. Each type stands at most
+/// once in a rule; the order of the list does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -155,12 +155,13 @@ pub struct PathModifier {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = ABSOLUTE_PATH))]
     pub replace_full_path: Option<String>,
-    /// Stands in the place of the prefix that matched; every match of the rule must be a PathPrefix. Starts with
-    /// `/`, at most 1024 characters.
+    /// Stands in the place of the prefix that matched; every match of the rule must be a PathPrefix. Starts
+    /// with `/`, at most 1024 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024), regex(pattern = ABSOLUTE_PATH))]
     pub replace_prefix_match: Option<String>,
-    /// The expression (RE2 syntax, linear time) whose first match in the path is replaced. At most 1024 characters.
+    /// The expression (RE2 syntax, linear time) whose first match in the path is replaced. At most 1024
+    /// characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1024))]
     pub regex: Option<String>,
@@ -193,7 +194,8 @@ pub struct RequestRedirect {
     /// The path of the new location.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathModifier>,
-    /// The port of the new location: 1 to 65535. Unset: that of `scheme` where it is set, else the one that was asked.
+    /// The port of the new location: 1 to 65535. Unset: that of `scheme` where it is set, else the one that
+    /// was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,

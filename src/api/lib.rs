@@ -1,4 +1,5 @@
-//! The Kubernetes types of the gateway: GatewayRoute, RateLimitPolicy and AuthPolicy, and the names users write.
+//! The Kubernetes types of the gateway: GatewayRoute, RateLimitPolicy and AuthPolicy, and the names users
+//! write.
 //!
 //! Invariant: says what users may write, and nothing of what becomes of it.
 

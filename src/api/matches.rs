@@ -33,7 +33,8 @@ pub struct RouteMatch {
     #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub cookies: Vec<CookieMatch>,
-    /// The client's address lies in one of these networks (CIDR, or one address). Empty: any address. At most 64.
+    /// The client's address lies in one of these networks (CIDR, or one address). Empty: any address. At most
+    /// 64.
     #[serde(default, rename = "clientCIDRs", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 2, max = 49), regex(pattern = CIDR)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
@@ -50,8 +51,8 @@ pub struct RouteMatch {
     },
 ]))]
 pub struct PathMatch {
-    /// Exact (the whole path), PathPrefix (whole elements) or RegularExpression (RE2 syntax, must match the whole
-    /// path). Default PathPrefix.
+    /// Exact (the whole path), PathPrefix (whole elements) or RegularExpression (RE2 syntax, must match the
+    /// whole path). Default PathPrefix.
     #[serde(default, rename = "type")]
     pub kind: PathMatchType,
     /// The path, the prefix or the expression: 1 to 1024 characters. Default `/`.
@@ -89,7 +90,8 @@ pub struct HeaderMatch {
     /// Exact, Prefix, RegularExpression (must match the whole value), Present or Absent. Default Exact.
     #[serde(default, rename = "type")]
     pub kind: ValueMatchType,
-    /// What the value is compared with: at most 4096 characters (an expression: 1024). Not with Present and Absent.
+    /// What the value is compared with: at most 4096 characters (an expression: 1024). Not with Present and
+    /// Absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub value: Option<String>,
@@ -135,7 +137,8 @@ pub struct CookieMatch {
     /// Exact, Prefix, RegularExpression (must match the whole value), Present or Absent. Default Exact.
     #[serde(default, rename = "type")]
     pub kind: ValueMatchType,
-    /// What the value is compared with: at most 4096 characters (an expression: 1024). Not with Present and Absent.
+    /// What the value is compared with: at most 4096 characters (an expression: 1024). Not with Present and
+    /// Absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub value: Option<String>,

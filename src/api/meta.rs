@@ -12,9 +12,11 @@ pub const DEFAULT_INGRESS_CLASS: &str = "baribhara";
 pub const INGRESS_CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 /// Marks the IngressClass that Ingresses without a class belong to.
 pub const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
-/// On an Ingress: RateLimitPolicies of its namespace, by name, separated by commas. The same as a target reference.
+/// On an Ingress: RateLimitPolicies of its namespace, by name, separated by commas. The same as a target
+/// reference.
 pub const RATE_LIMIT_POLICY_ANNOTATION: &str = "gateway.baribhara.io/rate-limit-policy";
-/// On an Ingress: AuthPolicies of its namespace, by name, separated by commas. The same as a target reference.
+/// On an Ingress: AuthPolicies of its namespace, by name, separated by commas. The same as a target
+/// reference.
 pub const AUTH_POLICY_ANNOTATION: &str = "gateway.baribhara.io/auth-policy";
 /// The key of a Secret or ConfigMap that holds a JWK set, unless the reference names another.
 pub const JWKS_KEY: &str = "jwks.json";

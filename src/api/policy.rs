@@ -110,8 +110,8 @@ pub struct TargetRef {
     /// The object's name.
     #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
     pub name: String,
-    /// One rule of it: its name in a GatewayRoute; in an Ingress the index of the path, counted from 0 over all
-    /// rules, or `default` for the default backend. Unset: the whole object.
+    /// One rule of it: its name in a GatewayRoute; in an Ingress the index of the path, counted from 0 over
+    /// all rules, or `default` for the default backend. Unset: the whole object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub section_name: Option<String>,
@@ -148,8 +148,8 @@ pub struct Limit {
     /// The limit's name, a DNS label; it stands in the `RateLimit` header.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub name: String,
-    /// What counts together: requests that are equal in all of these share a counter. Empty: all requests do. At
-    /// most 8.
+    /// What counts together: requests that are equal in all of these share a counter. Empty: all requests do.
+    /// At most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
@@ -189,8 +189,8 @@ pub struct Limit {
     },
 ]))]
 pub struct LimitKey {
-    /// ClientIP, Header (the value of the header `name`), Path (the canonical path), Host, Method or JWTClaim (the
-    /// `claim` of a verified token; without it, the client's address).
+    /// ClientIP, Header (the value of the header `name`), Path (the canonical path), Host, Method or JWTClaim
+    /// (the `claim` of a verified token; without it, the client's address).
     #[serde(rename = "type")]
     pub kind: LimitKeyType,
     /// Header only: the header's name.

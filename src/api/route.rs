@@ -34,7 +34,8 @@ pub struct GatewayRouteSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
     pub ingress_class_name: Option<String>,
-    /// Hosts that this route takes: names, or `*.` and a name (one or more labels). Empty: every host. At most 64.
+    /// Hosts that this route takes: names, or `*.` and a name (one or more labels). Empty: every host. At
+    /// most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253), regex(pattern = HOSTNAME)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]

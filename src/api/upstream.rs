@@ -72,9 +72,9 @@ pub struct Retry {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 10))]
     pub attempts: u32,
-    /// What is tried again: ConnectFailure (no connection), Reset (it broke before the head of an answer), a status
-    /// code like `503` or a range like `500-599`. At most 16. Default ConnectFailure and Reset. Write the field as
-    /// `"on"`, in quotes: kubectl reads a bare `on` as true.
+    /// What is tried again: ConnectFailure (no connection), Reset (it broke before the head of an answer), a
+    /// status code like `503` or a range like `500-599`. At most 16. Default ConnectFailure and Reset. Write
+    /// the field as `"on"`, in quotes: kubectl reads a bare `on` as true.
     #[serde(default = "retry_on")]
     #[schemars(length(max = 16))]
     #[schemars(inner(
@@ -83,8 +83,8 @@ pub struct Retry {
     ))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub on: Vec<String>,
-    /// Methods that may be repeated after bytes were sent. At most 16. Default: the idempotent ones, GET, HEAD,
-    /// OPTIONS, PUT, DELETE and TRACE.
+    /// Methods that may be repeated after bytes were sent. At most 16. Default: the idempotent ones, GET,
+    /// HEAD, OPTIONS, PUT, DELETE and TRACE.
     #[serde(default = "idempotent")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 32), regex(pattern = METHOD)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]

@@ -103,8 +103,8 @@ impl JsonSchema for Duration {
     }
 }
 
-/// A number of bytes as a Kubernetes quantity: whole, with `k M G T` (powers of 1000) or `Ki Mi Gi Ti` (powers of
-/// 1024), as a number or as text. At most 10¹⁵ − 1 without a suffix and 999999 with one.
+/// A number of bytes as a Kubernetes quantity: whole, with `k M G T` (powers of 1000) or `Ki Mi Gi Ti`
+/// (powers of 1024), as a number or as text. At most 10¹⁵ − 1 without a suffix and 999999 with one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteQuantity(u64);
 
@@ -188,8 +188,8 @@ impl JsonSchema for ByteQuantity {
         "ByteQuantity".into()
     }
 
-    // A structural schema gives a union of integer and string no `type` but this extension; the bounds that follow
-    // apply to the form that they fit.
+    // A structural schema gives a union of integer and string no `type` but this extension; the bounds that
+    // follow apply to the form that they fit.
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "x-kubernetes-int-or-string": true,

@@ -1,5 +1,6 @@
-//! What an API server does to an object of our kinds before it stores it: pruning, defaults, the schema's bounds and
-//! its CEL rules. Made once from the generated definitions. Knows nothing of references between objects.
+//! What an API server does to an object of our kinds before it stores it: pruning, defaults, the schema's
+//! bounds and its CEL rules. Made once from the generated definitions. Knows nothing of references between
+//! objects.
 
 mod check;
 mod hint;
@@ -39,8 +40,8 @@ pub(crate) struct Admitted {
     pub(crate) pruned: Vec<FieldPath>,
 }
 
-/// The place of a field that the schema does not know, like `spec.rules[0].mathces`, and what to do about it. Reads
-/// as the path.
+/// The place of a field that the schema does not know, like `spec.rules[0].mathces`, and what to do about it.
+/// Reads as the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldPath {
     path: String,

@@ -53,7 +53,6 @@ pub struct JwtProvider {
 
 /// Signature algorithms of RFC 7518 §3.1 and RFC 8037.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[expect(clippy::upper_case_acronyms, reason = "the names of RFC 7518")]
 pub enum Algorithm {
     HS256,
     HS384,

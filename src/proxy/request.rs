@@ -125,6 +125,10 @@ impl Asked {
             return Err(Reason::BadHost);
         }
         let raw = match (self.uri.authority(), field) {
+            // Not used, but a Host that is none is refused all the same.
+            (Some(_), Some(field)) if !field.to_str().is_ok_and(|host| table::fold(host).is_ok()) => {
+                return Err(Reason::BadHost);
+            }
             (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadHost)?,
             (None, Some(field)) => field.clone(),
             (None, None) => return Ok(Host::None),

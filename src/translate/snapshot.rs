@@ -260,6 +260,25 @@ impl<V> ByName<V> {
             .flat_map(|(namespace, names)| names.iter().map(move |(name, value)| (namespace, name, value)))
     }
 
+    /// How many values there are.
+    pub(crate) fn len(&self) -> usize {
+        self.namespaces.values().map(BTreeMap::len).sum()
+    }
+
+    /// All values with those that `other` has under the same names. Both are sorted, so this is one walk along both
+    /// and no look-up.
+    pub(crate) fn iter_with<'a, W>(
+        &'a self,
+        other: &'a ByName<W>,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Arc<str>, &'a V, Option<&'a W>)> {
+        let mut others = other.iter().peekable();
+        self.iter().map(move |(namespace, name, value)| {
+            while others.next_if(|(ns, n, _)| (*ns, *n) < (namespace, name)).is_some() {}
+            let same = others.next_if(|(ns, n, _)| (*ns, *n) == (namespace, name));
+            (namespace, name, value, same.map(|(_, _, other)| other))
+        })
+    }
+
     /// Stands for the present state; equal pointers mean equal states.
     pub(crate) fn stamp(&self) -> Arc<()> {
         Arc::clone(&self.stamp)

@@ -195,9 +195,8 @@ fn refresh_policies<T>(
     objects: &ByName<Arc<T>>,
     pass: &Pass<'_>,
 ) {
-    memos.retain(|namespace, name, _| objects.get(namespace, name).is_some());
-    for (namespace, name, object) in objects.iter() {
-        let old = memos.get(namespace, name);
+    let mut made = Vec::new();
+    for (namespace, name, object, old) in objects.iter_with(memos) {
         if old.is_some_and(|memo| Arc::ptr_eq(&memo.object, object) && pass.holds(&memo.dependencies)) {
             continue;
         }
@@ -216,8 +215,12 @@ fn refresh_policies<T>(
             effect,
             lines: lines.into_vec(),
         };
+        made.push((id, memo));
+    }
+    for (id, memo) in made {
         memos.insert(&id, memo);
     }
+    forget_deleted(memos, objects);
 }
 
 fn refused_policies(
@@ -337,8 +340,8 @@ fn refresh_routes<T>(
     report: &mut Vec<ReportLine>,
 ) {
     let pass = scope.pass;
-    memos.retain(|namespace, name, _| objects.get(namespace, name).is_some());
-    for (namespace, name, object) in objects.iter() {
+    let mut made = Vec::new();
+    for (namespace, name, object, old) in objects.iter_with(memos) {
         let id = ObjectRef::new(kind.kind, Arc::clone(namespace), Arc::clone(name));
         let verdict = pass.basis.classes.verdict((kind.class_of)(object));
         let attached = match verdict {
@@ -351,7 +354,6 @@ fn refresh_routes<T>(
             }
             ClassVerdict::Other(_) | ClassVerdict::Classless => Vec::new(),
         };
-        let old = memos.get(namespace, name);
         let fresh = old.is_some_and(|memo| {
             Arc::ptr_eq(&memo.object, object)
                 && same_attached(&memo.attached, &attached)
@@ -384,7 +386,18 @@ fn refresh_routes<T>(
             routes: routes.into_iter().map(|route| keep_equal(route, kept)).collect(),
             lines: lines.into_vec(),
         };
+        made.push((id, memo));
+    }
+    for (id, memo) in made {
         memos.insert(&id, memo);
+    }
+    forget_deleted(memos, objects);
+}
+
+/// Every object has a memo now, so where there are more memos some are of objects that are gone.
+fn forget_deleted<T, M>(memos: &mut ByName<M>, objects: &ByName<Arc<T>>) {
+    if memos.len() > objects.len() {
+        memos.retain(|namespace, name, _| objects.get(namespace, name).is_some());
     }
 }
 

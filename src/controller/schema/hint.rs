@@ -3,8 +3,8 @@
 /// The longest name that is compared, in characters; what is longer is no slip of the finger.
 const NAME_CHARS_MAX: usize = 64;
 
-/// The candidate that `name` most likely means: the same but for case, or at most a third of it (and at most two
-/// characters) off. `None`: nothing is near.
+/// The candidate that `name` most likely means: the same but for case, or at most a third of it (and at most
+/// two characters) off. `None`: nothing is near.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name: Vec<char> = name.chars().take(NAME_CHARS_MAX + 1).flat_map(char::to_lowercase).collect();
     if name.len() > NAME_CHARS_MAX {
@@ -22,7 +22,8 @@ pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>)
     best.map(|(_, candidate)| candidate)
 }
 
-/// How many characters must be added, removed, replaced or swapped with their neighbour (optimal string alignment).
+/// How many characters must be added, removed, replaced or swapped with their neighbour (optimal string
+/// alignment).
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut before_last: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=b.len()).collect();

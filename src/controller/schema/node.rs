@@ -1,5 +1,5 @@
-//! The compiled form of one node of a schema. Refuses every keyword that it could not enforce, so that nothing in a
-//! definition is silently without effect here.
+//! The compiled form of one node of a schema. Refuses every keyword that it could not enforce, so that
+//! nothing in a definition is silently without effect here.
 
 use std::collections::BTreeMap;
 

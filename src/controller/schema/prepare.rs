@@ -1,5 +1,5 @@
-//! What happens to an object before it is validated: unknown fields and nulls go, defaults come in. The order and
-//! the effect are those of an API server for a schema without nullable fields.
+//! What happens to an object before it is validated: unknown fields and nulls go, defaults come in. The order
+//! and the effect are those of an API server for a schema without nullable fields.
 
 use serde_json::{Map, Value};
 

@@ -1,5 +1,5 @@
-//! The CEL rules of one node (`x-kubernetes-validations`): compiled and type-checked once, evaluated on just the
-//! fields that they look at. A rule that cannot be evaluated refuses its object.
+//! The CEL rules of one node (`x-kubernetes-validations`): compiled and type-checked once, evaluated on just
+//! the fields that they look at. A rule that cannot be evaluated refuses its object.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -38,7 +38,8 @@ struct Written {
     message: String,
 }
 
-/// The part of a value that rules look at. Everything else is left out of the conversion, which is most of it.
+/// The part of a value that rules look at. Everything else is left out of the conversion, which is most of
+/// it.
 #[derive(Default)]
 struct Needs {
     /// The value of a scalar; otherwise only whether the field is there.
@@ -82,7 +83,8 @@ impl Rules {
         self.rules.len()
     }
 
-    /// Message and remedy of each rule that does not hold. The value has the structure that the schema asks for.
+    /// Message and remedy of each rule that does not hold. The value has the structure that the schema asks
+    /// for.
     pub(super) fn broken(&self, value: &Value, context: &Context<'static>) -> Vec<(&str, &str)> {
         if self.rules.is_empty() {
             return Vec::new();
@@ -194,8 +196,8 @@ enum Step {
     Item,
 }
 
-/// Reads an expression for what it needs. Refuses what names a field that the schema does not have, as the API
-/// server's type check does, and what takes an object as a whole, which `Needs` could not serve.
+/// Reads an expression for what it needs. Refuses what names a field that the schema does not have, as the
+/// API server's type check does, and what takes an object as a whole, which `Needs` could not serve.
 struct Reader<'n, 's, 'e> {
     needs: &'n mut Needs,
     variables: Vec<(&'e str, Place<'s>)>,
@@ -345,7 +347,8 @@ const RESERVED: [&str; 21] = [
     "while",
 ];
 
-/// A field's name as expressions write it. Names with other characters than letters and digits are not used here.
+/// A field's name as expressions write it. Names with other characters than letters and digits are not used
+/// here.
 fn escaped(name: &str) -> String {
     if RESERVED.contains(&name) { format!("__{name}__") } else { name.to_owned() }
 }

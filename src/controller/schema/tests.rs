@@ -82,7 +82,8 @@ fn policy(change: &Value) -> Value {
     with(base, change)
 }
 
-/// Each row: what it shows, the kind, a specification that is admitted, one that is refused, and how it is refused.
+/// Each row: what it shows, the kind, a specification that is admitted, one that is refused, and how it is
+/// refused.
 type Row = (&'static str, Kind, Value, Value, &'static str);
 
 fn check(rows: &[Row]) {
@@ -847,7 +848,8 @@ fn the_number_of_violations_is_bounded() {
     assert_eq!(errors(Kind::GatewayRoute, &json!({"rules": rules})).len(), 100);
 }
 
-/// What a route costs to admit. The bound is loose, so that it fails only on a change of kind; the number is printed.
+/// What a route costs to admit. The bound is loose, so that it fails only on a change of kind; the number is
+/// printed.
 #[test]
 fn a_typical_route_is_admitted_in_microseconds() {
     let object = object(

@@ -1,5 +1,6 @@
-//! Remembers which values keep all rules of a node, for nodes whose rules look only at which fields are there and at
-//! choices among a few texts. Most nodes are so, and evaluating an expression costs a hundred times a look-up.
+//! Remembers which values keep all rules of a node, for nodes whose rules look only at which fields are there
+//! and at choices among a few texts. Most nodes are so, and evaluating an expression costs a hundred times a
+//! look-up.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +12,8 @@ const COMBINATIONS_MAX: usize = 4096;
 /// One bit for each combination that the rules can tell apart.
 pub(super) struct Verdicts {
     dials: Vec<Dial>,
-    /// Set once the combination was seen to keep all rules. Relaxed: a bit that is seen late costs one evaluation.
+    /// Set once the combination was seen to keep all rules. Relaxed: a bit that is seen late costs one
+    /// evaluation.
     holds: Vec<AtomicBool>,
 }
 

@@ -101,7 +101,7 @@ fn collect(
                 hop.length = Some(parse_length(field.value).ok_or(HeadError::Framing)?);
             }
             header::TE | header::UPGRADE => {}
-            _ if matches!(name.as_str(), "keep-alive" | "proxy-connection") => {}
+            _ if name == "keep-alive" || name.as_str().starts_with("proxy-") => {}
             _ => {
                 let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
                     .map_err(|_| HeadError::Malformed)?;

@@ -1,0 +1,4 @@
+//! Tests of the binary's command line.
+
+#[cfg(test)]
+mod commands;
