@@ -18,7 +18,7 @@ use crate::value::Duration;
         "message": "exactly one of issuer and anyIssuer: true must be set; name the exact iss of the tokens as issuer",
     },
     {
-        "rule": "!self.algorithms.exists(a, a.startsWith('HS')) || has(self.jwks.secretRef)",
+        "rule": "!has(self.algorithms) || !self.algorithms.exists(a, a.startsWith('HS')) || has(self.jwks.secretRef)",
         "message": "HS256, HS384 and HS512 need a key that is secret; take jwks.secretRef or another algorithm",
     },
 ]))]
@@ -40,8 +40,10 @@ pub struct JwtProvider {
     pub audiences: Vec<String>,
     /// The keys that sign the tokens.
     pub jwks: Jwks,
-    /// The algorithms that are allowed: 1 to 12. HS* only with `jwks.secretRef`.
-    #[schemars(length(min = 1, max = 12))]
+    /// The algorithms that are allowed; each key is used with those of its own kind only. HS* only with
+    /// `jwks.secretRef`. Empty: all that fit the keys of a JWKS (a bare HMAC key needs one named). At most 12.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 12))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub algorithms: Vec<JwtAlgorithm>,
     /// Where a token may stand, tried in order: 1 to 8. A request with more than one token is refused.

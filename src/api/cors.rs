@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{METHOD, ORIGIN, TOKEN};
+use crate::text::{METHOD_OR_ANY, ORIGIN, TOKEN};
 use crate::value::Duration;
 
 /// Which browsers of other origins may use a rule, and how (Fetch standard §3.2). The backend's own
@@ -17,13 +17,13 @@ pub struct Cors {
     #[schemars(length(max = 64), inner(length(min = 1, max = 300), regex(pattern = ORIGIN)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub allow_origins: Vec<String>,
-    /// Methods that a browser may use. Empty: those that the rule's matches name, else the one that is asked
-    /// for. At most 16.
+    /// Methods that a browser may use; `*`: whichever it asks for. Empty: those that the rule's matches name, else
+    /// the one that is asked for. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 32), regex(pattern = METHOD)))]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 32), regex(pattern = METHOD_OR_ANY)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub allow_methods: Vec<String>,
-    /// Headers that a browser may send. Empty: those that are asked for. At most 64.
+    /// Headers that a browser may send. Empty or `*`: those that are asked for. At most 64.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 256), regex(pattern = TOKEN)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]

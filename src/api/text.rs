@@ -14,6 +14,8 @@ pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
 pub(crate) const FIELD_VALUE: &str = "^[!-~]([\\t -~]*[!-~])?$";
 /// A method of RFC 9110 §9.1, in capitals as all registered ones are.
 pub(crate) const METHOD: &str = "^[A-Z][A-Z-]*$";
+/// The same, or `*` for every method.
+pub(crate) const METHOD_OR_ANY: &str = r"^(\*|[A-Z][A-Z-]*)$";
 /// An IPv4 or IPv6 network, or one address. The exact form is checked when the object is translated.
 pub(crate) const CIDR: &str =
     r"^([0-9]{1,3}(\.[0-9]{1,3}){3}(/[0-9]{1,2})?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*(/[0-9]{1,3})?)$";

@@ -11,10 +11,10 @@ use crate::ser;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cors {
     pub allow_origins: Vec<CorsOrigin>,
-    /// Empty: the methods that the rule's matches name, or the one that the preflight asks for.
+    /// Empty: the methods that the rule's matches name, or the one that the preflight asks for; `*`: always the latter.
     #[serde(serialize_with = "ser::methods")]
     pub allow_methods: Vec<Method>,
-    /// Empty: the headers that the preflight asks for.
+    /// Empty or `*`: the headers that the preflight asks for.
     #[serde(serialize_with = "ser::header_names")]
     pub allow_headers: Vec<HeaderName>,
     #[serde(serialize_with = "ser::header_names")]

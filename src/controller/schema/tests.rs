@@ -284,6 +284,13 @@ fn the_rules_of_providers_hold() {
             jwks,
         ),
         (
+            "algorithms may be left to the keys",
+            Kind::GatewayRoute,
+            provider(&json!({"algorithms": "REMOVED"})),
+            provider(&json!({"algorithms": ["none"]})),
+            "spec.jwtProviders[0].algorithms[0]:",
+        ),
+        (
             "a symmetric algorithm has a secret key",
             Kind::GatewayRoute,
             provider(&json!({"jwks": {"secretRef": {"name": "s"}}, "algorithms": ["RS256", "HS256"]})),

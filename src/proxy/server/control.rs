@@ -1,7 +1,6 @@
 //! The data plane's control thread: builds generations, hands them to the workers, serves the admin interface, samples
 //! the process and leads the end. Requests never wait for it.
 
-use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -65,7 +64,7 @@ async fn sample(metrics: Arc<Metrics>) {
 
 impl Control {
     async fn lead(mut self, admin: &Rc<Admin>) {
-        let builder = RefCell::new(Builder::new(Arc::clone(&self.metrics)));
+        let mut builder = Builder::new(Arc::clone(&self.metrics));
         let mut stopping = self.stopping.clone();
         // What is there already counts as changed.
         self.feeds.endpoints.mark_changed();
@@ -77,19 +76,20 @@ impl Control {
                 _ = stopping.wait_for(|stopping| *stopping) => break,
                 Ok(()) = self.feeds.endpoints.changed() => {
                     let endpoints = Arc::clone(&self.feeds.endpoints.borrow_and_update());
-                    builder.borrow_mut().set_endpoints(endpoints);
+                    builder.set_endpoints(endpoints);
+                }
+                // Before the configuration, so that its reload counts as partial where something was refused.
+                Ok(()) = self.feeds.rejected_objects.changed() => {
+                    self.metrics.set_rejected_objects(*self.feeds.rejected_objects.borrow_and_update());
                 }
                 Ok(()) = self.feeds.config.changed() => {
                     let config = Arc::clone(&self.feeds.config.borrow_and_update());
                     // Generation 0 stands for "nothing yet": serving it would answer 404 for routes that exist.
                     if config.generation > 0 {
-                        let generation = builder.borrow_mut().build(config);
+                        let generation = builder.build(config);
                         self.publish(generation, admin).await;
-                        builder.borrow_mut().forget_unused();
+                        builder.forget_unused();
                     }
-                }
-                Ok(()) = self.feeds.rejected_objects.changed() => {
-                    self.metrics.set_rejected_objects(*self.feeds.rejected_objects.borrow_and_update());
                 }
             }
         }

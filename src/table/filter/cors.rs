@@ -69,8 +69,8 @@ impl PreparedCors {
             exact,
             subdomains: subdomains.into(),
             credentials: cors.allow_credentials,
-            methods: list(methods.iter().map(Method::as_str)),
-            headers: list(cors.allow_headers.iter().map(HeaderName::as_str)),
+            methods: list_unless_any(methods.iter().map(Method::as_str)),
+            headers: list_unless_any(cors.allow_headers.iter().map(HeaderName::as_str)),
             expose: list(cors.expose_headers.iter().map(HeaderName::as_str)),
             max_age: cors.max_age.map(|age| HeaderValue::from(age.as_secs())),
         }
@@ -174,6 +174,12 @@ fn named_methods(matches: &[ir::Match]) -> Vec<Method> {
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     let names: Vec<&str> = names.collect();
     if names.is_empty() { None } else { HeaderValue::try_from(names.join(", ")).ok() }
+}
+
+/// The same for what a preflight may ask for: `*` stands for everything, which a browser takes literally as soon as
+/// credentials are sent (Fetch standard §3.2.5), so what is asked for is named instead.
+fn list_unless_any<'a>(names: impl Iterator<Item = &'a str> + Clone) -> Option<HeaderValue> {
+    if names.clone().any(|name| name == "*") { None } else { list(names) }
 }
 
 fn varies_by_origin(headers: &HeaderMap) -> bool {

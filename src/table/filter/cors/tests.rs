@@ -149,6 +149,18 @@ fn what_is_not_listed_is_what_was_asked_for() {
 }
 
 #[test]
+fn a_star_for_methods_or_headers_is_what_was_asked_for() {
+    let mut star = cors(&[exact("https://a.com")]);
+    star.allow_methods = vec![Method::from_bytes(b"*").unwrap()];
+    star.allow_headers = vec![HeaderName::from_static("*")];
+    star.allow_credentials = true;
+    let prepared = PreparedCors::new(&star, &[with_methods(&[Method::GET])]);
+    let answer = prepared.preflight(&value("https://a.com"), &value("PUT"), Some(&value("x-q")));
+    assert_eq!(text(&answer.headers, &ACCESS_CONTROL_ALLOW_METHODS).as_deref(), Some("PUT"));
+    assert_eq!(text(&answer.headers, &ACCESS_CONTROL_ALLOW_HEADERS).as_deref(), Some("x-q"));
+}
+
+#[test]
 fn any_origin_with_credentials_is_echoed() {
     let any = ir::Cors { allow_credentials: true, ..cors(&[ir::CorsOrigin::Any]) };
     let mut headers = HeaderMap::new();

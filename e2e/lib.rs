@@ -1,0 +1,13 @@
+//! What the tests over real sockets stand on: processes, ports, folders, a client and backends with control over
+//! every byte, and load. Knows the gateway only from outside: its binary, its sockets, its files.
+
+pub mod backend;
+pub mod client;
+pub mod echo;
+pub mod folder;
+pub mod gateway;
+pub mod jwt;
+pub mod load;
+pub mod port;
+pub mod process;
+pub mod until;

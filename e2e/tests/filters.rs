@@ -1,0 +1,213 @@
+//! Filters: headers, rewrites, redirects, direct answers; and which rule takes a request.
+
+use e2e::backend::{Backend, Reply};
+use e2e::client::Request;
+use e2e::folder::{route, service};
+
+use crate::site::{HOST, address, site, spec, spec_without_backend};
+
+#[test]
+fn header_modifiers_remove_set_and_add_on_both_ways() {
+    let backend = Backend::start(|_| {
+        Reply::Bytes(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Gone: 1\r\nX-Set: old\r\nX-Add: one\r\n\r\nok"
+                .to_vec(),
+        )
+    });
+    let filters = "filters:
+- {type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: X-Set, value: new}], add: [{name: X-Add, value: two}], remove: [X-Gone]}}
+- {type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Set, value: new}], add: [{name: X-Add, value: two}], remove: [X-Gone]}}";
+    let site = site(&route("shop", &spec(backend.address, filters)));
+    let request = Request::get(HOST, "/")
+        .header("X-Gone", "1")
+        .header("X-Set", "old")
+        .header("X-Set", "older")
+        .header("X-Add", "one");
+    let response = site.gateway.ask(&request);
+    let arrived = backend.arrived().pop().unwrap();
+    assert!(arrived.all("x-gone").is_empty());
+    assert_eq!(arrived.all("x-set"), ["new"]);
+    assert_eq!(arrived.all("x-add"), ["one", "two"]);
+    assert_eq!(response.header("x-gone"), None);
+    assert_eq!(response.all("x-set"), ["new"]);
+    assert_eq!(response.all("x-add"), ["one", "two"]);
+}
+
+#[test]
+fn rewrites_change_host_and_path_and_keep_the_query() {
+    let cases = [
+        (
+            "prefix",
+            "{type: ReplacePrefixMatch, replacePrefixMatch: /new/root}",
+            "/old/a/b?q=1",
+            "/new/root/a/b?q=1",
+        ),
+        ("prefix alone", "{type: ReplacePrefixMatch, replacePrefixMatch: /new}", "/old", "/new"),
+        ("full", "{type: ReplaceFullPath, replaceFullPath: /fixed}", "/old/a?q=1", "/fixed?q=1"),
+        (
+            "regex",
+            "{type: ReplaceRegex, regex: \"^/old/([a-z]+)/([0-9]+)$\", substitution: \"/${2}/of/${1}\"}",
+            "/old/cart/42?q=1",
+            "/42/of/cart?q=1",
+        ),
+        (
+            "regex that does not match",
+            "{type: ReplaceRegex, regex: \"^/old/([0-9]+)$\", substitution: \"/${1}\"}",
+            "/old/x",
+            "/old/x",
+        ),
+    ];
+    for (what, path, asked, want) in cases {
+        let backend = Backend::named("ok");
+        let fields = format!(
+            "matches: [{{path: {{type: PathPrefix, value: /old}}}}]\nfilters:\n- type: URLRewrite\n  urlRewrite: {{hostname: inner.internal, path: {path}}}"
+        );
+        let site = site(&route("shop", &spec(backend.address, &fields)));
+        assert_eq!(site.gateway.get(HOST, asked).status, 200, "{what}");
+        let arrived = backend.arrived().pop().unwrap();
+        assert_eq!(arrived.target(), want, "{what}");
+        assert_eq!(arrived.all("host"), ["inner.internal"], "{what}");
+        assert_eq!(arrived.all("x-forwarded-host"), [HOST], "{what}");
+    }
+}
+
+#[test]
+fn redirects_say_where_to_go() {
+    let cases = [
+        ("{scheme: https, statusCode: 308}", "/a/b?x=1", 308, format!("https://{HOST}/a/b?x=1")),
+        (
+            "{scheme: https, hostname: other.example.com, port: 8443, statusCode: 301}",
+            "/a",
+            301,
+            "https://other.example.com:8443/a".to_owned(),
+        ),
+        ("{scheme: https, port: 443, statusCode: 302}", "/a", 302, format!("https://{HOST}/a")),
+        (
+            "{statusCode: 307, scheme: https, path: {type: ReplacePrefixMatch, replacePrefixMatch: /new}}",
+            "/a/b?x=1",
+            307,
+            format!("https://{HOST}/new/b?x=1"),
+        ),
+        (
+            "{statusCode: 303, scheme: https, path: {type: ReplaceFullPath, replaceFullPath: /done}}",
+            "/a",
+            303,
+            format!("https://{HOST}/done"),
+        ),
+    ];
+    for (redirect, path, status, location) in cases {
+        let fields = format!(
+            "matches: [{{path: {{type: PathPrefix, value: /a}}}}]\nfilters: [{{type: RequestRedirect, requestRedirect: {redirect}}}]"
+        );
+        let site = site(&route("shop", &spec_without_backend(&fields)));
+        let response = site.gateway.get(HOST, path);
+        assert_eq!(response.status, status, "{redirect}");
+        assert_eq!(response.header("location"), Some(location.as_str()), "{redirect}");
+    }
+}
+
+#[test]
+fn a_direct_response_is_sent_as_it_stands() {
+    let fields = "filters: [{type: DirectResponse, directResponse: {statusCode: 503, contentType: text/html, body: <h1>maintenance</h1>}}]";
+    let site = site(&route("shop", &spec_without_backend(fields)));
+    let response = site.gateway.ask(&Request::new("POST", HOST, "/").body("x"));
+    assert_eq!(response.status, 503);
+    assert_eq!(response.header("content-type"), Some("text/html"));
+    assert_eq!(response.text(), "<h1>maintenance</h1>");
+    let head = site.gateway.ask(&Request::new("HEAD", HOST, "/"));
+    assert_eq!((head.status, head.body.len()), (503, 0));
+}
+
+#[test]
+fn the_most_specific_rule_takes_a_request() {
+    let names = ["exact", "long", "short", "regex", "method", "header", "query", "cookie", "rest"];
+    let backends: Vec<_> = names.iter().map(|name| Backend::named(name)).collect();
+    let conditions = [
+        "path: {type: Exact, value: /a/b}",
+        "path: {type: PathPrefix, value: /a/b}",
+        "path: {type: PathPrefix, value: /a}",
+        "path: {type: RegularExpression, value: \"/r/[0-9]+\"}",
+        "path: {type: PathPrefix, value: /a}, methods: [POST, PUT]",
+        "path: {type: PathPrefix, value: /a}, headers: [{name: X-Version, value: \"2\"}]",
+        "path: {type: PathPrefix, value: /a}, queryParams: [{name: beta, type: Present}]",
+        "path: {type: PathPrefix, value: /a}, cookies: [{name: canary, value: always}]",
+        "path: {type: PathPrefix, value: /zzz}",
+    ];
+    let mut spec = format!("hostnames: [{HOST}]\nrules:\n");
+    for ((name, conditions), backend) in names.iter().zip(conditions).zip(&backends) {
+        spec += &format!(
+            "- {{name: {name}, matches: [{{{conditions}}}], backendRefs: [{}]}}\n",
+            address(backend.address)
+        );
+    }
+    let site = site(&route("shop", &spec));
+    let get = |path: &str| Request::get(HOST, path);
+    let cases = [
+        (get("/a/b"), "exact"),
+        (get("/a/b/c"), "long"),
+        (get("/a/x"), "short"),
+        (get("/r/12"), "regex"),
+        (Request::new("POST", HOST, "/a/x"), "method"),
+        (get("/a/x").header("X-Version", "2"), "header"),
+        (get("/a/x").header("X-Version", "22"), "short"),
+        (get("/a/x?beta"), "query"),
+        (get("/a/x").header("Cookie", "x=y; canary=always"), "cookie"),
+        (get("/zzz"), "rest"),
+        (Request::new("POST", HOST, "/a/x").header("X-Version", "2"), "method"),
+    ];
+    for (request, want) in cases {
+        assert_eq!(site.gateway.ask(&request).text(), want, "{request:?}");
+    }
+    assert_eq!(site.gateway.get(HOST, "/r/12x").status, 404, "expressions match the whole path");
+}
+
+#[test]
+fn an_ingress_is_served_with_its_path_types_hosts_ports_and_default_backend() {
+    let backends = ["exact", "prefix", "wild", "default"].map(|name| (name, Backend::named(name)));
+    let services: String = backends.iter().map(|(name, backend)| service(name, &[backend.address])).collect();
+    let ingress = format!(
+        "---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: plain, namespace: shop}}
+spec:
+  ingressClassName: baribhara
+  defaultBackend: {{service: {{name: default, port: {{number: 80}}}}}}
+  rules:
+  - host: {HOST}
+    http:
+      paths:
+      - {{path: /exact, pathType: Exact, backend: {{service: {{name: exact, port: {{number: 80}}}}}}}}
+      - {{path: /prefix, pathType: Prefix, backend: {{service: {{name: prefix, port: {{name: http}}}}}}}}
+  - host: \"*.wild.example.com\"
+    http:
+      paths:
+      - {{path: /, pathType: ImplementationSpecific, backend: {{service: {{name: wild, port: {{number: 80}}}}}}}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: foreign, namespace: shop}}
+spec:
+  ingressClassName: other
+  rules:
+  - host: foreign.example.com
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: exact, port: {{number: 80}}}}}}}}]}}
+"
+    );
+    let site = site(&(services + &ingress));
+    let cases = [
+        (HOST, "/exact", "exact"),
+        (HOST, "/exact/", "default"),
+        (HOST, "/prefix", "prefix"),
+        (HOST, "/prefix/x", "prefix"),
+        (HOST, "/prefixx", "default"),
+        ("a.wild.example.com", "/x", "wild"),
+        ("a.b.wild.example.com", "/x", "default"),
+        ("wild.example.com", "/x", "default"),
+        ("foreign.example.com", "/", "default"),
+        ("anything.example.org", "/", "default"),
+    ];
+    for (host, path, want) in cases {
+        assert_eq!(site.gateway.get(host, path).text(), want, "{host}{path}");
+    }
+}

@@ -1,0 +1,275 @@
+//! Rate limits over the wire.
+
+use std::time::{Duration, Instant};
+
+use e2e::backend::Backend;
+use e2e::client::{Connection, Request, Response};
+use e2e::folder::{limit_policy, route, secret, service};
+use e2e::jwt;
+use serde_json::json;
+
+use crate::site::{HOST, Site, address, site, site_with, spec};
+
+const TARGET: &str = "targetRefs: [{group: gateway.baribhara.io, kind: GatewayRoute, name: shop}]";
+
+fn limited(backend: &Backend, limits: &str, flags: &[&str]) -> Site {
+    let policy = limit_policy("few", &format!("{TARGET}\nlimits:\n{limits}"));
+    site_with(&(route("shop", &spec(backend.address, "")) + &policy), flags)
+}
+
+fn statuses(site: &Site, count: usize, request: &Request) -> Vec<u16> {
+    (0..count).map(|_| site.gateway.ask(request).status).collect()
+}
+
+#[test]
+fn over_the_burst_comes_a_429_that_says_when_to_come_back() {
+    let backend = Backend::named("ok");
+    let site = limited(
+        &backend,
+        "- {name: per-client, keys: [{type: ClientIP}], rates: [{requests: 5, per: 1h}]}",
+        &[],
+    );
+    let passed: Vec<Response> = (0..5).map(|_| site.gateway.get(HOST, "/")).collect();
+    for (number, response) in passed.iter().enumerate() {
+        assert_eq!(response.status, 200, "request {number}");
+        let policy = response.header("ratelimit-policy").unwrap();
+        assert!(
+            policy.starts_with("\"per-client\"") && policy.contains("q=5") && policy.contains("w=3600"),
+            "{policy}"
+        );
+        let left = response.header("ratelimit").unwrap();
+        assert!(
+            left.contains(&format!("r={}", 4 - number)) && left.contains("t="),
+            "request {number}: {left}"
+        );
+        assert_eq!(response.header("retry-after"), None);
+    }
+    let refused = site.gateway.get(HOST, "/");
+    assert_eq!(refused.status, 429);
+    let retry_after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!(
+        (600..=720).contains(&retry_after),
+        "five an hour are one in twelve minutes, not {retry_after} s"
+    );
+    assert!(refused.header("ratelimit").unwrap().contains("r=0"));
+    assert!(refused.header("ratelimit-policy").is_some());
+    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    assert!(refused.header("x-baribhara-decision").is_some());
+    assert_eq!(backend.arrived().len(), 5);
+}
+
+#[test]
+fn buckets_refill_evenly() {
+    let backend = Backend::named("ok");
+    let site = limited(&backend, "- {name: fast, rates: [{requests: 10, per: 1s, burst: 1}]}", &[]);
+    assert_eq!(site.gateway.get(HOST, "/").status, 200);
+    let started = Instant::now();
+    let mut passed = 0;
+    while started.elapsed() < Duration::from_secs(2) {
+        passed += u32::from(site.gateway.get(HOST, "/").status == 200);
+    }
+    let most = started.elapsed().as_secs_f64() * 10.0 + 1.0;
+    assert!(f64::from(passed) <= most, "{passed} of at most {most}");
+    assert!(passed >= 10, "{passed} in two seconds at ten a second");
+}
+
+#[test]
+fn each_value_of_a_header_has_a_bucket_of_its_own() {
+    let backend = Backend::named("ok");
+    let limits = "- {name: per-key, keys: [{type: Header, name: X-Key}], rates: [{requests: 2, per: 1h}]}";
+    let site = limited(&backend, limits, &[]);
+    for key in ["a", "b", "A"] {
+        assert_eq!(
+            statuses(&site, 3, &Request::get(HOST, "/").header("X-Key", key)),
+            [200, 200, 429],
+            "{key}"
+        );
+    }
+    assert_eq!(statuses(&site, 3, &Request::get(HOST, "/")), [200, 200, 429], "without the header");
+}
+
+#[test]
+fn a_client_cannot_get_a_fresh_bucket_by_spelling_its_request_differently() {
+    // Hardening RL02.
+    let backend = Backend::named("ok");
+    let limits = "- {name: one, keys: [{type: ClientIP}, {type: Path}, {type: Host}, {type: Method}], rates: [{requests: 1, per: 1h}]}";
+    let site = limited(&backend, limits, &[]);
+    assert_eq!(site.gateway.get(HOST, "/a/b").status, 200);
+    let spellings = [
+        Request::get(HOST, "/a/b"),
+        Request::get(HOST, "/a//b"),
+        Request::get(HOST, "/x/../a/./b"),
+        Request::get(HOST, "/%61/b"),
+        Request::get(HOST, "/a/b?x=1"),
+        Request::get("SHOP.EXAMPLE.COM.", "/a/b"),
+        Request::get("shop.example.com:80", "/a/b"),
+        Request::get(HOST, "/a/b").header("X-Forwarded-For", "9.9.9.9"),
+        Request::get(HOST, "/a/b").header("X-Real-IP", "9.9.9.9"),
+        Request::get(HOST, "/a/b").header("X-HTTP-Method-Override", "POST"),
+    ];
+    for request in spellings {
+        assert_eq!(site.gateway.ask(&request).status, 429, "{request:?}");
+    }
+    assert_eq!(site.gateway.get(HOST, "/a/c").status, 200, "another path is another bucket");
+    assert_eq!(site.gateway.ask(&Request::new("HEAD", HOST, "/a/b")).status, 200, "another method too");
+}
+
+#[test]
+fn all_addresses_of_an_ipv6_network_share_a_bucket() {
+    // Hardening RL03.
+    let backend = Backend::named("ok");
+    let limits = "- {name: per-client, keys: [{type: ClientIP}], rates: [{requests: 1, per: 1h}]}";
+    let site = limited(&backend, limits, &["--trusted-proxies", "127.0.0.0/8"]);
+    let from =
+        |address: &str| site.gateway.ask(&Request::get(HOST, "/").header("X-Forwarded-For", address)).status;
+    assert_eq!(from("2001:db8:0:1::1"), 200);
+    assert_eq!(from("2001:db8:0:1:ffff::2"), 429);
+    assert_eq!(from("2001:db8:0:2::1"), 200);
+    assert_eq!(from("192.0.2.1"), 200);
+    assert_eq!(from("::ffff:192.0.2.1"), 429, "an IPv4 address in IPv6 clothes is the same client");
+    assert_eq!(from("192.0.2.2"), 200);
+}
+
+#[test]
+fn all_rates_and_all_policies_must_pass() {
+    let backend = Backend::named("ok");
+    let target = format!("{TARGET}\nlimits:\n");
+    let yaml = route("shop", &spec(backend.address, ""))
+        + &limit_policy(
+            "wide",
+            &format!(
+                "{target}- {{name: wide, rates: [{{requests: 100, per: 1h}}, {{requests: 4, per: 1h}}]}}"
+            ),
+        )
+        + &limit_policy(
+            "narrow",
+            &format!(
+                "{target}- {{name: narrow, keys: [{{type: Header, name: X-Key}}], rates: [{{requests: 3, per: 1h}}]}}"
+            ),
+        );
+    let site = site(&yaml);
+    assert_eq!(statuses(&site, 4, &Request::get(HOST, "/").header("X-Key", "a")), [200, 200, 200, 429]);
+    let other = statuses(&site, 3, &Request::get(HOST, "/").header("X-Key", "b"));
+    assert_eq!(other[0], 200);
+    assert_eq!(other[2], 429, "the second rate of the first policy: {other:?}");
+}
+
+#[test]
+fn a_shadow_limit_counts_and_never_refuses() {
+    let backend = Backend::named("ok");
+    let site = limited(&backend, "- {name: quiet, mode: Shadow, rates: [{requests: 1, per: 1h}]}", &[]);
+    for _ in 0..5 {
+        let response = site.gateway.get(HOST, "/");
+        assert_eq!(response.status, 200);
+        assert_eq!(response.header("ratelimit"), None);
+        assert_eq!(response.header("ratelimit-policy"), None);
+    }
+    let metrics = site.gateway.admin_text("/metrics");
+    let line = metrics
+        .lines()
+        .find(|line| line.starts_with("baribhara_ratelimit_shadowed_total{"))
+        .expect("the metric");
+    assert!(line.ends_with(" 4"), "{line}");
+}
+
+#[test]
+fn a_policy_may_target_one_rule_only() {
+    let backend = Backend::named("ok");
+    let to = address(backend.address);
+    let yaml = route(
+        "shop",
+        &format!(
+            "hostnames: [{HOST}]
+rules:
+- {{name: limited, matches: [{{path: {{type: PathPrefix, value: /limited}}}}], backendRefs: [{to}]}}
+- {{name: free, backendRefs: [{to}]}}"
+        ),
+    ) + &limit_policy(
+        "few",
+        "targetRefs: [{group: gateway.baribhara.io, kind: GatewayRoute, name: shop, sectionName: limited}]
+limits: [{name: few, rates: [{requests: 1, per: 1h}]}]",
+    );
+    let site = site(&yaml);
+    assert_eq!(statuses(&site, 2, &Request::get(HOST, "/limited")), [200, 429]);
+    assert_eq!(statuses(&site, 5, &Request::get(HOST, "/free")), [200; 5]);
+}
+
+#[test]
+fn a_policy_shares_its_counters_among_its_targets_and_may_target_an_ingress() {
+    let backend = Backend::named("ok");
+    let ingress = "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: plain, namespace: shop}\nspec:\n  \
+         ingressClassName: baribhara\n  rules:\n  - host: plain.example.com\n    http:\n      paths:\n      \
+         - {path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}\n";
+    let yaml = service("web", &[backend.address])
+        + ingress
+        + &route("shop", &spec(backend.address, ""))
+        + &limit_policy(
+            "few",
+            "targetRefs:
+- {group: gateway.baribhara.io, kind: GatewayRoute, name: shop}
+- {group: networking.k8s.io, kind: Ingress, name: plain}
+limits: [{name: few, rates: [{requests: 3, per: 1h}]}]",
+        );
+    let site = site(&yaml);
+    assert_eq!(site.gateway.get(HOST, "/").status, 200);
+    assert_eq!(site.gateway.get("plain.example.com", "/").status, 200);
+    assert_eq!(site.gateway.get(HOST, "/").status, 200);
+    assert_eq!(site.gateway.get("plain.example.com", "/").status, 429);
+    assert_eq!(site.gateway.get(HOST, "/").status, 429);
+}
+
+#[test]
+fn each_user_of_a_token_has_a_bucket_and_a_bad_token_costs_none() {
+    let backend = Backend::named("ok");
+    let spec = format!(
+        "hostnames: [{HOST}]
+jwtProviders:
+- {{name: p, anyIssuer: true, algorithms: [HS256], jwks: {{secretRef: {{name: key, key: secret}}}}}}
+rules:
+- {{name: all, auth: {{jwt: {{providers: [p]}}}}, backendRefs: [{}]}}",
+        address(backend.address)
+    );
+    let policy = limit_policy(
+        "few",
+        &format!(
+            "{TARGET}\nlimits: [{{name: per-user, keys: [{{type: JWTClaim, provider: p, claim: sub}}], rates: [{{requests: 2, per: 1h}}]}}]"
+        ),
+    );
+    let site = site(&(secret("key", "secret", "s") + &route("shop", &spec) + &policy));
+    let token = |secret: &[u8], user: &str| {
+        let token = jwt::hs256(secret, &json!({"sub": user, "exp": jwt::now() + 600}));
+        Request::get(HOST, "/").header("Authorization", &format!("Bearer {token}"))
+    };
+    assert_eq!(statuses(&site, 5, &token(b"wrong", "ada")), [401; 5]);
+    assert_eq!(statuses(&site, 3, &token(b"s", "ada")), [200, 200, 429]);
+    assert_eq!(statuses(&site, 3, &token(b"s", "bob")), [200, 200, 429]);
+}
+
+#[test]
+fn counters_outlive_a_reload_of_something_else() {
+    let backend = Backend::named("ok");
+    let site = limited(&backend, "- {name: few, rates: [{requests: 2, per: 1h}]}", &[]);
+    assert_eq!(statuses(&site, 3, &Request::get(HOST, "/")), [200, 200, 429]);
+    let other = format!(
+        "hostnames: [other.example.com]\nrules: [{{name: a, backendRefs: [{}]}}]",
+        address(backend.address)
+    );
+    site.folder.write("other.yaml", &route("other", &other));
+    site.gateway.until_status("other.example.com", "/", 200);
+    assert_eq!(site.gateway.get(HOST, "/").status, 429);
+}
+
+#[test]
+fn a_limit_holds_over_all_workers() {
+    // Hardening RL01 in small: one bucket, whichever worker takes the connection.
+    let backend = Backend::named("ok");
+    let site = limited(&backend, "- {name: few, rates: [{requests: 50, per: 1h}]}", &["--workers", "4"]);
+    let mut connections: Vec<_> = (0..20).map(|_| Connection::open(site.gateway.http).unwrap()).collect();
+    let mut passed = 0;
+    for _ in 0..5 {
+        for connection in &mut connections {
+            passed += usize::from(connection.ask(&Request::get(HOST, "/")).unwrap().status == 200);
+        }
+    }
+    assert_eq!(passed, 50);
+}

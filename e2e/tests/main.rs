@@ -1,0 +1,19 @@
+//! Tests of the gateway over real sockets, from outside: the binary, its folder, its listeners.
+
+mod answers;
+mod bodies;
+mod cors;
+mod drain;
+mod filters;
+mod folder;
+mod forwarding;
+mod jwt;
+mod limits;
+mod observe;
+mod paths;
+mod policies;
+mod protocol;
+mod reload;
+mod scale;
+mod site;
+mod upstream;
