@@ -97,12 +97,14 @@ fn a_file_that_is_written_in_pieces_is_never_served_half() {
             "hostnames: [{HOST}]\nrules:\n- {{name: all, backendRefs: [{to}]}}\n- {{name: more, matches: [{{path: {{type: Exact, value: /more}}}}], filters: [{{type: DirectResponse, directResponse: {{statusCode: 418, body: tea}}}}]}}"
         ),
     );
-    for _ in 0..5 {
+    for round in 0..5 {
         let mut file = std::fs::File::create(site.folder.path().join("all.yaml")).unwrap();
-        for piece in yaml.as_bytes().chunks(40) {
+        for (number, piece) in yaml.as_bytes().chunks(40).enumerate() {
             file.write_all(piece).unwrap();
             file.flush().unwrap();
-            assert_eq!(site.gateway.get(HOST, "/").status, 200, "while the file is being written");
+            let said = site.gateway.process.stderr();
+            let status = site.gateway.get(HOST, "/").status;
+            assert_eq!(status, 200, "round {round}, piece {number}: {said:#?}");
         }
         drop(file);
         site.gateway.until_status(HOST, "/more", 418);

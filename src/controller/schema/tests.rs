@@ -288,7 +288,7 @@ fn the_rules_of_providers_hold() {
             Kind::GatewayRoute,
             provider(&json!({"algorithms": "REMOVED"})),
             provider(&json!({"algorithms": ["none"]})),
-            "spec.jwtProviders[0].algorithms[0]:",
+            "spec.jwtProviders[0].algorithms[0]: \"none\" is not known",
         ),
         (
             "a symmetric algorithm has a secret key",
