@@ -91,23 +91,24 @@ fn a_file_that_is_written_in_pieces_is_never_served_half() {
     let backend = Backend::named("ok");
     let to = address(backend.address);
     let site = site(&route("shop", &spec(backend.address, "")));
-    let yaml = route(
-        "shop",
-        &format!(
-            "hostnames: [{HOST}]\nrules:\n- {{name: all, backendRefs: [{to}]}}\n- {{name: more, matches: [{{path: {{type: Exact, value: /more}}}}], filters: [{{type: DirectResponse, directResponse: {{statusCode: 418, body: tea}}}}]}}"
-        ),
-    );
-    for round in 0..5 {
+    // Another status each time, so that the wait at the end is for this round's file.
+    for status in 410..=415 {
+        let direct = format!("{{type: DirectResponse, directResponse: {{statusCode: {status}, body: tea}}}}");
+        let spec = format!(
+            "hostnames: [{HOST}]
+rules:
+- {{name: all, backendRefs: [{to}]}}
+- {{name: more, matches: [{{path: {{type: Exact, value: /more}}}}], filters: [{direct}]}}"
+        );
         let mut file = std::fs::File::create(site.folder.path().join("all.yaml")).unwrap();
-        for (number, piece) in yaml.as_bytes().chunks(40).enumerate() {
+        for (number, piece) in route("shop", &spec).as_bytes().chunks(40).enumerate() {
             file.write_all(piece).unwrap();
             file.flush().unwrap();
-            let said = site.gateway.process.stderr();
-            let status = site.gateway.get(HOST, "/").status;
-            assert_eq!(status, 200, "round {round}, piece {number}: {said:#?}");
+            let answer = site.gateway.get(HOST, "/").status;
+            assert_eq!(answer, 200, "{status}, piece {number}: {:#?}", site.gateway.process.stderr());
         }
         drop(file);
-        site.gateway.until_status(HOST, "/more", 418);
+        site.gateway.until_status(HOST, "/more", status);
     }
 }
 

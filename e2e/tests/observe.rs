@@ -16,7 +16,7 @@ fn the_access_log_has_one_json_line_a_request() {
     let backend = Backend::named("hello");
     let site = site(&route("shop", &spec(backend.address, "")));
     let request = Request::new("POST", HOST, "/a/b?secret=1")
-        .header("User-Agent", "a \"quoted\" agent")
+        .header("User-Agent", "a \"quoted\" browser")
         .header("X-Request-Id", "id-1")
         .body("12345");
     assert_eq!(site.gateway.ask(&request).status, 200);
@@ -29,7 +29,7 @@ fn the_access_log_has_one_json_line_a_request() {
     assert_eq!(line["client"], "127.0.0.1");
     assert_eq!(line["route"], "shop/shop/all");
     assert_eq!(line["upstream"], backend.address.to_string());
-    assert_eq!(line["user_agent"], "a \"quoted\" agent");
+    assert_eq!(line["user_agent"], "a \"quoted\" browser");
     assert_eq!(line["bytes_in"], 5);
     assert_eq!(line["bytes_out"], 5);
     assert_eq!(line["attempts"], 1);

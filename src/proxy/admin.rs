@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -12,7 +13,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Deserialize;
 use table::RequestHead;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +24,9 @@ use crate::observe::Metrics;
 
 const BODY_BYTES_MAX: usize = 64 << 10;
 /// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 256;
+const HEAD_TIME_MAX: Duration = Duration::from_secs(5);
+const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What the admin interface shows.
 #[derive(Debug)]
@@ -90,9 +93,10 @@ impl Admin {
     }
 
     async fn explain(&self, generation: &Generation, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let bytes = match Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(_) => {
+        let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
+        let bytes = match tokio::time::timeout(BODY_TIME_MAX, body).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(_)) | Err(_) => {
                 return text(StatusCode::PAYLOAD_TOO_LARGE, "the body is larger than 64 KiB or broke off\n");
             }
         };
@@ -197,7 +201,7 @@ pub(crate) async fn serve(listener: TcpListener, admin: Rc<Admin>) {
             }
             Err(error) => {
                 warn!(%error, "accepting an admin connection failed");
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
@@ -208,7 +212,10 @@ async fn connection(stream: TcpStream, admin: Rc<Admin>) {
         let admin = Rc::clone(&admin);
         async move { Ok::<_, Infallible>(admin.answer(request).await) }
     });
-    let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let mut builder = http1::Builder::new();
+    // Connections that say nothing must not keep probes out.
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
+    let served = builder.serve_connection(TokioIo::new(stream), service).await;
     if let Err(error) = served {
         tracing::debug!(%error, "an admin connection broke");
     }

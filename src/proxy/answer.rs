@@ -1,10 +1,12 @@
 //! Answers: the body that hyper sends, whatever it comes from, and the gateway's own small ones.
 
+use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::error::Reason;
@@ -24,7 +26,8 @@ const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=ut
 pub(crate) enum Payload {
     Empty,
     Full(Bytes),
-    Upstream(Box<UpstreamBody>),
+    /// Shared with the connection only while the request is still being sent upstream.
+    Upstream(Rc<RefCell<UpstreamBody>>),
 }
 
 /// The body of an answer and the record that is finished with it.
@@ -62,13 +65,14 @@ impl Body for AnswerBody {
                 this.payload = Payload::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Payload::Upstream(body) => body.poll_frame(cx).map_err(|_| Truncated),
+            Payload::Upstream(_) if !this.record.downstream().may_buffer_more() => return Poll::Pending,
+            Payload::Upstream(body) => body.borrow_mut().poll_frame(cx).map_err(|_| Truncated),
         };
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    this.record.bytes_out += u64::try_from(data.len()).unwrap_or(0);
+                    this.record.on_data(data.len());
                 }
             }
             Poll::Ready(Some(Err(_)) | None) => this.record.finish(),
@@ -80,7 +84,7 @@ impl Body for AnswerBody {
         match &self.payload {
             Payload::Empty => true,
             Payload::Full(bytes) => bytes.is_empty(),
-            Payload::Upstream(body) => body.is_finished(),
+            Payload::Upstream(body) => body.borrow().is_finished(),
         }
     }
 
@@ -88,8 +92,17 @@ impl Body for AnswerBody {
         match &self.payload {
             Payload::Empty => SizeHint::with_exact(0),
             Payload::Full(bytes) => SizeHint::with_exact(u64::try_from(bytes.len()).unwrap_or(u64::MAX)),
-            Payload::Upstream(body) => body.left().map_or_else(SizeHint::default, SizeHint::with_exact),
+            Payload::Upstream(body) => {
+                body.borrow().left().map_or_else(SizeHint::default, SizeHint::with_exact)
+            }
         }
+    }
+}
+
+/// Names an answer that the gateway made itself.
+pub(crate) fn insert_decision(headers: &mut HeaderMap, decision: &[u8; 16]) {
+    if let Ok(id) = HeaderValue::from_bytes(decision) {
+        headers.insert(DECISION, id);
     }
 }
 
@@ -127,9 +140,7 @@ pub(crate) fn problem(problem: &Problem<'_>) -> Response<Payload> {
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, if json { PROBLEM_JSON } else { PLAIN_TEXT });
-    if let Ok(id) = HeaderValue::from_bytes(decision) {
-        headers.insert(DECISION, id);
-    }
+    insert_decision(headers, decision);
     if status == StatusCode::METHOD_NOT_ALLOWED {
         headers
             .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));

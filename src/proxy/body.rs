@@ -1,6 +1,7 @@
 //! Bodies on their way through: the client's with its bounds, and the answer's, whatever it comes from.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,6 +17,10 @@ use crate::upstream::h1::is_trailer_allowed;
 
 /// How much of a request body is kept so that the request can be sent again (hardening BE16).
 const REPLAY_BYTES_MAX: usize = 64 << 10;
+
+/// How much of a body that nobody wants is read for how long.
+const DISCARD_BYTES_MAX: u64 = 64 << 10;
+const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 
 /// How the length of a request body is told to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +59,7 @@ pub(crate) struct RequestBody {
 
 impl RequestBody {
     pub(crate) fn new(incoming: Incoming, downstream: Rc<Downstream>, read_timeout: Duration) -> Self {
+        downstream.body_unread.set(!incoming.is_end_stream());
         let framing = if incoming.is_end_stream() {
             RequestFraming::None
         } else {
@@ -145,7 +151,7 @@ impl RequestBody {
     ) -> Option<Result<Frame<Bytes>, BodyError>> {
         match frame {
             None => {
-                self.incoming = None;
+                self.on_end();
                 None
             }
             Some(Err(_)) => {
@@ -162,6 +168,30 @@ impl RequestBody {
         }
     }
 
+    fn on_end(&mut self) {
+        self.incoming = None;
+        self.downstream.body_unread.set(false);
+    }
+
+    /// Reads a small body away, so that its connection can be kept although nobody wanted it (hardening SM18). False:
+    /// the rest is too large or too slow.
+    pub(crate) async fn discard(&mut self) -> bool {
+        if matches!(self.framing, RequestFraming::Length(length) if length > DISCARD_BYTES_MAX) {
+            return false;
+        }
+        self.sent = None;
+        self.bytes_max = DISCARD_BYTES_MAX;
+        let read = async {
+            while let Some(frame) = poll_fn(|cx| self.poll_frame(cx)).await {
+                if frame.is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        tokio::time::timeout(DISCARD_TIME_MAX, read).await.unwrap_or(false)
+    }
+
     fn on_data(&mut self, data: Bytes) -> Result<Frame<Bytes>, BodyError> {
         let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
         self.received_bytes = self.received_bytes.saturating_add(length);
@@ -169,6 +199,9 @@ impl RequestBody {
         if self.received_bytes > self.bytes_max {
             self.incoming = None;
             return Err(BodyError::TooLarge);
+        }
+        if self.incoming.as_ref().is_some_and(Body::is_end_stream) {
+            self.on_end();
         }
         self.remember(&data);
         Ok(Frame::data(data))

@@ -2,17 +2,18 @@
 //! with a [`Refusal`]; nothing here knows how a stage does its work.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use ir::{Action, DirectResponse, Scheme};
+use ir::{Action, DirectResponse};
 use table::{Decision, RedirectFrom};
 
-use crate::answer::{AnswerBody, Payload, Problem, ROUTE, problem};
+use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decision, problem};
 use crate::body::RequestBody;
 use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
@@ -21,7 +22,7 @@ use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
 use crate::server::{Downstream, Worker};
-use crate::upstream::{Forward, Own, Trail, edits_own, forward};
+use crate::upstream::{Forward, Own, UpstreamBody, edits_own, forward};
 
 /// Why a request got no further, and what its answer must say beside that.
 #[derive(Debug)]
@@ -37,12 +38,14 @@ impl From<Reason> for Refusal {
 }
 
 /// What the stages leave behind for whatever answer comes out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Notes {
+    record: Record,
     route: Option<Arc<RouteRuntime>>,
     limits: LimitNotes,
-    trail: Trail,
     request_id: Option<HeaderValue>,
+    /// The gateway makes the answer itself.
+    is_own: bool,
     /// A preflight's answer has its CORS headers already.
     is_preflight: bool,
 }
@@ -55,34 +58,52 @@ pub(crate) async fn serve(
 ) -> Result<Response<AnswerBody>, Infallible> {
     let started = Instant::now();
     let (parts, incoming) = request.into_parts();
-    let body = RequestBody::new(incoming, Rc::clone(&downstream), worker.settings.read_timeout);
+    let mut body = Some(RequestBody::new(incoming, Rc::clone(&downstream), worker.settings.read_timeout));
     let (mut asked, fault) = Asked::new(parts, &downstream, &worker.settings);
     let generation = worker.generation();
-    let mut record = Record::new(&worker, &downstream, &generation, &asked, started);
-    let mut notes = Notes::default();
+    let mut notes = Notes {
+        record: Record::new(&worker, &downstream, &generation, &asked, started),
+        route: None,
+        limits: LimitNotes::default(),
+        request_id: None,
+        is_own: true,
+        is_preflight: false,
+    };
     let stage = Stage { worker: &worker, downstream: &downstream, generation: &generation, started };
     let outcome = match fault {
         Some(reason) => Err(Refusal::from(reason)),
-        None => stage.run(&mut asked, body, &mut notes).await,
+        None => stage.run(&mut asked, &mut body, &mut notes).await,
     };
     let closes = outcome.as_ref().is_err_and(|refusal| refusal.reason.closes());
-    let mut response =
-        outcome.unwrap_or_else(|refusal| refuse(&worker, &asked, &notes, &refusal, &mut record));
-    finish_headers(&asked, &mut notes, &mut response);
-    if closes || worker.is_closing() || downstream.is_retiring(started) {
+    let mut response = match outcome {
+        Ok(response) => response,
+        Err(refusal) => refuse(&worker, &asked, &mut notes, &refusal),
+    };
+    finish_headers(&worker, &asked, &mut notes, response.headers_mut());
+    let unread = is_body_left(&downstream, &asked, body, closes).await;
+    downstream.lingers.set(unread);
+    if closes || unread || worker.is_closing() || downstream.is_retiring(started) {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    if let Some(route) = &notes.route {
-        record.slot = Some(route.compiled.slot());
-        if worker.settings.debug_errors
-            && let Ok(label) = HeaderValue::from_str(&route.label)
-        {
-            response.headers_mut().insert(ROUTE, label);
-        }
-    }
+    let Notes { mut record, request_id, .. } = notes;
     record.status = response.status().as_u16();
-    record.on_head(&asked, notes.request_id, notes.trail);
+    record.on_head(&asked, request_id);
     Ok(response.map(|payload| AnswerBody::new(payload, record)))
+}
+
+/// Whether a part of the request's body stays unread. A small one is read away where that is quick, so that a refusal
+/// costs no connection; a client that waits for `100 Continue` would be told to send it.
+async fn is_body_left(
+    downstream: &Downstream,
+    asked: &Asked,
+    body: Option<RequestBody>,
+    closes: bool,
+) -> bool {
+    let worth_reading = !closes && !asked.expects_continue();
+    if let (true, Some(mut body)) = (downstream.body_unread.get() && worth_reading, body) {
+        return !body.discard().await;
+    }
+    downstream.body_unread.get()
 }
 
 /// What every stage may look at.
@@ -106,29 +127,33 @@ impl Stage<'_> {
     async fn run(
         &self,
         asked: &mut Asked,
-        mut body: RequestBody,
+        body: &mut Option<RequestBody>,
         notes: &mut Notes,
     ) -> Result<Response<Payload>, Refusal> {
         let decision = self.decide(asked).ok_or(Reason::RouteNotFound)?;
         let match_index = decision.match_index;
         let runtime = self.generation.runtime(decision.slot).ok_or(Reason::RuleInvalid)?;
         notes.route = Some(Arc::clone(runtime));
+        notes.record.slot = Some(decision.slot);
         let route = &runtime.compiled.route;
 
         if let Action::Fail(_) = route.action {
             return Err(Reason::RuleInvalid.into());
         }
         if let Action::Redirect(redirect) = &route.action {
-            return self.redirect(asked, runtime, match_index, redirect.status);
+            return redirect_to(asked, runtime, match_index, redirect.status);
         }
         if let Some(answer) = preflight(asked, runtime) {
             notes.is_preflight = true;
             return Ok(answer);
         }
-        if !route.ip_access.allows(asked.client) {
+        // An allow-list takes no peer for a client that it may only stand before.
+        let unsure = asked.client_is_unsure && !route.ip_access.allow.is_empty();
+        if unsure || !route.ip_access.allows(asked.client) {
             return Err(Reason::AddressDenied.into());
         }
-        if route.request_body_bytes_max.is_some_and(|bytes_max| !body.limit(bytes_max)) {
+        let fits = |bytes_max| body.as_mut().is_none_or(|body| body.limit(bytes_max));
+        if !route.request_body_bytes_max.is_none_or(fits) {
             return Err(Reason::BodyTooLarge.into());
         }
         let now_ns = self.worker.nanos(self.started);
@@ -136,13 +161,19 @@ impl Stage<'_> {
         limit::ask_all(before, asked, &Identity::default(), now_ns, &mut notes.limits)
             .map_err(|_| Reason::RateLimited)?;
         let identity = self.authenticate(asked, runtime)?;
-        limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits)
-            .map_err(|_| Reason::RateLimited)?;
-        if let Action::Respond(direct) = &route.action {
-            return Ok(respond(direct));
+        if limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits).is_err() {
+            limit::give_back(before, asked, &Identity::default());
+            return Err(Reason::RateLimited.into());
         }
         let matched = Matched { runtime, match_index, identity: &identity };
-        let mut response = self.send(asked, body, &matched, notes).await?;
+        let mut response = match (&route.action, body.take()) {
+            (Action::Respond(direct), unread) => {
+                *body = unread;
+                respond(direct)
+            }
+            (_, Some(body)) => self.send(asked, body, &matched, notes).await?,
+            (_, None) => return Err(Reason::RuleInvalid.into()),
+        };
         table::apply_header_edit(&route.header_edits.response, response.headers_mut());
         Ok(response)
     }
@@ -152,28 +183,6 @@ impl Stage<'_> {
             Some((_, method)) => self.generation.table.decide_preflight(&asked.head(), &method),
             None => self.generation.table.decide(&asked.head()),
         }
-    }
-
-    fn redirect(
-        &self,
-        asked: &Asked,
-        runtime: &RouteRuntime,
-        match_index: usize,
-        status: u16,
-    ) -> Result<Response<Payload>, Refusal> {
-        let location = runtime.compiled.redirect_location(&RedirectFrom {
-            scheme: Scheme::Http,
-            host: asked.host(),
-            port: self.downstream.local_port,
-            path: asked.path(),
-            query: asked.query(),
-            matched_prefix_bytes: runtime.compiled.matched_prefix_bytes(match_index, asked.path()),
-        });
-        let location = location.and_then(Result::ok).ok_or(Reason::RewriteFailed)?;
-        let mut response = Response::new(Payload::Empty);
-        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
-        response.headers_mut().insert(header::LOCATION, location);
-        Ok(response)
     }
 
     /// Who asks. Also takes away what the client must not say itself, an anonymous one too.
@@ -197,6 +206,17 @@ impl Stage<'_> {
                 auth: Some(refusal),
             }
         })
+    }
+
+    /// A request that is still being sent goes on while the client does not ask for more of the answer.
+    fn payload(&self, body: Option<UpstreamBody>) -> Payload {
+        let Some(body) = body else { return Payload::Empty };
+        let uploading = body.is_uploading();
+        let body = Rc::new(RefCell::new(body));
+        if uploading {
+            *self.downstream.uploading.borrow_mut() = Rc::downgrade(&body);
+        }
+        Payload::Upstream(body)
     }
 
     async fn send(
@@ -255,13 +275,35 @@ impl Stage<'_> {
             load_balancing: *load_balancing,
             passive_health: passive_health.as_ref(),
         };
-        let forwarded = forward(&ask, body, &mut notes.trail).await?;
-        let payload = forwarded.body.map_or(Payload::Empty, |body| Payload::Upstream(Box::new(body)));
-        let mut response = Response::new(payload);
+        let forwarded = forward(&ask, body, &mut notes.record.trail).await?;
+        notes.is_own = false;
+        let mut response = Response::new(self.payload(forwarded.body));
         *response.status_mut() = forwarded.head.status;
         *response.headers_mut() = forwarded.head.headers;
         Ok(response)
     }
+}
+
+fn redirect_to(
+    asked: &Asked,
+    runtime: &RouteRuntime,
+    match_index: usize,
+    status: u16,
+) -> Result<Response<Payload>, Refusal> {
+    let location = runtime.compiled.redirect_location(&RedirectFrom {
+        scheme: asked.scheme(),
+        host: &asked.public_host(),
+        port: asked.public_port(),
+        path: asked.path(),
+        query: asked.query(),
+        matched_prefix_bytes: runtime.compiled.matched_prefix_bytes(match_index, asked.path()),
+    });
+    let location = location.and_then(Result::ok).ok_or(Reason::RewriteFailed)?;
+    let mut response = Response::new(Payload::Empty);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+    response.headers_mut().insert(header::LOCATION, location);
+    table::apply_header_edit(&runtime.compiled.route.header_edits.response, response.headers_mut());
+    Ok(response)
 }
 
 /// The answer to a browser that asks beforehand, made of prepared headers.
@@ -286,29 +328,40 @@ fn respond(direct: &DirectResponse) -> Response<Payload> {
 }
 
 /// What every answer of a route carries, a refusal too.
-fn finish_headers(asked: &Asked, notes: &mut Notes, response: &mut Response<Payload>) {
+fn finish_headers(worker: &Worker, asked: &Asked, notes: &mut Notes, headers: &mut HeaderMap) {
+    if notes.is_own && !headers.contains_key(DECISION) {
+        let decision = new_decision(worker);
+        notes.record.on_own_answer(None, decision);
+        insert_decision(headers, &decision);
+    }
     let Some(route) = &notes.route else { return };
-    std::mem::take(&mut notes.limits).apply(response.headers_mut());
+    std::mem::take(&mut notes.limits).apply(headers);
     if let Some(cors) = route.compiled.cors().filter(|_| !notes.is_preflight) {
-        cors.apply_response(asked.origin(), response.headers_mut());
+        cors.apply_response(asked.origin(), headers);
+    }
+    if worker.settings.debug_errors
+        && let Ok(label) = HeaderValue::from_str(&route.label)
+    {
+        headers.insert(ROUTE, label);
     }
 }
 
-fn refuse(
-    worker: &Worker,
-    asked: &Asked,
-    notes: &Notes,
-    refusal: &Refusal,
-    record: &mut Record,
-) -> Response<Payload> {
+fn new_decision(worker: &Worker) -> [u8; 16] {
     let mut decision = [0u8; 16];
     write_hex(worker.random.next(), &mut decision);
+    decision
+}
+
+fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: &Refusal) -> Response<Payload> {
+    let decision = new_decision(worker);
     let name = refusal.auth.map_or(refusal.reason.name(), |auth| auth.reason.as_str());
-    record.on_refusal(name, decision);
+    notes.is_own = true;
+    notes.record.on_own_answer(Some(name), decision);
     let detail = worker.settings.debug_errors.then(|| {
         let route = notes.route.as_ref().map_or("unmatched", |route| &route.label);
-        let upstream = notes.trail.upstream.as_deref().unwrap_or("-");
-        format!("{name}: route {route}, upstream {upstream}, tries {}", notes.trail.tries)
+        let trail = &notes.record.trail;
+        let upstream = trail.upstream.as_deref().unwrap_or("-");
+        format!("{name}: route {route}, upstream {upstream}, tries {}", trail.tries)
     });
     let mut response = problem(&Problem {
         reason: refusal.reason,
@@ -316,11 +369,12 @@ fn refuse(
         json: asked.takes_json(),
         detail: detail.as_deref(),
     });
+    let headers = response.headers_mut();
     if let Some(challenge) = refusal.auth.and_then(AuthRefusal::www_authenticate) {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+        headers.insert(header::WWW_AUTHENTICATE, challenge);
     }
     if refusal.reason == Reason::BreakerOpen {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }

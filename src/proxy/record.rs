@@ -22,12 +22,17 @@ pub(crate) struct Record {
     started: Instant,
     method: MethodLabel,
     pub(crate) slot: Option<RouteSlot>,
+    /// 0: the client was gone before there was an answer.
     pub(crate) status: u16,
-    pub(crate) bytes_out: u64,
+    pub(crate) trail: Trail,
+    bytes_out: u64,
     /// Only where there is an access log.
     log: Option<Box<LogFacts>>,
     finished: bool,
 }
+
+/// The status of a request whose client was gone before its answer, as nginx writes it.
+const CLIENT_GONE: u16 = 499;
 
 /// What only the access log needs.
 #[derive(Debug)]
@@ -39,7 +44,6 @@ struct LogFacts {
     method: http::Method,
     request_id: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
-    trail: Trail,
     decision: Option<[u8; 16]>,
     reason: Option<&'static str>,
 }
@@ -62,7 +66,6 @@ impl Record {
                 method: asked.method.clone(),
                 request_id: None,
                 user_agent: asked.headers.get(header::USER_AGENT).cloned(),
-                trail: Trail::default(),
                 decision: None,
                 reason: None,
             })
@@ -75,6 +78,7 @@ impl Record {
             method: MethodLabel::from(&asked.method),
             slot: None,
             status: 0,
+            trail: Trail::default(),
             bytes_out: 0,
             log,
             finished: false,
@@ -82,16 +86,26 @@ impl Record {
     }
 
     /// The answer's head is made. `request_id` is that which the upstream got, if one was asked.
-    pub(crate) fn on_head(&mut self, asked: &Asked, request_id: Option<HeaderValue>, trail: Trail) {
+    pub(crate) fn on_head(&mut self, asked: &Asked, request_id: Option<HeaderValue>) {
         if let Some(log) = &mut self.log {
             log.request_id = request_id.or_else(|| Some(asked.request_id(&self.worker.random)));
-            log.trail = trail;
         }
     }
 
-    pub(crate) fn on_refusal(&mut self, reason: &'static str, decision: [u8; 16]) {
+    /// A part of the answer's body was handed to hyper.
+    pub(crate) fn on_data(&mut self, bytes: usize) {
+        self.bytes_out += u64::try_from(bytes).unwrap_or(0);
+        self.downstream.unflushed.set(self.downstream.unflushed.get() + bytes);
+    }
+
+    pub(crate) fn downstream(&self) -> &Downstream {
+        &self.downstream
+    }
+
+    /// The gateway made the answer itself; `reason` is why, where something was wrong.
+    pub(crate) fn on_own_answer(&mut self, reason: Option<&'static str>, decision: [u8; 16]) {
         if let Some(log) = &mut self.log {
-            (log.reason, log.decision) = (Some(reason), Some(decision));
+            (log.reason, log.decision) = (reason, Some(decision));
         }
     }
 
@@ -101,6 +115,9 @@ impl Record {
             return;
         }
         self.finished = true;
+        if self.status == 0 {
+            self.status = CLIENT_GONE;
+        }
         self.downstream.on_answered();
         let duration = self.started.elapsed();
         let route = self.slot.and_then(|slot| self.generation.runtime(slot));
@@ -127,8 +144,8 @@ impl Record {
             bytes_out: self.bytes_out,
             client: log.client,
             route,
-            upstream: log.trail.upstream.as_deref(),
-            attempts: log.trail.tries,
+            upstream: self.trail.upstream.as_deref(),
+            attempts: self.trail.tries,
             decision: log.decision.as_ref().and_then(|id| std::str::from_utf8(id).ok()),
             reason: log.reason,
             request_id: log.request_id.as_ref().map(HeaderValue::as_bytes),

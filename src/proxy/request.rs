@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
 use ipnet::IpNet;
+use ir::Scheme;
 use table::RequestHead;
 
 use crate::error::Reason;
@@ -32,6 +33,8 @@ pub(crate) struct Asked {
     path: Option<String>,
     /// The client: the peer, or what trusted proxies say.
     pub(crate) client: IpAddr,
+    /// What a trusted peer says of its client's address can't be read: the peer stands for it, and proves nothing.
+    pub(crate) client_is_unsure: bool,
     /// The peer may speak for its client.
     pub(crate) peer_is_trusted: bool,
 }
@@ -63,6 +66,7 @@ impl Asked {
             host: Host::None,
             path: None,
             client: downstream.peer,
+            client_is_unsure: false,
             peer_is_trusted: is_in(downstream.peer, &settings.trusted_proxies),
         };
         let fault = asked.screen(settings).err();
@@ -70,31 +74,49 @@ impl Asked {
     }
 
     fn screen(&mut self, settings: &Settings) -> Result<(), Reason> {
+        self.screen_codings()?;
         self.screen_fields(settings.underscore_headers)?;
         self.host = self.read_host()?;
         if matches!(self.method, Method::CONNECT | Method::TRACE) {
             return Err(Reason::MethodNotAllowed);
         }
-        if self
-            .headers
-            .get(header::EXPECT)
-            .is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-        {
-            return Err(Reason::ExpectationFailed);
-        }
+        self.screen_expectations()?;
         self.path = match table::canonical(self.uri.path()) {
             Ok(Cow::Borrowed(_)) => None,
             Ok(Cow::Owned(path)) => Some(path),
             Err(_) => return Err(Reason::BadPath),
         };
         if self.peer_is_trusted {
-            self.client = forwarded_client(&self.headers, &settings.trusted_proxies).unwrap_or(self.client);
+            let said = forwarded_client(&self.headers, &settings.trusted_proxies);
+            self.client_is_unsure = said.is_none() && self.headers.contains_key(X_FORWARDED_FOR);
+            self.client = said.unwrap_or(self.client);
         }
         Ok(())
     }
 
+    /// RFC 9110 §10.1.1: `100-continue` is the only expectation, and one of HTTP/1.0 does not count.
+    fn screen_expectations(&mut self) -> Result<(), Reason> {
+        if self.version < Version::HTTP_11 {
+            self.headers.remove(header::EXPECT);
+        }
+        let met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        if self.headers.get_all(header::EXPECT).iter().all(met) {
+            Ok(())
+        } else {
+            Err(Reason::ExpectationFailed)
+        }
+    }
+
+    /// RFC 9112 §6.1: one coding, `chunked`. Others would be lost when the body is framed anew (hardening SM04).
+    fn screen_codings(&self) -> Result<(), Reason> {
+        let mut codings = self.headers.get_all(header::TRANSFER_ENCODING).iter();
+        let chunked =
+            codings.next().is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        if chunked && codings.next().is_none() { Ok(()) } else { Err(Reason::BadHeader) }
+    }
+
     /// Takes out what `Connection` names (RFC 9110 §7.6.1) but what a client must not be able to take out (hardening
-    /// HB01, HB02), and names with `_`.
+    /// HB01, HB02), names with `_`, and what only a trusted peer may say about its client (HB04).
     fn screen_fields(&mut self, underscores: UnderscoreHeaders) -> Result<(), Reason> {
         let mut named: Vec<HeaderName> = Vec::new();
         for value in self.headers.get_all(header::CONNECTION) {
@@ -111,7 +133,11 @@ impl Asked {
                 return Err(Reason::BadHeader);
             }
         }
-        for name in named.iter().filter(|name| !is_protected(name)) {
+        named.retain(|name| !is_protected(name));
+        if !self.peer_is_trusted {
+            named.extend(self.headers.keys().filter(|name| speaks_for_client(name.as_str())).cloned());
+        }
+        for name in &named {
             self.headers.remove(name);
         }
         Ok(())
@@ -160,6 +186,40 @@ impl Asked {
             Host::None => b"",
             Host::Field(raw) | Host::Folded { raw, .. } => raw.as_bytes(),
         }
+    }
+
+    /// A field of a trusted peer about its client.
+    fn said(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).filter(|_| self.peer_is_trusted)?.to_str().ok()
+    }
+
+    /// How the client reached its first proxy, as far as that may say so.
+    pub(crate) fn scheme(&self) -> Scheme {
+        match self.said("x-forwarded-proto") {
+            Some(proto) if proto.eq_ignore_ascii_case("https") => Scheme::Https,
+            Some(_) | None => Scheme::Http,
+        }
+    }
+
+    /// The host that the client asked its first proxy for; empty where HTTP/1.0 named none.
+    pub(crate) fn public_host(&self) -> Cow<'_, str> {
+        let said = self.said("x-forwarded-host").and_then(|host| table::fold(host).ok());
+        said.unwrap_or(Cow::Borrowed(self.host()))
+    }
+
+    /// The port that the client named: in its Host, else that of its scheme. The listener's own may be another, behind
+    /// a Service.
+    pub(crate) fn public_port(&self) -> u16 {
+        if let Some(port) = self.said("x-forwarded-port").and_then(|port| port.parse().ok()) {
+            return port;
+        }
+        let said = self.said("x-forwarded-host").filter(|host| table::fold(host).is_ok());
+        let text = said.or_else(|| std::str::from_utf8(self.raw_host()).ok()).unwrap_or_default();
+        let named = text.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        named.unwrap_or(match self.scheme() {
+            Scheme::Http => 80,
+            Scheme::Https => 443,
+        })
     }
 
     /// The canonical path.
@@ -248,20 +308,29 @@ fn is_protected(name: &HeaderName) -> bool {
         || name.as_str() == "x-real-ip"
 }
 
+/// Fields by which a proxy tells what its client asked, or who it is. `X-Request-Id` may come from anyone.
+fn speaks_for_client(name: &str) -> bool {
+    name.starts_with("x-forwarded-")
+        || matches!(
+            name,
+            "forwarded" | "x-real-ip" | "x-original-url" | "x-original-method" | "x-rewrite-url"
+        )
+}
+
 fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
 /// The rightmost address that is no trusted proxy; `None`: the list is no good and the peer counts.
 fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let values = headers.get_all(X_FORWARDED_FOR);
+    let commas = values.iter().map(|value| memchr::memchr_iter(b',', value.as_bytes()).count() + 1);
+    if commas.sum::<usize>() > FORWARDED_HOPS_MAX {
+        return None;
+    }
     let mut client = None;
-    let mut hops = 0;
-    for value in headers.get_all(X_FORWARDED_FOR).iter().rev() {
+    for value in values.iter().rev() {
         for text in value.to_str().ok()?.rsplit(',') {
-            hops += 1;
-            if hops > FORWARDED_HOPS_MAX {
-                return None;
-            }
             let address = parse_address(text.trim())?;
             client = Some(address);
             if !is_in(address, trusted) {
@@ -324,7 +393,8 @@ mod tests {
             ("fe80::1%eth0", None),
             ("203.0.113.7, garbage", None),
             ("", None),
-            (Box::leak(many.into_boxed_str()), Some("1.1.1.1")),
+            (Box::leak(many.into_boxed_str()), None),
+            ("garbage, 203.0.113.7, 10.1.2.3", Some("203.0.113.7")),
         ] {
             let headers = headers(&[("x-forwarded-for", value)]);
             let want = want.map(|address| address.parse::<IpAddr>().unwrap());

@@ -104,6 +104,18 @@ impl LimitStore {
         verdict
     }
 
+    /// Takes back one charge of a bucket, for a request that passed here and was refused elsewhere. A bucket that is
+    /// gone or full has nothing to take back.
+    pub fn refund(&self, fingerprint: u64) {
+        let Some(shard) = self.shard(fingerprint).filter(|_| self.block.is_none()) else { return };
+        let mut shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(slot) = shard.find(fingerprint) {
+            for (rate, arrival) in self.rates.iter().zip(shard.arrivals_mut(slot)) {
+                *arrival = arrival.saturating_sub(rate.interval_ns);
+            }
+        }
+    }
+
     /// How many buckets are kept now.
     pub fn keys(&self) -> u32 {
         self.keys.load(Ordering::Relaxed)

@@ -113,7 +113,23 @@ pub(crate) fn ask_all(
     now_ns: u64,
     notes: &mut LimitNotes,
 ) -> Result<(), Exceeded> {
-    limits.iter().try_for_each(|limit| limit.ask(asked, identity, now_ns, notes))
+    for (index, limit) in limits.iter().enumerate() {
+        if limit.ask(asked, identity, now_ns, notes).is_err() {
+            give_back(limits.get(..index).unwrap_or_default(), asked, identity);
+            return Err(Exceeded);
+        }
+    }
+    Ok(())
+}
+
+/// Takes back what limits charged for a request that another one then refused: a refused request costs nothing, so that
+/// nobody can use up a limit that is shared by being refused by one of his own.
+pub(crate) fn give_back(limits: &[RouteLimit], asked: &Asked, identity: &Identity) {
+    for route_limit in limits {
+        if let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce) {
+            route_limit.store.refund(route_limit.fingerprint(limit, asked, identity));
+        }
+    }
 }
 
 impl LimitNotes {

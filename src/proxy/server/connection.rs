@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,10 @@ use super::worker::Worker;
 use crate::answer::AnswerBody;
 use crate::pipeline;
 use crate::timer::Timer;
+use crate::upstream::UpstreamBody;
 
+/// How much of an answer may wait for a client that is slow to take it, beside one part of its body.
+const UNFLUSHED_BYTES_MAX: usize = 64 << 10;
 /// How long a new connection's first request is waited for while the server drains.
 const NEWBORN: Duration = Duration::from_millis(500);
 
@@ -37,6 +40,15 @@ pub(crate) struct Downstream {
     pub(crate) write_timeout: Duration,
     /// Bytes of the current request's body so far.
     pub(crate) request_bytes: Cell<u64>,
+    /// A part of the current request's body has not been read.
+    pub(crate) body_unread: Cell<bool>,
+    /// Bytes of answers that were handed to hyper and have not gone to the socket.
+    pub(crate) unflushed: Cell<usize>,
+    /// The connection ends with an unread body: what still comes is read away for a moment, or the reset that closing
+    /// it brings could overtake the answer.
+    pub(crate) lingers: Cell<bool>,
+    /// An answer whose request is still being sent upstream while hyper does not ask for more of it.
+    pub(crate) uploading: RefCell<Weak<RefCell<UpstreamBody>>>,
     phase: Cell<Phase>,
     phase_timer: Timer,
     read_timeout: Duration,
@@ -71,6 +83,10 @@ impl Downstream {
             write_timer: Timer::new(),
             write_timeout: settings.write_timeout,
             request_bytes: Cell::new(0),
+            body_unread: Cell::new(false),
+            unflushed: Cell::new(0),
+            lingers: Cell::new(false),
+            uploading: RefCell::default(),
             phase: Cell::new(Phase::Waiting),
             phase_timer: Timer::new(),
             read_timeout: settings.read_timeout,
@@ -95,7 +111,25 @@ impl Downstream {
     fn on_request(&self) {
         self.phase.set(Phase::Request);
         self.phase_timer.disarm();
+        self.body_timer.disarm();
         self.request_bytes.set(0);
+        self.body_unread.set(false);
+    }
+
+    /// Whether another part of an answer may be handed to hyper, or enough bytes wait for the socket (hardening SL03).
+    pub(crate) fn may_buffer_more(&self) -> bool {
+        self.unflushed.get() < UNFLUSHED_BYTES_MAX
+    }
+
+    /// Bytes have gone to the socket. hyper does not ask an answer for more after a flush, so it is woken where the
+    /// answer had been held back.
+    pub(super) fn on_written(&self, cx: &Context<'_>, written: usize) {
+        let before = self.unflushed.get();
+        let after = before.saturating_sub(written);
+        self.unflushed.set(after);
+        if before >= UNFLUSHED_BYTES_MAX && after < UNFLUSHED_BYTES_MAX {
+            cx.waker().wake_by_ref();
+        }
     }
 
     /// The answer was handed over whole; the connection waits for its next request.
@@ -118,6 +152,14 @@ impl Downstream {
         self.close.set(true);
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
+        }
+    }
+
+    /// Sends on what a client uploads while it does not take the answer (hardening BE07).
+    fn drive_upload(&self, cx: &mut Context<'_>) {
+        let uploading = self.uploading.borrow().upgrade();
+        if let Some(body) = uploading {
+            body.borrow_mut().drive_upload(cx);
         }
     }
 
@@ -173,7 +215,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        if this.downstream.close.get() && !this.closing {
+        // hyper would drop a head that has begun to arrive; its answer will say `Connection: close`.
+        if this.downstream.close.get() && !this.closing && this.downstream.phase.get() != Phase::Head {
             this.closing = true;
             Pin::new(&mut this.http).graceful_shutdown();
         }
@@ -188,6 +231,7 @@ where
         if polled.is_ready() || this.downstream.phase_timer.poll_expired(cx) {
             return Poll::Ready(());
         }
+        this.downstream.drive_upload(cx);
         this.downstream.remember_waker(cx);
         Poll::Pending
     }

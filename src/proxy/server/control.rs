@@ -2,6 +2,7 @@
 //! the process and leads the end. Requests never wait for it.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use ir::Applied;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::{self, MissedTickBehavior};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Feeds;
 use super::worker::Order;
@@ -78,7 +79,6 @@ impl Control {
                     let endpoints = Arc::clone(&self.feeds.endpoints.borrow_and_update());
                     builder.set_endpoints(endpoints);
                 }
-                // Before the configuration, so that its reload counts as partial where something was refused.
                 Ok(()) = self.feeds.rejected_objects.changed() => {
                     self.metrics.set_rejected_objects(*self.feeds.rejected_objects.borrow_and_update());
                 }
@@ -86,7 +86,12 @@ impl Control {
                     let config = Arc::clone(&self.feeds.config.borrow_and_update());
                     // Generation 0 stands for "nothing yet": serving it would answer 404 for routes that exist.
                     if config.generation > 0 {
-                        let generation = builder.build(config);
+                        let built = catch_unwind(AssertUnwindSafe(|| builder.build(config)));
+                        let Ok(generation) = built else {
+                            self.metrics.panicked();
+                            error!("building a generation panicked; the last one is served on");
+                            continue;
+                        };
                         self.publish(generation, admin).await;
                         builder.forget_unused();
                     }
@@ -99,6 +104,8 @@ impl Control {
     /// Hands the generation to all workers and waits until each serves it.
     async fn publish(&self, generation: Arc<Generation>, admin: &Rc<Admin>) {
         let number = generation.config.generation;
+        // What was refused in the same change makes its reload a partial one.
+        self.metrics.set_rejected_objects(*self.feeds.rejected_objects.borrow());
         admin.set_generation(Arc::clone(&generation));
         let (done, mut acknowledged) = mpsc::channel(self.orders.len().max(1));
         for worker in &self.orders {

@@ -87,7 +87,6 @@ impl Server {
             let (sender, receiver) = mpsc::channel(MAILBOX);
             orders.push(sender);
             let parts = WorkerParts {
-                index,
                 settings: Arc::clone(&settings),
                 metrics: Arc::clone(&metrics),
                 log: log.buffer(),

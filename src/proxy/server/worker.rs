@@ -1,11 +1,10 @@
 //! A worker: one thread with its own runtime, listeners, pools and view of the generation.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -55,8 +54,6 @@ pub(crate) struct Worker {
     pub(crate) pools: RefCell<Pools>,
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) log: RefCell<LogBuffer>,
-    /// Counts up with each pick of an endpoint.
-    pub(crate) turn: Cell<u64>,
     /// Idle upstream connections of one backend that this worker keeps.
     pub(crate) upstream_idle_max: usize,
     /// The monotonic clock's zero for limits, breakers and health; the same on all workers.
@@ -70,7 +67,6 @@ pub(crate) struct Worker {
 /// What a worker is made of.
 #[derive(Debug)]
 pub(super) struct WorkerParts {
-    pub(super) index: usize,
     pub(super) settings: Arc<Settings>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: LogBuffer,
@@ -114,20 +110,13 @@ impl Worker {
     pub(crate) fn nanos(&self, now: Instant) -> u64 {
         u64::try_from(now.duration_since(self.epoch).as_nanos()).unwrap_or(u64::MAX)
     }
-
-    /// The next turn of the round robin. Workers start at different numbers.
-    pub(crate) fn next_turn(&self) -> u64 {
-        let turn = self.turn.get().wrapping_add(1);
-        self.turn.set(turn);
-        turn
-    }
 }
 
 /// Runs a worker until it has drained. Blocks the thread.
 ///
 /// # Errors
 /// The runtime could not be made, or the listener not be given to it.
-pub(super) fn run(parts: WorkerParts) -> std::io::Result<()> {
+pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
@@ -142,7 +131,6 @@ pub(super) fn run(parts: WorkerParts) -> std::io::Result<()> {
             pools: RefCell::default(),
             verdicts: RefCell::new(VerdictCache::new(VERDICTS_MAX, VERDICT_BYTES_MAX)),
             log: RefCell::new(parts.log),
-            turn: Cell::new(u64::try_from(parts.index).unwrap_or(0)),
             epoch: parts.epoch,
             connections: RefCell::default(),
             generation: RefCell::default(),
@@ -166,6 +154,7 @@ async fn keep_house(worker: Rc<Worker>) {
         ticks.tick().await;
         timer::tick();
         worker.log.borrow_mut().flush();
+        worker.pools.borrow_mut().yield_wanted();
         let now = Instant::now();
         if now.duration_since(reaped) >= REAP_EVERY {
             reaped = now;
@@ -180,21 +169,25 @@ async fn serve(worker: &Rc<Worker>, listener: TcpListener, mut orders: mpsc::Rec
     builder.max_buf_size(worker.settings.head_bytes_max.max(8 << 10));
     builder.max_header_size(worker.settings.head_bytes_max);
     // Nothing is accepted before there is something to serve: connections wait in the kernel's queue meanwhile.
+    let mut led = true;
     loop {
         let accepting = worker.serves.get();
         tokio::select! {
             biased;
-            order = orders.recv() => match order {
+            order = orders.recv(), if led => match order {
                 Some(Order::Serve(generation, done)) => take_generation(worker, generation, &done),
                 Some(Order::LameDuck) => worker.closing.set(true),
-                Some(Order::Drain | Order::Cut) | None => break,
+                Some(Order::Drain | Order::Cut) => break,
+                // The control thread is gone. The last generation is served for ever.
+                None => led = false,
             },
             accepted = listener.accept(), if accepting => accept(worker, &builder, accepted).await,
         }
     }
     worker.closing.set(true);
-    accept_queued(worker, &builder, &listener).await;
-    drop(listener);
+    if let Err(error) = accept_queued(worker, &builder, listener) {
+        warn!(%error, "connections that waited to be accepted are lost");
+    }
     tokio::select! {
         () = drain(worker) => {}
         () = cut(orders) => {}
@@ -208,6 +201,7 @@ async fn cut(mut orders: mpsc::Receiver<Order>) {
             return;
         }
     }
+    std::future::pending().await
 }
 
 fn take_generation(worker: &Worker, generation: Arc<Generation>, done: &mpsc::Sender<()>) {
@@ -221,7 +215,7 @@ fn take_generation(worker: &Worker, generation: Arc<Generation>, done: &mpsc::Se
 async fn accept(
     worker: &Rc<Worker>,
     builder: &http1::Builder,
-    accepted: std::io::Result<(TcpStream, SocketAddr)>,
+    accepted: io::Result<(TcpStream, SocketAddr)>,
 ) {
     match accepted {
         Ok((stream, peer)) => start(worker, builder, stream, peer),
@@ -241,12 +235,21 @@ fn start(worker: &Rc<Worker>, builder: &http1::Builder, stream: TcpStream, peer:
     tokio::task::spawn_local(connection::serve(worker, builder, stream, peer));
 }
 
-/// Takes every connection that the kernel has completed already, so that closing the listener resets none.
-async fn accept_queued(worker: &Rc<Worker>, builder: &http1::Builder, listener: &TcpListener) {
+/// Takes every connection that the kernel has completed already, so that closing the listener resets none. Asks the
+/// kernel itself: the runtime says "nothing there" also where it has only not looked.
+fn accept_queued(worker: &Rc<Worker>, builder: &http1::Builder, listener: TcpListener) -> io::Result<()> {
+    let listener = listener.into_std()?;
     loop {
-        let polled = poll_fn(|cx| Poll::Ready(listener.poll_accept(cx))).await;
-        let Poll::Ready(Ok((stream, peer))) = polled else { return };
-        start(worker, builder, stream, peer);
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                stream.set_nonblocking(true)?;
+                start(worker, builder, TcpStream::from_std(stream)?, peer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use ir::{BackendEndpoints, BackendId, Endpoint, EndpointMap};
+use ir::{BackendEndpoints, BackendId, CircuitBreaker, Endpoint, EndpointMap};
 use tokio::sync::Notify;
-use traffic::{Breaker, EndpointState, Outlier, RetryBudget};
+use traffic::{Breaker, BreakerKind, EndpointState, Outlier, RetryBudget};
 
 use crate::observe::{BackendMetrics, Metrics};
 
@@ -24,6 +24,35 @@ pub(crate) struct Backend {
     pub(crate) outlier: Outlier,
     pub(crate) metrics: Arc<BackendMetrics>,
     endpoints: ArcSwap<Vec<Target>>,
+    /// Counts up with each pick of an endpoint.
+    turn: AtomicU64,
+}
+
+/// One of a backend's connections, open or being opened: counted until it is closed. Whoever waits for one is told.
+#[derive(Debug)]
+pub(crate) struct ConnectionPermit(Arc<Backend>);
+
+impl ConnectionPermit {
+    /// `None`: the rule's bound is reached.
+    pub(super) fn try_acquire(backend: &Arc<Backend>, limits: &CircuitBreaker) -> Option<Self> {
+        backend.breaker.try_acquire(BreakerKind::Connections, limits).then(|| {
+            backend.metrics.connection_opened();
+            Self(Arc::clone(backend))
+        })
+    }
+
+    /// Whether requests wait for a connection of this backend, so that none should lie idle.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.0.breaker.in_use(BreakerKind::Pending) > 0
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.0.breaker.release(BreakerKind::Connections);
+        self.0.metrics.connection_closed();
+        self.0.freed.notify_one();
+    }
 }
 
 /// One endpoint of a backend.
@@ -61,12 +90,18 @@ impl Backend {
             outlier: Outlier::default(),
             metrics: metrics.backend(&id.to_string()),
             endpoints: ArcSwap::default(),
+            turn: AtomicU64::new(0),
         }
     }
 
     /// The endpoints that may be asked now.
     pub(crate) fn targets(&self) -> Arc<Vec<Target>> {
         self.endpoints.load_full()
+    }
+
+    /// The next turn of the round robin.
+    pub(super) fn next_turn(&self) -> u64 {
+        self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Takes a new list; endpoints that stay keep their state and their pooled connections.

@@ -62,6 +62,18 @@ impl UpstreamBody {
         self.exchange.is_none()
     }
 
+    /// Whether a part of the request is still to be sent.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.exchange.as_ref().is_some_and(Exchange::is_uploading)
+    }
+
+    /// Sends more of the request while nobody asks for more of the answer. A failure shows when somebody does.
+    pub(crate) fn drive_upload(&mut self, cx: &mut Context<'_>) {
+        if let Some(exchange) = self.exchange.as_mut() {
+            exchange.upload_on(cx);
+        }
+    }
+
     pub(crate) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,

@@ -2,15 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time;
 
-use super::backend::Target;
+use super::backend::{ConnectionPermit, Target};
 use super::h1::Wire;
-use crate::observe::BackendMetrics;
 
 /// Connects within `timeout`, names resolved in between (each address in turn).
 ///
@@ -18,12 +16,12 @@ use crate::observe::BackendMetrics;
 /// The last address's error, or `TimedOut`.
 pub(super) async fn connect(
     target: &Target,
-    metrics: &Arc<BackendMetrics>,
+    permit: ConnectionPermit,
     timeout: Duration,
 ) -> io::Result<Wire> {
     let stream = time::timeout(timeout, open(target)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     stream.set_nodelay(true)?;
-    Ok(Wire::new(stream, metrics))
+    Ok(Wire::new(stream, permit))
 }
 
 async fn open(target: &Target) -> io::Result<TcpStream> {

@@ -1,6 +1,7 @@
 //! Sends a request to an endpoint of its backend, and to another one where that is safe.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio::time;
 use tracing::{debug, info};
 use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
 
-use super::backend::{Backend, Target};
+use super::backend::{Backend, ConnectionPermit, Target};
 use super::body::UpstreamBody;
 use super::connect::connect;
 use super::h1::{Exchange, ExchangeError, OutgoingHead, ResponseHead, Wire, encode_head};
@@ -68,25 +69,11 @@ pub(crate) struct Held {
     _in_flight: InFlight,
     _request: Option<BreakerPermit>,
     _retry: Option<BreakerPermit>,
-    _connection: Option<ConnectionPermit>,
 }
 
 impl Held {
     pub(super) fn keys(&self) -> (u64, u64) {
         self.keys
-    }
-}
-
-/// One of the backend's bounded connections in use. Whoever waits for one is told when it comes free.
-#[derive(Debug)]
-struct ConnectionPermit {
-    backend: Arc<Backend>,
-}
-
-impl Drop for ConnectionPermit {
-    fn drop(&mut self) {
-        self.backend.breaker.release(BreakerKind::Connections);
-        self.backend.freed.notify_one();
     }
 }
 
@@ -128,11 +115,13 @@ pub(crate) async fn forward(
     ask.backend.budget.on_request(ask.worker.nanos(ask.started));
     let mut tries = Tries {
         ask,
+        targets: ask.backend.targets(),
         request: Some(request),
         retry: None,
         tried: TriedSet::default(),
         endpoints_tried: 0,
         counted: 0,
+        pause: Duration::ZERO,
         skip_pool: false,
     };
     let mut body = body;
@@ -175,12 +164,16 @@ fn reason(error: TryError) -> Reason {
 /// The tries of one request.
 struct Tries<'a> {
     ask: &'a Forward<'a>,
+    /// The same for all tries, so that a place in it means one endpoint.
+    targets: Arc<Vec<Target>>,
     request: Option<BreakerPermit>,
     retry: Option<BreakerPermit>,
     tried: TriedSet,
     endpoints_tried: usize,
     /// Retries that count against `attempts` and the budget.
     counted: u32,
+    /// The wait before the next counted retry.
+    pause: Duration,
     /// The last connection was stale: others may be too.
     skip_pool: bool,
 }
@@ -188,20 +181,20 @@ struct Tries<'a> {
 impl Tries<'_> {
     async fn once(&mut self, body: RequestBody, trail: &mut Trail) -> Result<Forwarded, Failed> {
         let ask = self.ask;
-        let targets = ask.backend.targets();
+        let targets = Arc::clone(&self.targets);
         let Some((index, target)) = self.pick(&targets) else {
             return Err(Failed { error: TryError::NoEndpoint, body });
         };
         trail.upstream = Some(Arc::clone(&target.label));
         let in_flight = InFlight::start(&target.state);
-        let connection = match self.connection_permit().await {
-            Ok(permit) => permit,
-            Err(error) => return Err(Failed { error, body }),
-        };
-        let Some((mut wire, reused)) = self.wire(target).await else {
-            self.report(&targets, index, Outcome::ConnectFailure);
-            ask.backend.metrics.connect_failed();
-            return Err(Failed { error: TryError::Connect, body });
+        let (mut wire, reused) = match self.wire(target).await {
+            Ok(wire) => wire,
+            Err(error) => {
+                if matches!(error, TryError::Connect) {
+                    self.report(&targets, index, Outcome::ConnectFailure);
+                }
+                return Err(Failed { error, body });
+            }
         };
         wire.write.clear();
         encode_head(&ask.outgoing(&body), &mut wire.write);
@@ -211,22 +204,26 @@ impl Tries<'_> {
             Ok(head) => {
                 let failed = head.status.is_server_error();
                 self.report(&targets, index, if failed { Outcome::ServerError } else { Outcome::Success });
-                if !self.is_worth_another_try(&head, &exchange) {
+                if trail.tries >= TRIES_MAX || !self.is_worth_another_try(&head, &exchange) {
                     let held = Held {
                         keys: (ask.backend.key, target.key),
                         _in_flight: in_flight,
                         _request: self.request.take(),
                         _retry: self.retry.take(),
-                        _connection: connection,
                     };
                     let body = UpstreamBody::new(exchange, held, ask.worker, ask.deadline(), head.framing);
                     return Ok(Forwarded { head, body });
                 }
                 TryError::Status
             }
+            Err(error) if is_timeout(error) && exchange.waits_for_client() => {
+                TryError::Exchange { error: ExchangeError::Client(BodyError::Timeout), reused }
+            }
             Err(error) => {
+                // No answer came: that counts like an answer of 5xx and like a connection that came to nothing.
                 if is_upstreams_fault(error) {
                     self.report(&targets, index, Outcome::ServerError);
+                    self.report(&targets, index, Outcome::ConnectFailure);
                 }
                 error
             }
@@ -234,13 +231,19 @@ impl Tries<'_> {
         Err(Failed { error, body: exchange.into_body() })
     }
 
+    /// The start of the request is as good as now for its first try.
+    fn now_ns(&self) -> u64 {
+        let worker = self.ask.worker;
+        worker.nanos(if self.endpoints_tried == 0 { self.ask.started } else { Instant::now() })
+    }
+
     fn pick<'t>(&mut self, targets: &'t [Target]) -> Option<(usize, &'t Target)> {
         let worker = self.ask.worker;
         let pick = Pick {
             policy: self.ask.load_balancing,
-            turn: worker.next_turn(),
+            turn: self.ask.backend.next_turn(),
             random: worker.random.next(),
-            now_ns: worker.nanos(self.ask.started),
+            now_ns: self.now_ns(),
             tried: &self.tried,
             outlier: &self.ask.backend.outlier,
         };
@@ -252,39 +255,53 @@ impl Tries<'_> {
         targets.get(index).map(|target| (index, target))
     }
 
-    /// A pooled connection (true) or a new one. `None`: none could be opened.
-    async fn wire(&mut self, target: &Target) -> Option<(Wire, bool)> {
+    /// A pooled connection (true) or a new one.
+    async fn wire(&mut self, target: &Target) -> Result<(Wire, bool), TryError> {
         let ask = self.ask;
         if !self.skip_pool
-            && let Some(wire) = ask.worker.pools.borrow_mut().check_out(ask.backend.key, target.key)
+            && let Some(wire) = ask.check_out(target)
         {
-            return Some((wire, true));
+            return Ok((wire, true));
         }
-        match connect(target, &ask.backend.metrics, ask.timeouts.connect).await {
-            Ok(wire) => Some((wire, false)),
-            Err(error) => {
-                debug!(endpoint = %target.endpoint, %error, "connecting failed");
-                None
-            }
-        }
+        let permit = self.connection_permit().await?;
+        let now = Instant::now();
+        let left = ask.deadline().map(|deadline| deadline.saturating_duration_since(now));
+        // The tightest of three bounds; that of the connection itself wins a tie, since it may be tried elsewhere.
+        let (timeout, error) = [
+            Some((ask.timeouts.connect, TryError::Connect)),
+            ask.timeouts.per_try.map(|timeout| (timeout, TryError::PerTryTimeout)),
+            left.map(|timeout| (timeout, TryError::RequestTimeout)),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(timeout, _)| *timeout)
+        .unwrap_or((ask.timeouts.connect, TryError::Connect));
+        connect(target, permit, timeout).await.map(|wire| (wire, false)).map_err(|failure| {
+            debug!(endpoint = %target.endpoint, error = %failure, "connecting failed");
+            ask.backend.metrics.connect_failed();
+            if failure.kind() == io::ErrorKind::TimedOut { error } else { TryError::Connect }
+        })
     }
 
-    /// Takes one of the backend's connections in use, where the rule bounds them; waits where it lets requests wait.
-    async fn connection_permit(&self) -> Result<Option<ConnectionPermit>, TryError> {
+    /// Takes one of the backend's connections. Where the rule's bound is reached, an idle one makes room, of this worker
+    /// at once and of another within a tick; else the request waits, if the rule lets requests wait.
+    async fn connection_permit(&self) -> Result<ConnectionPermit, TryError> {
         let (backend, limits) = (self.ask.backend, self.ask.circuit_breaker);
-        if limits.max_connections.is_none() {
-            return Ok(None);
-        }
-        let acquire = || {
-            backend
-                .breaker
-                .try_acquire(BreakerKind::Connections, limits)
-                .then(|| ConnectionPermit { backend: Arc::clone(backend) })
-        };
+        let acquire = || ConnectionPermit::try_acquire(backend, limits);
         if let Some(permit) = acquire() {
-            return Ok(Some(permit));
+            return Ok(permit);
         }
-        let Some(_pending) = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Pending, limits)
+        if self.ask.worker.pools.borrow_mut().evict_one(backend.key)
+            && let Some(permit) = acquire()
+        {
+            return Ok(permit);
+        }
+        let used = |kind| backend.breaker.in_use(kind);
+        // This request is one of those in flight, but uses no connection yet.
+        let busy = used(BreakerKind::Requests).saturating_sub(used(BreakerKind::Pending) + 1);
+        let unbounded = CircuitBreaker::default();
+        let bounds = if used(BreakerKind::Connections) > busy { &unbounded } else { limits };
+        let Some(_pending) = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Pending, bounds)
         else {
             backend.metrics.breaker_rejected(BreakerKind::Pending);
             return Err(TryError::Breaker);
@@ -300,8 +317,14 @@ impl Tries<'_> {
                 freed.await;
             }
         };
-        let longest = self.ask.timeouts.request.or(self.ask.timeouts.idle).unwrap_or(Duration::MAX);
-        time::timeout(longest, wait).await.map(Some).map_err(|_| TryError::RequestTimeout)
+        let deadline =
+            self.ask.deadline().or_else(|| self.ask.timeouts.idle.map(|idle| Instant::now() + idle));
+        match deadline {
+            Some(deadline) => {
+                time::timeout_at(deadline.into(), wait).await.map_err(|_| TryError::RequestTimeout)
+            }
+            None => Ok(wait.await),
+        }
     }
 
     async fn await_head(&self, exchange: &mut Exchange, reused: bool) -> Result<ResponseHead, TryError> {
@@ -340,8 +363,12 @@ impl Tries<'_> {
 
     /// Takes one counted retry: bounded by `attempts`, the budget and the breaker.
     fn take_retry(&mut self) -> bool {
-        let ask = self.ask;
-        if self.counted >= ask.retry.attempts
+        let (ask, retry) = (self.ask, self.ask.retry);
+        let random = ask.worker.random.next();
+        self.pause = traffic::backoff(self.counted + 1, retry.backoff_base, retry.backoff_max, random);
+        let in_time = ask.deadline().is_none_or(|deadline| Instant::now() + self.pause < deadline);
+        if self.counted >= retry.attempts
+            || !in_time
             || !ask.backend.budget.try_retry(ask.worker.nanos(Instant::now()), ask.retry.budget_percent)
         {
             return false;
@@ -365,7 +392,8 @@ impl Tries<'_> {
             TryError::Status => true,
             // Nothing was sent, so every other endpoint may be asked, whatever is configured.
             TryError::Connect => {
-                if self.endpoints_tried < self.ask.backend.targets().len() {
+                let in_time = self.ask.deadline().is_none_or(|deadline| Instant::now() < deadline);
+                if in_time && self.endpoints_tried < self.targets.len() {
                     return failed.body.rewind();
                 }
                 on(RetryOn::ConnectFailure) && self.take_retry()
@@ -383,24 +411,31 @@ impl Tries<'_> {
         if !counted || !failed.body.rewind() {
             return false;
         }
-        let retry = self.ask.retry;
-        let random = self.ask.worker.random.next();
-        let pause = traffic::backoff(self.counted, retry.backoff_base, retry.backoff_max, random);
-        if self.ask.deadline().is_some_and(|deadline| Instant::now() + pause >= deadline) {
-            return false;
-        }
-        time::sleep(pause).await;
+        time::sleep(self.pause).await;
         true
     }
 
     fn report(&self, targets: &[Target], index: usize, outcome: Outcome) {
         let backend = self.ask.backend;
         let Some(health) = self.ask.passive_health else { return };
-        let now_ns = self.ask.worker.nanos(self.ask.started);
+        // The clock is only read where the time of an ejection could come of it.
+        let now = if outcome == Outcome::Success { self.ask.started } else { Instant::now() };
+        let now_ns = self.ask.worker.nanos(now);
         if backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
             backend.metrics.ejected();
             info!(endpoint = %targets.get(index).map_or("", |target| &target.label), "endpoint ejected");
         }
+    }
+}
+
+fn is_timeout(error: TryError) -> bool {
+    match error {
+        TryError::PerTryTimeout | TryError::RequestTimeout => true,
+        TryError::NoEndpoint
+        | TryError::Breaker
+        | TryError::Connect
+        | TryError::Exchange { .. }
+        | TryError::Status => false,
     }
 }
 
@@ -419,6 +454,12 @@ impl Forward<'_> {
     /// When the whole request must be over.
     fn deadline(&self) -> Option<Instant> {
         self.timeouts.request.map(|timeout| self.started + timeout)
+    }
+
+    fn check_out(&self, target: &Target) -> Option<Wire> {
+        let keys = (self.backend.key, target.key);
+        let idle_for = self.worker.settings.upstream_idle;
+        self.worker.pools.borrow_mut().check_out(keys, self.started, idle_for)
     }
 
     fn outgoing(&self, body: &RequestBody) -> OutgoingHead<'_> {

@@ -24,18 +24,19 @@ impl Own {
         let said = |name: &str| asked.headers.get(name).filter(|_| asked.peer_is_trusted);
         let peer = downstream.peer_text.as_bytes();
         own.lines.extend_from_slice(b"x-forwarded-for: ");
-        for value in asked.headers.get_all("x-forwarded-for").iter().filter(|_| asked.peer_is_trusted) {
+        let believed = asked.peer_is_trusted && !asked.client_is_unsure;
+        for value in asked.headers.get_all("x-forwarded-for").iter().filter(|_| believed) {
             own.lines.extend_from_slice(value.as_bytes());
             own.lines.extend_from_slice(b", ");
         }
         own.lines.extend_from_slice(peer);
         own.lines.extend_from_slice(b"\r\n");
-        own.field("x-forwarded-proto", said("x-forwarded-proto").map_or(b"http", HeaderValue::as_bytes));
-        own.field(
-            "x-forwarded-host",
-            said("x-forwarded-host").map_or(asked.raw_host(), HeaderValue::as_bytes),
-        );
-        match said("x-forwarded-port") {
+        own.field("x-forwarded-proto", asked.scheme().as_str().as_bytes());
+        let is_host = |value: &&HeaderValue| value.to_str().is_ok_and(|host| table::fold(host).is_ok());
+        let host = said("x-forwarded-host").filter(is_host);
+        own.field("x-forwarded-host", host.map_or(asked.raw_host(), HeaderValue::as_bytes));
+        let is_port = |value: &&HeaderValue| value.to_str().is_ok_and(|port| port.parse::<u16>().is_ok());
+        match said("x-forwarded-port").filter(is_port) {
             Some(port) => own.field("x-forwarded-port", port.as_bytes()),
             None => {
                 let mut digits = itoa::Buffer::new();

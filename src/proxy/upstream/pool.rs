@@ -25,13 +25,18 @@ struct Idle {
 }
 
 impl Pools {
-    /// The most recently used connection to the endpoint that is still alive.
-    pub(crate) fn check_out(&mut self, backend: u64, endpoint: u64) -> Option<Wire> {
+    /// The most recently used connection to the endpoint that is still alive and has waited less than `idle_for`.
+    pub(crate) fn check_out(
+        &mut self,
+        (backend, endpoint): (u64, u64),
+        now: Instant,
+        idle_for: Duration,
+    ) -> Option<Wire> {
         let pool = self.by_backend.get_mut(&backend)?;
         let idle = pool.by_endpoint.get_mut(&endpoint)?;
-        while let Some(Idle { wire, .. }) = idle.pop() {
+        while let Some(Idle { wire, since }) = idle.pop() {
             pool.idle -= 1;
-            if wire.is_idle() {
+            if now.saturating_duration_since(since) < idle_for && wire.is_idle() {
                 return Some(wire);
             }
         }
@@ -47,9 +52,28 @@ impl Pools {
         idle_max: usize,
     ) {
         let pool = self.by_backend.entry(backend).or_default();
-        if pool.idle < idle_max {
+        if pool.idle < idle_max && !wire.is_wanted() {
             pool.idle += 1;
             pool.by_endpoint.entry(endpoint).or_default().push(Idle { wire, since: now });
+        }
+    }
+
+    /// Closes an idle connection of the backend, if there is one, so that another can be opened.
+    pub(crate) fn evict_one(&mut self, backend: u64) -> bool {
+        let Some(pool) = self.by_backend.get_mut(&backend) else { return false };
+        let evicted = pool.by_endpoint.values_mut().find_map(Vec::pop).is_some();
+        pool.idle -= usize::from(evicted);
+        evicted
+    }
+
+    /// Closes the idle connections of backends for which requests wait, on this worker or another.
+    pub(crate) fn yield_wanted(&mut self) {
+        for pool in self.by_backend.values_mut() {
+            let wanted = pool.by_endpoint.values().flatten().next().is_some_and(|idle| idle.wire.is_wanted());
+            if wanted {
+                pool.by_endpoint.clear();
+                pool.idle = 0;
+            }
         }
     }
 

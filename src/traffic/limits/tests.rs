@@ -363,3 +363,32 @@ proptest! {
         prop_assert_eq!(store.evicted(), evicted);
     }
 }
+
+#[test]
+fn a_refund_gives_back_one_charge_and_never_more_than_a_full_bucket() {
+    let limit = ir::Limit {
+        name: "l".into(),
+        keys: Vec::new(),
+        rates: vec![
+            ir::Rate { requests: 2, per: Duration::from_secs(60), burst: 2 },
+            ir::Rate { requests: 3, per: Duration::from_secs(3600), burst: 3 },
+        ],
+        keys_max: 100,
+        mode: ir::LimitMode::Enforce,
+        phase: ir::LimitPhase::PreAuth,
+    };
+    let store = LimitStore::new(&limit);
+    store.refund(7);
+    let now = 1_000_000_000_000;
+    assert!(store.check(now, 7).allowed);
+    assert!(store.check(now, 7).allowed);
+    assert!(!store.check(now, 7).allowed);
+    store.refund(7);
+    assert!(store.check(now, 7).allowed, "one charge is back");
+    assert!(!store.check(now, 7).allowed, "and only one");
+    for _ in 0..10 {
+        store.refund(7);
+    }
+    let passed = (0..10).filter(|_| store.check(now, 7).allowed).count();
+    assert_eq!(passed, 2, "a bucket is never more than full");
+}

@@ -13,7 +13,7 @@ fn endpoints(count: usize) -> Vec<Arc<EndpointState>> {
 }
 
 fn policy(percent: u8) -> ir::PassiveHealth {
-    ir::PassiveHealth { max_ejected_percent: percent, ..ir::PassiveHealth::default() }
+    ir::PassiveHealth { consecutive_5xx: 5, max_ejected_percent: percent, ..ir::PassiveHealth::default() }
 }
 
 /// Feeds outcomes one after the other; returns after which of them (from 1) the endpoint was ejected.

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,8 +15,8 @@ use tokio::net::TcpStream;
 use super::chunked::{Chunked, Step};
 use super::response::{self, Framing, HeadError, ResponseHead};
 use crate::body::{BodyError, RequestBody, RequestFraming};
-use crate::observe::BackendMetrics;
 use crate::timer::Timer;
+use crate::upstream::backend::ConnectionPermit;
 
 /// How many interim answers (1xx) an upstream may send before its answer (hardening BE06).
 const INFORMATIONAL_MAX: u8 = 8;
@@ -34,25 +33,23 @@ pub(crate) struct Wire {
     /// Reused for every head.
     pub(crate) write: Vec<u8>,
     idle: Timer,
-    metrics: Arc<BackendMetrics>,
-}
-
-impl Drop for Wire {
-    fn drop(&mut self) {
-        self.metrics.connection_closed();
-    }
+    permit: ConnectionPermit,
 }
 
 impl Wire {
-    pub(crate) fn new(io: TcpStream, metrics: &Arc<BackendMetrics>) -> Self {
-        metrics.connection_opened();
+    pub(crate) fn new(io: TcpStream, permit: ConnectionPermit) -> Self {
         Self {
             io,
             read: BytesMut::with_capacity(READ_BYTES_MIN),
             write: Vec::with_capacity(1024),
             idle: Timer::new(),
-            metrics: Arc::clone(metrics),
+            permit,
         }
+    }
+
+    /// Whether requests wait for a connection of this one's backend.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.permit.is_wanted()
     }
 
     /// Whether the connection can still be used: nothing unasked has come and the peer has not closed. Costs a system
@@ -208,6 +205,23 @@ impl Exchange {
         }
     }
 
+    pub(crate) fn is_uploading(&self) -> bool {
+        matches!(self.upload, Upload::Streaming | Upload::AwaitContinue) || self.has_output()
+    }
+
+    /// Nothing can be done before the client sends more.
+    pub(crate) fn waits_for_client(&self) -> bool {
+        self.waits_for_client || self.upload == Upload::AwaitContinue
+    }
+
+    /// Sends more of the request. A failure of the client's body ends the upload, and with it the connection.
+    pub(crate) fn upload_on(&mut self, cx: &mut Context<'_>) {
+        if self.drive_upload(cx).is_err() {
+            self.upload = Upload::Broken;
+            self.clear_output();
+        }
+    }
+
     /// The next part of the answer's body. `None` is its end.
     pub(crate) fn poll_body(
         &mut self,
@@ -287,6 +301,10 @@ impl Exchange {
                 self.upload = Upload::Streaming;
             }
             return Ok(None);
+        }
+        // A final answer without `100 Continue`: the client need not send the body any more, nor is it asked to.
+        if self.upload == Upload::AwaitContinue {
+            self.upload = Upload::Broken;
         }
         self.keep_alive = head.keep_alive;
         self.download = match head.framing {

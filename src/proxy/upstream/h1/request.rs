@@ -36,6 +36,9 @@ pub(crate) fn encode_head(head: &OutgoingHead<'_>, out: &mut Vec<u8>) {
         }
     }
     out.extend_from_slice(head.own);
+    if takes_trailers(head.headers) {
+        field(out, b"te", b"trailers");
+    }
     match head.framing {
         RequestFraming::Length(length) => {
             field(out, b"content-length", itoa::Buffer::new().format(length).as_bytes());
@@ -57,8 +60,15 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// Of `TE` only `trailers` goes on.
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let tokens =
+        headers.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"trailers"))
+}
+
 /// Whether a client's field goes on: not what frames this connection (RFC 9110 §7.6.1), nor what the gateway says
-/// itself about the client. `TE` goes on only as `trailers`.
+/// itself about the client.
 fn is_forwarded(name: &HeaderName, value: &HeaderValue) -> bool {
     match *name {
         header::HOST
@@ -70,7 +80,7 @@ fn is_forwarded(name: &HeaderName, value: &HeaderValue) -> bool {
         | header::PROXY_AUTHORIZATION
         | header::PROXY_AUTHENTICATE
         | header::FORWARDED => false,
-        header::TE => value.as_bytes().eq_ignore_ascii_case(b"trailers"),
+        header::TE => false,
         header::EXPECT => value.as_bytes().eq_ignore_ascii_case(b"100-continue"),
         _ => match name.as_str().as_bytes().first() {
             Some(b'k') => name.as_str() != "keep-alive",

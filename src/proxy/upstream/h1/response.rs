@@ -42,12 +42,19 @@ pub(crate) enum HeadError {
 /// Takes one whole head off the front of `buffer`; `None`: more bytes are needed.
 pub(crate) fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<ResponseHead>, HeadError> {
     let Some(end) = memchr::memmem::find(buffer, b"\r\n\r\n") else {
+        // A head whose lines end in a bare LF never gets an end that counts: it need not be waited for.
+        if memchr::memmem::find(buffer, b"\n\n").is_some() {
+            return Err(HeadError::Malformed);
+        }
         return if buffer.len() > HEAD_BYTES_MAX { Err(HeadError::TooLarge) } else { Ok(None) };
     };
     if end + 4 > HEAD_BYTES_MAX {
         return Err(HeadError::TooLarge);
     }
     let bytes = buffer.split_to(end + 4).freeze();
+    if has_bare_lf(&bytes) {
+        return Err(HeadError::Malformed);
+    }
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut response = httparse::Response::new(&mut []);
     match httparse::ParserConfig::default().parse_response_with_uninit_headers(
@@ -63,6 +70,11 @@ pub(crate) fn parse(buffer: &mut BytesMut, method: &Method) -> Result<Option<Res
         response.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(HeadError::Malformed)?;
     let http11 = response.version == Some(1);
     collect(&bytes, response.headers, status, http11, method).map(Some)
+}
+
+/// httparse takes a bare LF for the end of a line; others do not, and would see other fields.
+fn has_bare_lf(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head).any(|at| at == 0 || head.get(at - 1) != Some(&b'\r'))
 }
 
 /// What the hop-by-hop fields said.
@@ -119,7 +131,12 @@ fn collect(
     if let (Some(length), false) = (hop.length, status == StatusCode::NO_CONTENT) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    let stray_body = status == StatusCode::NO_CONTENT && hop.length.is_some_and(|length| length > 0);
+    // Bytes of a body that must not be there would be taken for the next answer.
+    let stray_body = match status {
+        StatusCode::NO_CONTENT => hop.chunked || hop.length.is_some_and(|length| length > 0),
+        StatusCode::NOT_MODIFIED => hop.chunked,
+        _ => false,
+    };
     let persistent = if http11 { !hop.close } else { hop.keep_alive && !hop.close };
     let keep_alive = persistent && framing != Framing::UntilClose && !stray_body;
     Ok(ResponseHead { status, headers, framing, keep_alive })
@@ -235,6 +252,8 @@ mod tests {
             ),
             ("HTTP/1.1 200 OK\r\nbad header\r\n\r\n", HeadError::Malformed),
             ("SSH-2.0\r\n\r\n", HeadError::Malformed),
+            ("HTTP/1.1 200 OK\r\nA: b\nC: d\r\n\r\n", HeadError::Malformed),
+            ("HTTP/1.1 200 OK\nA: b\n\n", HeadError::Malformed),
         ] {
             assert_eq!(head(text, &Method::GET).unwrap_err(), want, "{text:?}");
         }
