@@ -239,8 +239,8 @@ pub enum LimitKeyType {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rate {
-    /// How many requests: 1 to 1000000000.
-    #[schemars(range(min = 1, max = 1_000_000_000))]
+    /// How many requests: 0 to 1000000000. 0 refuses every request.
+    #[schemars(range(min = 0, max = 1_000_000_000))]
     pub requests: u32,
     /// In which time: 1s to 744h (31 days).
     #[schemars(extend("x-kubernetes-validations" = [
@@ -250,7 +250,7 @@ pub struct Rate {
         },
     ]))]
     pub per: Duration,
-    /// How many may pass at once: 1 to 1000000000. Unset: `requests`.
+    /// How many may pass at once: 1 to 1000000000. Unset: `requests`. Without effect where `requests` is 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub burst: Option<u32>,

@@ -1,15 +1,13 @@
 //! `baribhara run`: wires the folder to the data plane and waits for the end. Serves nothing itself.
 
 use std::process::{self, ExitCode};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::Context as _;
-use controller::{FolderSource, Problems};
+use controller::FolderSource;
 use proxy::{Feeds, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
 use tracing::info;
 
 use crate::cli::{RunArgs, UnderscoreHeaders, UsageError};
@@ -28,10 +26,12 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     };
     logging::start(args.log_format);
     let source = FolderSource::start(config.clone(), folder::settings(&args.ingress_class))?;
-    let (rejected, rejected_objects) = watch::channel(0);
-    let first_signal = spawn_watcher(source.problems.clone(), rejected)?;
-    let feeds =
-        Feeds { config: source.config.clone(), endpoints: source.endpoints.clone(), rejected_objects };
+    let first_signal = spawn_watcher()?;
+    let feeds = Feeds {
+        config: source.config.clone(),
+        endpoints: source.endpoints.clone(),
+        rejected_objects: source.rejected_objects.clone(),
+    };
     let settings = args.settings()?;
     let workers = settings.workers;
     let server = Server::start(settings, feeds)?;
@@ -76,12 +76,8 @@ impl RunArgs {
     }
 }
 
-/// Starts the thread that waits for signals and hands the number of refused objects on. The receiver gets the name
-/// of the first signal; the second ends the process.
-fn spawn_watcher(
-    problems: watch::Receiver<Arc<Problems>>,
-    rejected: watch::Sender<u64>,
-) -> anyhow::Result<Receiver<&'static str>> {
+/// Starts the thread that waits for signals. The receiver gets the name of the first one; the second ends the process.
+fn spawn_watcher() -> anyhow::Result<Receiver<&'static str>> {
     let (first, first_signal) = sync_channel(1);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (terminate, interrupt) = {
@@ -90,29 +86,18 @@ fn spawn_watcher(
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
     };
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(watch_signals(terminate, interrupt, &first, (problems, rejected)));
+        runtime.block_on(watch_signals(terminate, interrupt, &first));
     })?;
     Ok(first_signal)
 }
 
-async fn watch_signals(
-    mut terminate: Signal,
-    mut interrupt: Signal,
-    first: &SyncSender<&'static str>,
-    (mut problems, rejected): (watch::Receiver<Arc<Problems>>, watch::Sender<u64>),
-) {
+async fn watch_signals(mut terminate: Signal, mut interrupt: Signal, first: &SyncSender<&'static str>) {
     let mut signals = 0;
-    problems.mark_changed();
     loop {
-        // All arms are cancel-safe: a signal or a change that is not taken now is there the next time.
+        // Both arms are cancel-safe: a signal that is not taken now is there the next time.
         let (name, number) = tokio::select! {
             _ = terminate.recv() => ("SIGTERM", SignalKind::terminate().as_raw_value()),
             _ = interrupt.recv() => ("SIGINT", SignalKind::interrupt().as_raw_value()),
-            Ok(()) = problems.changed() => {
-                let objects = problems.borrow_and_update().rejected_objects;
-                rejected.send_replace(u64::try_from(objects).unwrap_or(u64::MAX));
-                continue;
-            }
         };
         signals += 1;
         if signals > 1 {

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
-use ir::Algorithm;
 use proxy::SigningKey;
 use serde_json::{Map, Value};
 
@@ -23,7 +22,7 @@ pub(crate) fn run(args: &TokenArgs) -> anyhow::Result<ExitCode> {
     };
     let key = match &args.secret {
         Some(secret) => SigningKey::Secret(secret.as_bytes()),
-        None if is_symmetric(args.alg) => SigningKey::Secret(&file),
+        None if args.alg.is_hmac() => SigningKey::Secret(&file),
         None => SigningKey::Pem(&file),
     };
     let token = proxy::sign_token(args.alg, key, args.kid.as_deref(), &claims)?;
@@ -48,21 +47,6 @@ fn claims(pairs: &[String], now: Duration, expires_in: Duration) -> anyhow::Resu
         claims.insert(name.to_owned(), value);
     }
     Ok(Value::Object(claims))
-}
-
-fn is_symmetric(algorithm: Algorithm) -> bool {
-    match algorithm {
-        Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512 => true,
-        Algorithm::RS256
-        | Algorithm::RS384
-        | Algorithm::RS512
-        | Algorithm::PS256
-        | Algorithm::PS384
-        | Algorithm::PS512
-        | Algorithm::ES256
-        | Algorithm::ES384
-        | Algorithm::EdDSA => false,
-    }
 }
 
 #[cfg(test)]

@@ -200,22 +200,10 @@ pub(crate) fn parse_access_log(text: &str) -> Result<AccessLogTarget, ValueError
 /// # Errors
 /// [`ValueError::Empty`], [`ValueError::UnknownAlgorithm`].
 pub(crate) fn parse_algorithm(text: &str) -> Result<Algorithm, ValueError> {
-    Ok(match text {
-        "" => return Err(ValueError::Empty),
-        "HS256" => Algorithm::HS256,
-        "HS384" => Algorithm::HS384,
-        "HS512" => Algorithm::HS512,
-        "RS256" => Algorithm::RS256,
-        "RS384" => Algorithm::RS384,
-        "RS512" => Algorithm::RS512,
-        "PS256" => Algorithm::PS256,
-        "PS384" => Algorithm::PS384,
-        "PS512" => Algorithm::PS512,
-        "ES256" => Algorithm::ES256,
-        "ES384" => Algorithm::ES384,
-        "EdDSA" => Algorithm::EdDSA,
-        _ => return Err(ValueError::UnknownAlgorithm),
-    })
+    if text.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    Algorithm::named(text).ok_or(ValueError::UnknownAlgorithm)
 }
 
 /// The decimal number at the start of the text, and what follows it.

@@ -25,14 +25,20 @@ const LOGGED_MAX: usize = 100;
 /// Where results are published. Whoever holds the other ends sees only the newest.
 #[derive(Debug)]
 pub(crate) struct Outlets {
+    rejected_objects: watch::Sender<u64>,
     config: watch::Sender<Arc<Config>>,
     endpoints: watch::Sender<Arc<EndpointMap>>,
     problems: watch::Sender<Arc<Problems>>,
 }
 
-/// The receiving ends, in the order config, endpoints, problems.
-type Inlets =
-    (watch::Receiver<Arc<Config>>, watch::Receiver<Arc<EndpointMap>>, watch::Receiver<Arc<Problems>>);
+/// The receiving ends.
+#[derive(Debug)]
+pub(crate) struct Inlets {
+    pub(crate) rejected_objects: watch::Receiver<u64>,
+    pub(crate) config: watch::Receiver<Arc<Config>>,
+    pub(crate) endpoints: watch::Receiver<Arc<EndpointMap>>,
+    pub(crate) problems: watch::Receiver<Arc<Problems>>,
+}
 
 /// The snapshot, the translator's memory and what was published last.
 #[derive(Debug)]
@@ -61,10 +67,17 @@ struct FileProblems {
 
 impl Outlets {
     pub(crate) fn new() -> (Self, Inlets) {
+        let (rejected_objects, rejected_objects_inlet) = watch::channel(0);
         let (config, config_inlet) = watch::channel(Arc::default());
         let (endpoints, endpoints_inlet) = watch::channel(Arc::default());
         let (problems, problems_inlet) = watch::channel(Arc::default());
-        (Self { config, endpoints, problems }, (config_inlet, endpoints_inlet, problems_inlet))
+        let inlets = Inlets {
+            rejected_objects: rejected_objects_inlet,
+            config: config_inlet,
+            endpoints: endpoints_inlet,
+            problems: problems_inlet,
+        };
+        (Self { rejected_objects, config, endpoints, problems }, inlets)
     }
 }
 
@@ -143,6 +156,8 @@ impl Control {
             let last = self.outlets.config.borrow();
             (last.generation, last.generation == 0 || last.routes != config.routes)
         };
+        // First, so that whoever takes the config knows whether it lacks something.
+        self.publish_rejected_objects();
         self.publish_endpoints(endpoints, changed);
         if changed {
             config.generation = generation + 1;
@@ -150,6 +165,15 @@ impl Control {
         }
         // Lines are looked for after the config is out.
         self.publish_problems(translation.report.lines);
+    }
+
+    fn publish_rejected_objects(&self) {
+        let objects = u64::try_from(self.rejected_objects()).unwrap_or(u64::MAX);
+        self.outlets.rejected_objects.send_if_modified(|last| std::mem::replace(last, objects) != objects);
+    }
+
+    fn rejected_objects(&self) -> usize {
+        self.files.values().map(|file| file.rejected_objects).sum()
     }
 
     /// Endpoints go out before the config that needs them. Those of the config before it stay in the map as long as
@@ -170,8 +194,7 @@ impl Control {
         let mut lines: Vec<Problem> = self.files.values().flat_map(|file| &file.problems).cloned().collect();
         lines.extend(self.located.values().cloned());
         lines.sort_unstable();
-        let rejected_objects = self.files.values().map(|file| file.rejected_objects).sum();
-        let problems = Problems { lines, rejected_objects };
+        let problems = Problems { lines, rejected_objects: self.rejected_objects() };
         if self.logs {
             log_difference(&self.outlets.problems.borrow().lines, &problems.lines);
         }

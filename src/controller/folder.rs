@@ -285,7 +285,7 @@ impl Folder {
             let ChunkReading::Fresh { mut chunk, line } = chunk else { continue };
             let findings = std::mem::take(&mut chunk.findings);
             broken.extend(findings.into_iter().map(|(at, finding)| (absolute(line, at), finding)));
-            chunk.objects.retain(|(_, _, object)| claims::is_policy(object.object.kind));
+            chunk.objects.retain(|(_, _, object)| object.object.kind.is_policy());
             policies.push(ChunkReading::Fresh { chunk, line });
         }
         entry.broken = broken;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use translate::Settings;
 
 use crate::error::ControllerError;
-use crate::event_loop::{Control, Outlets};
+use crate::event_loop::{Control, Inlets, Outlets};
 use crate::folder::{Folder, Write};
 use crate::problem::Problems;
 use crate::schema::Schemas;
@@ -39,7 +39,9 @@ pub struct Running {
     pub config: watch::Receiver<Arc<Config>>,
     /// Published together with the first config, then whenever endpoints change.
     pub endpoints: watch::Receiver<Arc<EndpointMap>>,
-    /// What is wrong with the objects now.
+    /// How many objects are refused now, as in [`Problems`]. Published before the config that lacks them.
+    pub rejected_objects: watch::Receiver<u64>,
+    /// What is wrong with the objects now. Published after the config, since lines are looked for first.
     pub problems: watch::Receiver<Arc<Problems>>,
     stop: Stop,
     threads: Vec<JoinHandle<()>>,
@@ -63,7 +65,7 @@ impl FolderSource {
         std::fs::read_dir(&dir)
             .map_err(|source| ControllerError::FolderUnreadable { path: dir.clone(), source })?;
         let (batches, inbox) = mpsc::channel(BATCHES_MAX);
-        let (outlets, (config, endpoints, problems)) = Outlets::new();
+        let (outlets, inlets) = Outlets::new();
         let control = Control::new(settings, outlets);
         let control = spawn("control", move || control.run(inbox))?;
         let (stop_sender, stop_receiver) = std::sync::mpsc::sync_channel(1);
@@ -78,7 +80,9 @@ impl FolderSource {
             name: "folder",
             source: std::io::Error::other("it ended at once"),
         })?;
-        Ok(Running { config, endpoints, problems, stop, threads: vec![folder, control] })
+        let Inlets { rejected_objects, config, endpoints, problems } = inlets;
+        let threads = vec![folder, control];
+        Ok(Running { config, endpoints, rejected_objects, problems, stop, threads })
     }
 }
 
@@ -103,13 +107,12 @@ impl Drop for Running {
 pub fn load(dirs: &[PathBuf], settings: Settings) -> Loaded {
     let mut folder = Folder::new(dirs.to_vec(), Schemas::compile());
     let batch = folder.first_scan(Instant::now(), |_, _| {});
-    let (outlets, (config, endpoints, problems)) = Outlets::new();
+    let (outlets, inlets) = Outlets::new();
     let mut control = Control::new(settings, outlets).silent();
     control.take_in(batch);
     control.publish();
-    let (config, endpoints, problems) =
-        (config.borrow().clone(), endpoints.borrow().clone(), problems.borrow().clone());
-    Loaded { config, endpoints, problems }
+    let (config, endpoints) = (inlets.config.borrow().clone(), inlets.endpoints.borrow().clone());
+    Loaded { config, endpoints, problems: inlets.problems.borrow().clone() }
 }
 
 fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ControllerError> {

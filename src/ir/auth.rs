@@ -68,6 +68,63 @@ pub enum Algorithm {
     EdDSA,
 }
 
+impl Algorithm {
+    /// Every algorithm, in the order of RFC 7518 §3.1.
+    pub const ALL: [Self; 12] = [
+        Self::HS256,
+        Self::HS384,
+        Self::HS512,
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    /// The algorithm of this name. Names are compared with regard to case (RFC 7515 §4.1.1); `none` is not among them.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|algorithm| algorithm.as_str() == name)
+    }
+
+    /// The name as it stands in a token's head.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HS256 => "HS256",
+            Self::HS384 => "HS384",
+            Self::HS512 => "HS512",
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
+    /// Whether the key is a secret that both sides share.
+    pub const fn is_hmac(self) -> bool {
+        match self {
+            Self::HS256 | Self::HS384 | Self::HS512 => true,
+            Self::RS256
+            | Self::RS384
+            | Self::RS512
+            | Self::PS256
+            | Self::PS384
+            | Self::PS512
+            | Self::ES256
+            | Self::ES384
+            | Self::EdDSA => false,
+        }
+    }
+}
+
 /// The keys of a provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct KeySet {
@@ -122,8 +179,12 @@ pub enum TokenSource {
         name: HeaderName,
         prefix: String,
     },
-    Cookie { name: String },
-    Query { name: String },
+    Cookie {
+        name: String,
+    },
+    Query {
+        name: String,
+    },
 }
 
 /// A claim that the upstream gets as a header. The client's own copies are always removed first.

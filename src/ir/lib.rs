@@ -1,4 +1,5 @@
-//! The contract between what users wrote and what the proxy does: plain data, no behaviour.
+//! The contract between what users wrote and what the proxy does: plain data, no behaviour but the one form of names and
+//! paths.
 //!
 //! Invariant: a value; equal values mean equal behaviour. Nothing here reads a clock, a socket or a file.
 
@@ -10,6 +11,7 @@ mod filter;
 mod host;
 mod limit;
 mod object;
+mod path;
 mod route;
 mod secret;
 mod ser;
@@ -27,6 +29,7 @@ pub use filter::{
 pub use host::{HostName, HostNameError, HostPattern};
 pub use limit::{Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, Rate};
 pub use object::{Kind, ObjectRef, RouteId};
+pub use path::{PathError, canonical_path, hex_digit, push_escape};
 pub use route::{
     Action, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, LoadBalancing, Match,
     PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,

@@ -29,7 +29,7 @@ pub struct Limit {
     pub phase: LimitPhase,
 }
 
-/// `requests` per `per`, refilled evenly; `burst` may pass at once (at least 1).
+/// `requests` per `per`, refilled evenly; `burst` may pass at once (at least 1). 0 requests refuse every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Rate {
     pub requests: u32,
@@ -42,7 +42,10 @@ pub struct Rate {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum LimitKey {
     /// The client's address, cut to a prefix.
-    ClientIp { ipv4_prefix: u8, ipv6_prefix: u8 },
+    ClientIp {
+        ipv4_prefix: u8,
+        ipv6_prefix: u8,
+    },
     /// The value of a request header; a request without it shares one bucket.
     Header {
         #[serde(serialize_with = "ser::header_name")]
@@ -53,7 +56,10 @@ pub enum LimitKey {
     Host,
     Method,
     /// A claim of the verified token. A missing claim means the client's address.
-    JwtClaim { provider: Option<Arc<str>>, claim: Arc<str> },
+    JwtClaim {
+        provider: Option<Arc<str>>,
+        claim: Arc<str>,
+    },
 }
 
 /// Whether a limit refuses or only counts.

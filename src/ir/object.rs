@@ -29,6 +29,53 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::Ingress,
+        Self::IngressClass,
+        Self::GatewayRoute,
+        Self::RateLimitPolicy,
+        Self::AuthPolicy,
+        Self::Service,
+        Self::EndpointSlice,
+        Self::Secret,
+        Self::ConfigMap,
+    ];
+
+    /// The kind of this name, with regard to case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether its objects belong to a namespace.
+    pub const fn is_namespaced(self) -> bool {
+        match self {
+            Self::IngressClass => false,
+            Self::Ingress
+            | Self::GatewayRoute
+            | Self::RateLimitPolicy
+            | Self::AuthPolicy
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::Secret
+            | Self::ConfigMap => true,
+        }
+    }
+
+    /// Whether its objects protect others, which must not be served without them.
+    pub const fn is_policy(self) -> bool {
+        match self {
+            Self::RateLimitPolicy | Self::AuthPolicy => true,
+            Self::Ingress
+            | Self::IngressClass
+            | Self::GatewayRoute
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::Secret
+            | Self::ConfigMap => false,
+        }
+    }
+
     /// The kind as it stands in YAML.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, Redirect, Rewrite,
-    RouteId, ser,
+    Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, Redirect,
+    Rewrite, RouteId, ser,
 };
 
 /// One rule of one object, with everything that the proxy needs to serve it.
@@ -84,11 +84,20 @@ pub struct Match {
 /// Compared with the canonical path.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub enum PathMatch {
-    Exact { value: String, case_sensitive: bool },
+    Exact {
+        value: String,
+        case_sensitive: bool,
+    },
     /// By whole elements; no trailing slash, `/` takes everything.
-    Prefix { value: String, case_sensitive: bool },
+    Prefix {
+        value: String,
+        case_sensitive: bool,
+    },
     /// Must match the whole path; linear time.
-    Regex { pattern: String, case_sensitive: bool },
+    Regex {
+        pattern: String,
+        case_sensitive: bool,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -186,7 +195,14 @@ impl Default for Retry {
         Self {
             attempts: 1,
             on: vec![RetryOn::ConnectFailure, RetryOn::Reset],
-            methods: vec![Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE],
+            methods: vec![
+                Method::GET,
+                Method::HEAD,
+                Method::OPTIONS,
+                Method::PUT,
+                Method::DELETE,
+                Method::TRACE,
+            ],
             backoff_base: Duration::from_millis(25),
             backoff_max: Duration::from_millis(250),
             budget_percent: 20,
@@ -201,7 +217,10 @@ pub enum RetryOn {
     /// The connection broke before the answer's head.
     Reset,
     /// An answer with a status in this range, ends included.
-    Status { first: u16, last: u16 },
+    Status {
+        first: u16,
+        last: u16,
+    },
 }
 
 /// Bounds on one backend, over all workers of the process; over one: 503 at once. `None`: no bound.
@@ -236,9 +255,11 @@ pub struct PassiveHealth {
 }
 
 impl Default for PassiveHealth {
+    /// What holds where an object says nothing: an endpoint that cannot be reached is left alone for a time. Answers of
+    /// 5xx take one out only where that is asked for: they may be the application's own word.
     fn default() -> Self {
         Self {
-            consecutive_5xx: 5,
+            consecutive_5xx: 0,
             consecutive_connect_failures: 3,
             eject_for: Duration::from_secs(30),
             max_ejected_percent: 50,

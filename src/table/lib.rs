@@ -25,6 +25,6 @@ pub use filter::{
 pub use head::RequestHead;
 pub use host::{HostError, fold};
 pub use listing::RouteRow;
-pub use path::{PathError, canonical};
+pub use path::canonical;
 pub use route::{CompiledRoute, RouteSlot};
 pub use table::{CompileProblem, Decision, Table};

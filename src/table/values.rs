@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 
 use http::header::{COOKIE, HeaderMap, HeaderName};
-
-use crate::path::hex_digit;
+use ir::hex_digit;
 
 /// The value of a header. Several of one name are one list, joined with a comma (RFC 9110 §5.3); only that
 /// allocates.

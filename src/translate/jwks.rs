@@ -113,25 +113,12 @@ pub(crate) fn key_fits(key: &Jwk, algorithm: Algorithm) -> bool {
     material_fits(&key.material, algorithm) && key.algorithm.is_none_or(|own| own == algorithm)
 }
 
-/// Every algorithm that is known, in the order of RFC 7518 §3.1.
-pub(crate) const ALGORITHMS: [(&str, Algorithm); 12] = [
-    ("HS256", Algorithm::HS256),
-    ("HS384", Algorithm::HS384),
-    ("HS512", Algorithm::HS512),
-    ("RS256", Algorithm::RS256),
-    ("RS384", Algorithm::RS384),
-    ("RS512", Algorithm::RS512),
-    ("PS256", Algorithm::PS256),
-    ("PS384", Algorithm::PS384),
-    ("PS512", Algorithm::PS512),
-    ("ES256", Algorithm::ES256),
-    ("ES384", Algorithm::ES384),
-    ("EdDSA", Algorithm::EdDSA),
-];
-
-/// Whether the algorithm's key is a shared secret.
-pub(crate) const fn is_hmac(algorithm: Algorithm) -> bool {
-    matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
+/// Whether bytes that are no key set look like an attempt at one, or at a single key: such bytes are no raw key, and to
+/// take them for one would hide the mistake. A random key may begin with a brace, but hardly holds one of the words too.
+pub(crate) fn was_meant_as_json(bytes: &[u8]) -> bool {
+    const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
+    text.first() == Some(&b'{') && text.windows(4).any(|word| word == b"keys" || word == b"\"kty")
 }
 
 fn material_fits(material: &JwkMaterial, algorithm: Algorithm) -> bool {
@@ -174,8 +161,8 @@ fn read_key(value: serde_json::Value, from_secret: bool) -> KeyVerdict {
     };
     let algorithm = match raw.alg.as_deref() {
         None => None,
-        Some(name) => match ALGORITHMS.iter().find(|(known, _)| *known == name) {
-            Some((_, algorithm)) if material_fits(&material, *algorithm) => Some(*algorithm),
+        Some(name) => match Algorithm::named(name) {
+            Some(algorithm) if material_fits(&material, algorithm) => Some(algorithm),
             Some(_) => return KeyVerdict::Refuse("the key's 'alg' does not fit its type".to_owned()),
             None => return KeyVerdict::Refuse("the key's 'alg' is not supported".to_owned()),
         },

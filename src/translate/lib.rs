@@ -30,7 +30,7 @@ mod value;
 
 pub use report::{Report, ReportLine, Severity};
 pub use settings::Settings;
-pub use snapshot::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Snapshot};
+pub use snapshot::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Snapshot, object_ref};
 pub use translator::{Translation, Translator, translate};
 
 #[cfg(test)]

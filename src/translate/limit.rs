@@ -137,12 +137,12 @@ fn rate(spec: &api::Rate, field: Field<'_>, lines: &mut Lines) -> Result<Rate, R
         let message = format!("a rate per {} cannot be kept; the policy's targets answer 500", spec.per);
         return Err(lines.error(field.key("per"), message, "write 1s to 744h"));
     }
-    let burst = spec.burst.unwrap_or(spec.requests);
-    if spec.requests == 0 || burst == 0 {
-        let message = "a rate that lets nothing through is no limit; the policy's targets answer 500";
-        let remedy = "write at least 1, or close the route by ipAccess or a DirectResponse";
-        let member = if spec.requests == 0 { "requests" } else { "burst" };
-        return Err(lines.error(field.key(member), message, remedy));
+    // No request passes a rate of 0, so that its burst means nothing.
+    let burst = spec.burst.unwrap_or(spec.requests.max(1));
+    if burst == 0 {
+        let message = "a burst that lets nothing through is no limit; the policy's targets answer 500";
+        let remedy = "write at least 1, or requests: 0 to refuse every request";
+        return Err(lines.error(field.key("burst"), message, remedy));
     }
     Ok(Rate { requests: spec.requests, per, burst })
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Jwks, JwtAlgorithm, KeyRef};
-use ir::{Algorithm, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, KeySet, Redacted, TokenSource};
+use ir::{Algorithm, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, KeySet, Kind, Redacted, TokenSource};
+use k8s_openapi::ByteString;
 
 use crate::jwks::{self, HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, KeySetError};
 use crate::reader::Reader;
@@ -115,7 +116,7 @@ fn allowed_algorithms(
     let mut allowed = Vec::with_capacity(specs.len());
     for (index, spec) in specs.iter().enumerate() {
         let algorithm = algorithm(*spec);
-        if jwks::is_hmac(algorithm) && !from_secret {
+        if algorithm.is_hmac() && !from_secret {
             let message = "an HMAC algorithm needs a key that is secret; the algorithm is left out";
             lines.error(field.index(index), message, "use jwks.secretRef, or another algorithm");
         } else if !allowed.contains(&algorithm) {
@@ -140,7 +141,7 @@ fn usable_algorithms(
     let fits = |algorithm: &Algorithm| keys.iter().any(|key| jwks::key_fits(key, *algorithm));
     if asked.is_empty() {
         // HMAC keys are only ever read from a Secret, so what fits a key is allowed.
-        return Ok(jwks::ALGORITHMS.iter().map(|(_, algorithm)| *algorithm).filter(fits).collect());
+        return Ok(Algorithm::ALL.into_iter().filter(fits).collect());
     }
     if !asked.iter().any(fits) {
         let message = "no key fits an allowed algorithm; the provider cannot be used";
@@ -161,9 +162,11 @@ fn keys(
         (Some(reference), None, None) => {
             let field = field.key("secretRef");
             let bytes = secret_bytes(reference, field, reader, lines)?;
-            let only_hmac = !asked.is_empty() && asked.iter().all(|algorithm| jwks::is_hmac(*algorithm));
+            let only_hmac = !asked.is_empty() && asked.iter().copied().all(Algorithm::is_hmac);
             match jwks::parse_jwks(&bytes, true) {
-                Err(KeySetError::NotAKeySet) if only_hmac => return raw_hmac(bytes, field, lines),
+                Err(KeySetError::NotAKeySet) if only_hmac && !jwks::was_meant_as_json(&bytes) => {
+                    return raw_hmac(bytes, field, lines);
+                }
                 parsed => parsed,
             }
         }
@@ -226,19 +229,10 @@ fn secret_bytes(
     lines: &mut Lines,
 ) -> Result<Vec<u8>, Refused> {
     let namespace = Arc::clone(&lines.object().namespace);
-    let Some(secret) = reader.secret(&namespace, &reference.name) else {
-        let message =
-            format!("there is no Secret '{namespace}/{}'; the provider cannot be used", reference.name);
-        return Err(lines.error(field.key("name"), message, "create the Secret or correct the name"));
-    };
+    let secret = reader.secret(&namespace, &reference.name);
     // stringData wins, as on the API server, which a folder has none of.
-    let text =
-        secret.string_data.as_ref().and_then(|entries| entries.get(&reference.key)).map(String::as_bytes);
-    let data = || secret.data.as_ref().and_then(|entries| entries.get(&reference.key)).map(|entry| &*entry.0);
-    match text.or_else(data) {
-        Some(bytes) => bounded(bytes, field, lines),
-        None => Err(no_entry("Secret", reference, field, lines)),
-    }
+    let entries = secret.map(|secret| (secret.string_data.as_ref(), secret.data.as_ref()));
+    entry_bytes(Kind::Secret, entries, reference, field, lines)
 }
 
 fn config_map_bytes(
@@ -248,18 +242,36 @@ fn config_map_bytes(
     lines: &mut Lines,
 ) -> Result<Vec<u8>, Refused> {
     let namespace = Arc::clone(&lines.object().namespace);
-    let Some(map) = reader.config_map(&namespace, &reference.name) else {
-        let message =
-            format!("there is no ConfigMap '{namespace}/{}'; the provider cannot be used", reference.name);
-        return Err(lines.error(field.key("name"), message, "create the ConfigMap or correct the name"));
+    let map = reader.config_map(&namespace, &reference.name);
+    let entries = map.map(|map| (map.data.as_ref(), map.binary_data.as_ref()));
+    entry_bytes(Kind::ConfigMap, entries, reference, field, lines)
+}
+
+/// What an object holds: entries of text, and of bytes.
+type Entries<'a> = (Option<&'a BTreeMap<String, String>>, Option<&'a BTreeMap<String, ByteString>>);
+
+/// The entry that the reference names, text first. `None`: there is no such object.
+fn entry_bytes(
+    kind: Kind,
+    entries: Option<Entries<'_>>,
+    reference: &KeyRef,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<Vec<u8>, Refused> {
+    let KeyRef { name, key } = reference;
+    let Some((texts, binaries)) = entries else {
+        let namespace = &lines.object().namespace;
+        let message = format!("there is no {kind} '{namespace}/{name}'; the provider cannot be used");
+        let remedy = format!("create the {kind} or correct the name");
+        return Err(lines.error(field.key("name"), message, &remedy));
     };
-    let text = map.data.as_ref().and_then(|entries| entries.get(&reference.key)).map(String::as_bytes);
-    let binary =
-        || map.binary_data.as_ref().and_then(|entries| entries.get(&reference.key)).map(|entry| &*entry.0);
-    match text.or_else(binary) {
-        Some(bytes) => bounded(bytes, field, lines),
-        None => Err(no_entry("ConfigMap", reference, field, lines)),
-    }
+    let text = texts.and_then(|entries| entries.get(key)).map(String::as_bytes);
+    let binary = || binaries.and_then(|entries| entries.get(key)).map(|entry| entry.0.as_slice());
+    let Some(bytes) = text.or_else(binary) else {
+        let message = format!("the {kind} '{name}' has no entry '{key}'; the provider cannot be used");
+        return Err(lines.error(field.key("key"), message, "add the entry or name another key"));
+    };
+    bounded(bytes, field, lines)
 }
 
 /// Copies no more than a key set may have.
@@ -269,14 +281,6 @@ fn bounded(bytes: &[u8], field: Field<'_>, lines: &mut Lines) -> Result<Vec<u8>,
         return Err(lines.error(field, message, "store fewer keys"));
     }
     Ok(bytes.to_vec())
-}
-
-fn no_entry(kind: &str, reference: &KeyRef, field: Field<'_>, lines: &mut Lines) -> Refused {
-    let message = format!(
-        "the {kind} '{}' has no entry '{}'; the provider cannot be used",
-        reference.name, reference.key
-    );
-    lines.error(field.key("key"), message, "add the entry or name another key")
 }
 
 fn token_source(

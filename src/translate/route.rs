@@ -56,12 +56,6 @@ pub(crate) fn forward_plainly(backends: Vec<WeightedBackend>) -> Action {
         retry: Retry::default(),
         circuit_breaker: CircuitBreaker::default(),
         load_balancing: LoadBalancing::default(),
-        passive_health: Some(default_passive_health()),
+        passive_health: Some(PassiveHealth::default()),
     }
-}
-
-/// An endpoint that cannot be reached is left alone for a time even where nothing is said. Answers of 5xx take one
-/// out only where that is asked for: they may be the application's own word.
-pub(crate) fn default_passive_health() -> PassiveHealth {
-    PassiveHealth { consecutive_5xx: 0, ..PassiveHealth::default() }
 }

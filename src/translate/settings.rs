@@ -7,8 +7,8 @@ pub struct Settings {
     pub ingress_class: String,
     /// Whether `backendRefs[].address` and ExternalName Services may lead out of the cluster. True for a folder.
     pub allow_addresses: bool,
-    /// Whether objects without a class are served where no IngressClass object says otherwise. True for a folder,
-    /// where this install is alone.
+    /// Whether GatewayRoutes without a class are served where no IngressClass object gives them to another. True for a
+    /// folder, where this install is alone.
     pub default_class_if_lone: bool,
 }
 

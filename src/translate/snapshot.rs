@@ -137,21 +137,19 @@ impl Object {
     /// Kind, namespace (`default` where none is named; empty for an IngressClass) and name.
     pub fn object_ref(&self) -> ObjectRef {
         let metadata = self.metadata();
-        let namespace = match self.kind() {
-            Kind::IngressClass => "",
-            Kind::Ingress
-            | Kind::GatewayRoute
-            | Kind::RateLimitPolicy
-            | Kind::AuthPolicy
-            | Kind::Service
-            | Kind::EndpointSlice
-            | Kind::Secret
-            | Kind::ConfigMap => {
-                metadata.namespace.as_deref().filter(|ns| !ns.is_empty()).unwrap_or(DEFAULT_NAMESPACE)
-            }
-        };
-        ObjectRef::new(self.kind(), namespace, metadata.name.as_deref().unwrap_or_default())
+        let name = metadata.name.as_deref().unwrap_or_default();
+        object_ref(self.kind(), metadata.namespace.as_deref(), name)
     }
+}
+
+/// The object of this name, in the namespace that an object of this kind with this `metadata.namespace` belongs to.
+pub fn object_ref(kind: Kind, namespace: Option<&str>, name: &str) -> ObjectRef {
+    let namespace = if kind.is_namespaced() {
+        namespace.filter(|namespace| !namespace.is_empty()).unwrap_or(DEFAULT_NAMESPACE)
+    } else {
+        ""
+    };
+    ObjectRef::new(kind, namespace, name)
 }
 
 impl Snapshot {

@@ -271,7 +271,8 @@ fn index_policies<'a, T>(
     }
 }
 
-/// Targets that are not there are no error: they may come later.
+/// Targets that are not there are no error: they may come later. A rule that an object has not is one, for the rule that
+/// was meant is served without the policy.
 fn check_targets(id: &ObjectRef, targets: &[Target], snapshot: &Snapshot, lines: &mut Vec<ReportLine>) {
     let mut found = Lines::new(id.clone());
     let root = Field::root("spec");
@@ -312,8 +313,11 @@ fn check_targets(id: &ObjectRef, targets: &[Target], snapshot: &Snapshot, lines:
             Some(true) => {}
             Some(false) => {
                 let section = target.section.as_deref().unwrap_or_default();
-                let message = format!("the {kind} '{}' has no rule '{section}'", target.name);
-                found.warning(
+                let message = format!(
+                    "the {kind} '{}' has no rule '{section}': the policy protects nothing there",
+                    target.name
+                );
+                found.error(
                     field.key("sectionName"),
                     message,
                     "correct the name, or leave it out for all rules",
@@ -343,7 +347,7 @@ fn refresh_routes<T>(
     let mut made = Vec::new();
     for (namespace, name, object, old) in objects.iter_with(memos) {
         let id = ObjectRef::new(kind.kind, Arc::clone(namespace), Arc::clone(name));
-        let verdict = pass.basis.classes.verdict((kind.class_of)(object));
+        let verdict = pass.basis.classes.verdict(kind.kind, (kind.class_of)(object));
         let attached = match verdict {
             ClassVerdict::Ours => {
                 let mut attached = scope.index.targeting(&id);
@@ -352,7 +356,7 @@ fn refresh_routes<T>(
                 report.append(&mut lines.into_vec());
                 attached
             }
-            ClassVerdict::Other(_) | ClassVerdict::Classless => Vec::new(),
+            ClassVerdict::Other(_) | ClassVerdict::Classless { .. } => Vec::new(),
         };
         let fresh = old.is_some_and(|memo| {
             Arc::ptr_eq(&memo.object, object)
@@ -371,10 +375,8 @@ fn refresh_routes<T>(
                 lines.info(Field::root("spec").key("ingressClassName"), message);
                 Vec::new()
             }
-            ClassVerdict::Classless => {
-                let message =
-                    "the object names no class, and ours is not the default one: it is not served here";
-                lines.info(Field::root("spec").key("ingressClassName"), message);
+            ClassVerdict::Classless { orphan } => {
+                classless(orphan, &mut lines);
                 Vec::new()
             }
         };
@@ -406,6 +408,20 @@ fn keep_equal(route: Route, old: &[Arc<Route>]) -> Arc<Route> {
     match old.iter().find(|old| old.id == route.id) {
         Some(old) if **old == route => Arc::clone(old),
         Some(_) | None => Arc::new(route),
+    }
+}
+
+/// In a folder nobody else would serve it, so it is most likely a slip.
+fn classless(orphan: bool, lines: &mut Lines) {
+    let root = Field::root("spec");
+    let field = root.key("ingressClassName");
+    let message = "the object names no class, and ours is not the default one: it is not served here";
+    if orphan {
+        let remedy =
+            "name the class, or add an IngressClass of this gateway that is annotated as the default one";
+        lines.warning(field, message, remedy);
+    } else {
+        lines.info(field, message);
     }
 }
 

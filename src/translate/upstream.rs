@@ -12,7 +12,6 @@ use ir::{
 use crate::backend::{self, PortRef};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
-use crate::route::default_passive_health;
 use crate::value;
 
 /// The largest weight of a backend (Gateway API BackendRef).
@@ -39,7 +38,7 @@ pub(crate) fn forward(
         Some(LoadBalancingPolicy::LeastRequest) => LoadBalancing::LeastRequest,
     };
     let passive = rule.health_check.as_ref().and_then(|spec| spec.passive.as_ref());
-    let passive_health = Some(passive.map_or_else(default_passive_health, passive_health));
+    let passive_health = Some(passive.map(passive_health).unwrap_or_default());
     Ok(Action::Forward { backends, rewrite, retry, circuit_breaker, load_balancing, passive_health })
 }
 

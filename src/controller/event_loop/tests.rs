@@ -1,10 +1,14 @@
 //! Tests of the owner of the snapshot, fed by hand.
 
 use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use ir::{Kind, ObjectRef};
 use serde_json::json;
+use tokio::sync::watch;
 use translate::{Object, Settings, Severity};
 
 use super::{Control, Inlets, Outlets};
@@ -37,7 +41,7 @@ fn route(name: &str, port: u16) -> Change {
 
 #[test]
 fn nothing_is_published_before_all_objects_were_seen() {
-    let (mut control, (config, endpoints, _)) = control();
+    let (mut control, Inlets { config, endpoints, .. }) = control();
     control.take_in(vec![route("a", 1)]);
     control.publish();
     assert_eq!((config.borrow().generation, endpoints.borrow().backends.len()), (0, 0));
@@ -48,7 +52,7 @@ fn nothing_is_published_before_all_objects_were_seen() {
 
 #[test]
 fn only_a_change_is_published_and_counts() {
-    let (mut control, (mut config, _, _)) = control();
+    let (mut control, Inlets { mut config, .. }) = control();
     control.take_in(vec![route("a", 1), Change::Synced]);
     control.publish();
     config.mark_unchanged();
@@ -65,7 +69,7 @@ fn only_a_change_is_published_and_counts() {
 
 #[test]
 fn endpoints_of_the_config_before_stay_until_the_next_publication() {
-    let (mut control, (_, endpoints, _)) = control();
+    let (mut control, Inlets { endpoints, .. }) = control();
     let ports = || endpoints.borrow().backends.keys().map(ToString::to_string).collect::<Vec<_>>();
     control.take_in(vec![route("a", 1), Change::Synced]);
     control.publish();
@@ -82,7 +86,7 @@ fn endpoints_of_the_config_before_stay_until_the_next_publication() {
 
 #[test]
 fn problems_of_sources_and_of_translation_stand_in_one_list() {
-    let (mut control, (_, _, problems)) = control();
+    let (mut control, Inlets { problems, .. }) = control();
     let file: Arc<Path> = Path::new("/none/b.yaml").into();
     let problem = Problem {
         file: Arc::clone(&file),
@@ -112,4 +116,41 @@ fn problems_of_sources_and_of_translation_stand_in_one_list() {
     control.take_in(vec![Change::Delete(ObjectRef::new(Kind::GatewayRoute, "n", "a"))]);
     control.publish();
     assert_eq!(**problems.borrow(), crate::Problems::default());
+}
+
+/// Notes what was known of refused objects at the moment when it is woken.
+struct Witness {
+    rejected_objects: watch::Receiver<u64>,
+    seen: AtomicU64,
+}
+
+impl Wake for Witness {
+    fn wake(self: Arc<Self>) {
+        self.seen.store(*self.rejected_objects.borrow(), Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn whoever_is_woken_by_a_config_knows_already_what_was_refused_with_it() {
+    let (mut control, Inlets { mut config, rejected_objects, .. }) = control();
+    let witness = Arc::new(Witness { rejected_objects, seen: AtomicU64::new(u64::MAX) });
+    let problem = Problem {
+        file: Path::new("/none/b.yaml").into(),
+        line: 3,
+        object: "GatewayRoute/n/b".to_owned(),
+        field: String::new(),
+        severity: Severity::Error,
+        message: "wrong".to_owned(),
+        remedy: String::new(),
+    };
+    control.take_in(vec![
+        route("a", 1),
+        Change::Problems { file: Arc::clone(&problem.file), problems: vec![problem], rejected_objects: 1 },
+        Change::Synced,
+    ]);
+    let waker = Waker::from(Arc::clone(&witness));
+    let mut changed = pin!(config.changed());
+    assert!(changed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    control.publish();
+    assert_eq!(witness.seen.load(Ordering::SeqCst), 1);
 }

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use ir::{Kind, ObjectRef};
+use ir::ObjectRef;
 use translate::{Object, RefusedPolicy};
 
 use super::document::Outcome;
@@ -128,7 +128,7 @@ impl Claims {
             let change = Change::Move { object: object.clone(), origin: origin.clone() };
             return self.send(object, change, origin, winner.good);
         }
-        if !winner.good && (sent.is_some_and(|sent| sent.good) || !is_policy(object.kind)) {
+        if !winner.good && (sent.is_some_and(|sent| sent.good) || !object.kind.is_policy()) {
             return Settled::Unchanged;
         }
         match (fresh.get(&(Arc::clone(&winner.file), winner.place)), winner.good) {
@@ -163,19 +163,5 @@ impl Claims {
                 Some(here.unwrap_or(first))
             }
         }
-    }
-}
-
-/// Whether objects of this kind protect others.
-pub(super) const fn is_policy(kind: Kind) -> bool {
-    match kind {
-        Kind::RateLimitPolicy | Kind::AuthPolicy => true,
-        Kind::Ingress
-        | Kind::IngressClass
-        | Kind::GatewayRoute
-        | Kind::Service
-        | Kind::EndpointSlice
-        | Kind::Secret
-        | Kind::ConfigMap => false,
     }
 }

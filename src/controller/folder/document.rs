@@ -217,7 +217,7 @@ enum Identity {
 
 fn identify(api_version: &str, kind_name: &str) -> Identity {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let Some(kind) = kind_of(kind_name) else {
+    let Some(kind) = Kind::named(kind_name) else {
         return if group == OWN_GROUP { Identity::UnknownOwn } else { Identity::Other };
     };
     if api_version == api_version_of(kind) {
@@ -225,22 +225,6 @@ fn identify(api_version: &str, kind_name: &str) -> Identity {
     }
     let foreign = group.contains('.') && group != OWN_GROUP && !group.ends_with(".k8s.io");
     if foreign { Identity::Namesake } else { Identity::WrongVersion(kind) }
-}
-
-fn kind_of(name: &str) -> Option<Kind> {
-    [
-        Kind::Ingress,
-        Kind::IngressClass,
-        Kind::GatewayRoute,
-        Kind::RateLimitPolicy,
-        Kind::AuthPolicy,
-        Kind::Service,
-        Kind::EndpointSlice,
-        Kind::Secret,
-        Kind::ConfigMap,
-    ]
-    .into_iter()
-    .find(|kind| kind.as_str() == name)
 }
 
 const fn api_version_of(kind: Kind) -> &'static str {
@@ -258,7 +242,7 @@ fn complete_metadata(kind: Kind, entries: &mut Map<String, Value>) -> Result<(),
         return Err(("metadata", "metadata is missing".to_owned()));
     };
     check_name(text(metadata, "name"), NAME_BYTES_MAX).map_err(|message| ("metadata.name", message))?;
-    if kind == Kind::IngressClass {
+    if !kind.is_namespaced() {
         metadata.remove("namespace");
         return Ok(());
     }
@@ -296,22 +280,7 @@ fn text<'v>(entries: &'v Map<String, Value>, key: &str) -> &'v str {
 fn object_ref(kind: Kind, value: &Value) -> Option<ObjectRef> {
     let metadata = value.get("metadata")?;
     let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?;
-    let namespace = match kind {
-        Kind::IngressClass => "",
-        Kind::Ingress
-        | Kind::GatewayRoute
-        | Kind::RateLimitPolicy
-        | Kind::AuthPolicy
-        | Kind::Service
-        | Kind::EndpointSlice
-        | Kind::Secret
-        | Kind::ConfigMap => metadata
-            .get("namespace")
-            .and_then(Value::as_str)
-            .filter(|namespace| !namespace.is_empty())
-            .unwrap_or(DEFAULT_NAMESPACE),
-    };
-    Some(ObjectRef::new(kind, namespace, name))
+    Some(translate::object_ref(kind, metadata.get("namespace").and_then(Value::as_str), name))
 }
 
 /// How the object is called in messages: as [`ObjectRef`] is written, with what could be read.
@@ -329,20 +298,13 @@ fn label(kind: &str, entries: &Map<String, Value>) -> String {
 
 /// What can still be read of a refused policy's targets.
 fn refused_policy(kind: Kind, value: &Value) -> RefusedPolicy {
-    match kind {
-        Kind::RateLimitPolicy | Kind::AuthPolicy => {}
-        Kind::Ingress
-        | Kind::IngressClass
-        | Kind::GatewayRoute
-        | Kind::Service
-        | Kind::EndpointSlice
-        | Kind::Secret
-        | Kind::ConfigMap => return RefusedPolicy::default(),
+    if !kind.is_policy() {
+        return RefusedPolicy::default();
     }
     let targets = value.pointer("/spec/targetRefs").and_then(Value::as_array);
     let targets = targets.into_iter().flatten().filter_map(|target| {
         Some(RefusedTarget {
-            kind: target.get("kind").and_then(Value::as_str).and_then(kind_of)?,
+            kind: target.get("kind").and_then(Value::as_str).and_then(Kind::named)?,
             name: target.get("name")?.as_str()?.to_owned(),
             section: target.get("sectionName").and_then(Value::as_str).map(str::to_owned),
         })

@@ -9,6 +9,8 @@ use super::{FieldPath, hint};
 
 /// The fields of every object that its schema does not name.
 const COMMON: [&str; 3] = ["apiVersion", "kind", "metadata"];
+/// What a controller wrote, and what stands in objects that were read out of a cluster: no mistake, and without effect.
+const STATUS: &str = "status";
 
 /// The largest number up to which every whole one has its own floating-point form.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
@@ -22,6 +24,7 @@ pub(super) fn root(node: &Node, object: &mut Value, pruned: &mut Vec<FieldPath>)
                 common.push(entry);
             }
         }
+        fields.shift_remove(STATUS);
         prepare(node, object, Path::Root, pruned);
         if let Value::Object(fields) = object {
             let rest = std::mem::replace(fields, Map::from_iter(common));

@@ -435,6 +435,13 @@ fn the_rules_of_backends_and_durations_hold() {
 }
 
 #[test]
+fn a_rate_of_no_requests_is_admitted_and_one_of_fewer_is_not() {
+    let rate = |requests: i64| limits(&json!({"rates": [{"requests": requests, "per": "1s"}]}));
+    let want = "spec.limits[0].rates[0].requests: is -1, less than 0";
+    check(&[("requests", Kind::RateLimitPolicy, rate(0), rate(-1), want)]);
+}
+
+#[test]
 fn the_rules_of_limits_hold() {
     let key = |key: Value| limits(&json!({"keys": [key]}));
     let rate = |per: &str| limits(&json!({"rates": [{"requests": 1, "per": per}]}));
@@ -741,7 +748,7 @@ fn the_types_read_what_is_admitted_and_add_no_default_of_their_own() {
 }
 
 #[test]
-fn unknown_fields_are_taken_out_and_named() {
+fn unknown_fields_are_taken_out_and_named_but_not_the_status() {
     let spec = json!({
         "hostname": ["a"],
         "rules": [{
@@ -760,7 +767,6 @@ fn unknown_fields_are_taken_out_and_named() {
     assert_eq!(
         pruned,
         [
-            "status: remove it or correct its name",
             "spec.hostname: did you mean hostnames?",
             "spec.rules[0].mathces: did you mean matches?",
             "spec.rules[0].backendRefs[0][a/b]: remove it or correct its name",

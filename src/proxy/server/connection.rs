@@ -114,6 +114,7 @@ impl Downstream {
         self.body_timer.disarm();
         self.request_bytes.set(0);
         self.body_unread.set(false);
+        self.unflushed.set(0);
     }
 
     /// Whether another part of an answer may be handed to hyper, or enough bytes wait for the socket (hardening SL03).

@@ -326,7 +326,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
             .number("maxRequests", circuit_breaker.max_requests.map(u64::from));
         steps.push(step.number("maxRetries", circuit_breaker.max_retries.map(u64::from)));
     }
-    if let Some(health) = passive_health {
+    if let Some(health) = passive_health.filter(|health| *health != ir::PassiveHealth::default()) {
         let step = Step::new("PassiveHealth", object)
             .with("consecutive5xx", Detail::Number(health.consecutive_5xx.into()))
             .with("consecutiveConnectFailures", Detail::Number(health.consecutive_connect_failures.into()))

@@ -9,7 +9,7 @@ use http::HeaderValue;
 use ir::{PathRewrite, Scheme};
 use regex::Regex;
 
-use crate::path::{PathError, canonical, push_escape};
+use crate::path::{PathError, canonical};
 use crate::pattern;
 
 /// A path rewrite, ready to be applied.
@@ -177,7 +177,7 @@ fn push_query(location: &mut String, query: &str) {
         if byte.is_ascii_graphic() && byte != b'#' {
             location.push(char::from(byte));
         } else {
-            push_escape(location, byte);
+            ir::push_escape(location, byte);
         }
     }
 }

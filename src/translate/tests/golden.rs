@@ -184,18 +184,7 @@ fn read(case: &str, input: &str) -> Input {
 }
 
 fn kind(name: &str) -> Kind {
-    let kinds = [
-        Kind::Ingress,
-        Kind::IngressClass,
-        Kind::GatewayRoute,
-        Kind::RateLimitPolicy,
-        Kind::AuthPolicy,
-        Kind::Service,
-        Kind::EndpointSlice,
-        Kind::Secret,
-        Kind::ConfigMap,
-    ];
-    kinds.into_iter().find(|kind| kind.as_str() == name).unwrap_or_else(|| panic!("{name} is no kind"))
+    Kind::named(name).unwrap_or_else(|| panic!("{name} is no kind"))
 }
 
 fn cases() -> Vec<String> {

@@ -299,7 +299,10 @@ fn ingress() -> BoxedStrategy<Value> {
         .prop_map(|(path, kind, backend)| json!({"path": path, "pathType": kind, "backend": backend}));
     let http = list(path).prop_map(|paths| json!({"paths": paths})).boxed();
     let rule = some_of(vec![("host", to_value(text())), ("http", http)]);
-    let spec = some_of(vec![("defaultBackend", backend), ("rules", list(rule))]);
+    // Without a class nothing is served, and nothing would be tested.
+    let class = select(vec!["baribhara", "baribhara", "baribhara", "other"]);
+    let class = class.prop_map(|class| json!(class)).boxed();
+    let spec = some_of(vec![("ingressClassName", class), ("defaultBackend", backend), ("rules", list(rule))]);
     (spec, text(), select(vec!["i1", "i2"]))
         .prop_map(|(spec, policies, name)| {
             json!({

@@ -1,11 +1,11 @@
 //! Table tests of the small readers: paths, expressions, origins, claims, key sets, class rules, endpoints.
 
-use ir::{Algorithm, CorsOrigin, JwkMaterial, Kind, ObjectRef};
+use ir::{Algorithm, CorsOrigin, JwkMaterial, Kind, ObjectRef, PathError as Form};
 use serde_json::json;
 
 use super::build::rate_limit_policy;
 use crate::expression::{Anchoring, canonical_substitution, check_regex};
-use crate::jwks::{KeySetError, parse_jwks};
+use crate::jwks::{KeySetError, parse_jwks, was_meant_as_json};
 use crate::path::{PathError, canonical_path, canonical_prefix};
 use crate::report::{Field, Lines};
 use crate::{Object, RefusedPolicy, Snapshot, cors, value};
@@ -27,24 +27,26 @@ fn paths_get_the_form_in_which_requests_are_compared() {
         ("/a b[1]", Ok("/a%20b%5B1%5D")),
         ("/a;v=1", Ok("/a;v=1")),
         ("/a%3bv", Ok("/a%3Bv")),
-        ("", Err(PathError::Relative)),
-        ("a", Err(PathError::Relative)),
+        ("", Err(PathError::NotCanonical(Form::NotAbsolute))),
+        ("a", Err(PathError::NotCanonical(Form::NotAbsolute))),
         ("/a//b", Err(PathError::EmptySegment)),
         ("/a/../b", Err(PathError::DotSegment)),
         ("/a/%2e%2E/b", Err(PathError::DotSegment)),
         ("/.", Err(PathError::DotSegment)),
-        ("/a?b", Err(PathError::QueryOrFragment)),
-        ("/a#b", Err(PathError::QueryOrFragment)),
-        ("/a\\b", Err(PathError::Forbidden)),
-        ("/a%5cb", Err(PathError::Forbidden)),
-        ("/a%00", Err(PathError::Forbidden)),
-        ("/a\n", Err(PathError::Forbidden)),
-        ("/a%zz", Err(PathError::BadEscape)),
-        ("/a%4", Err(PathError::BadEscape)),
-        ("/a%", Err(PathError::BadEscape)),
-        ("/%c0%ae", Err(PathError::BadUtf8)),
-        ("/..;x", Err(PathError::DotParameters)),
-        ("/.%3Bx", Err(PathError::DotParameters)),
+        ("/a/.%2e", Err(PathError::DotSegment)),
+        ("/a/%2E/", Err(PathError::DotSegment)),
+        ("/a?b", Err(PathError::NotCanonical(Form::Delimiter))),
+        ("/a#b", Err(PathError::NotCanonical(Form::Delimiter))),
+        ("/a\\b", Err(PathError::NotCanonical(Form::Backslash))),
+        ("/a%5cb", Err(PathError::NotCanonical(Form::Backslash))),
+        ("/a%00", Err(PathError::NotCanonical(Form::ControlCharacter))),
+        ("/a\n", Err(PathError::NotCanonical(Form::ControlCharacter))),
+        ("/a%zz", Err(PathError::NotCanonical(Form::BadEscape))),
+        ("/a%4", Err(PathError::NotCanonical(Form::BadEscape))),
+        ("/a%", Err(PathError::NotCanonical(Form::BadEscape))),
+        ("/%c0%ae", Err(PathError::NotCanonical(Form::BadUtf8))),
+        ("/..;x", Err(PathError::NotCanonical(Form::DotParameters))),
+        ("/.%3Bx", Err(PathError::NotCanonical(Form::DotParameters))),
     ];
     for (input, want) in cases {
         assert_eq!(canonical_path(input).as_deref(), want.as_ref().map(|path| *path), "{input:?}");
@@ -261,6 +263,26 @@ fn key_sets_are_bounded() {
     assert_eq!(parse_jwks(many.as_bytes(), true).err(), Some(KeySetError::TooManyKeys));
     let large = format!("{{\"keys\": []}}{}", " ".repeat(256 * 1024));
     assert_eq!(parse_jwks(large.as_bytes(), true).err(), Some(KeySetError::TooLarge));
+}
+
+#[test]
+fn a_broken_key_set_is_told_from_a_raw_key() {
+    let cases: [(&str, &[u8], bool); 11] = [
+        ("cut off", br#"{"keys": [{"kty": "oct""#, true),
+        ("wrong member", br#"{"keys": 7}"#, true),
+        ("without quotes", b"{keys: []}", true),
+        ("blanks before it", b" \n\t{\"keys\" []}", true),
+        ("byte order mark", b"\xef\xbb\xbf{\"keys\": []}", true),
+        ("one key instead of a set", br#"{"kty": "oct", "k": "AAAA"}"#, true),
+        ("a random key that begins with a brace", b"{\x00\xff8sd;l..sd0923", false),
+        ("a text that has the word", b"the keys {of} the house", false),
+        ("another object", br#"{"a": 1}"#, false),
+        ("empty", b"", false),
+        ("a brace", b"{", false),
+    ];
+    for (name, bytes, want) in cases {
+        assert_eq!(was_meant_as_json(bytes), want, "{name}");
+    }
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn forward() -> ir::Action {
         retry: ir::Retry { attempts: 2, ..ir::Retry::default() },
         circuit_breaker: ir::CircuitBreaker { max_requests: Some(7), ..ir::CircuitBreaker::default() },
         load_balancing: ir::LoadBalancing::LeastRequest,
-        passive_health: Some(ir::PassiveHealth::default()),
+        passive_health: Some(ir::PassiveHealth { consecutive_5xx: 5, ..ir::PassiveHealth::default() }),
     }
 }
 
@@ -154,6 +154,22 @@ fn an_explanation_has_the_documented_shape() {
         "losers": [{"route": "shop/other/r", "reason": "host: takes other.example.com"}],
     });
     assert_eq!(explained, want, "{explained:#}");
+}
+
+#[test]
+fn what_the_object_does_not_say_is_not_explained() {
+    let ir::Action::Forward { backends, .. } = forward() else { panic!("the route forwards") };
+    let action = ir::Action::Forward {
+        backends,
+        rewrite: None,
+        retry: ir::Retry::default(),
+        circuit_breaker: ir::CircuitBreaker::default(),
+        load_balancing: ir::LoadBalancing::default(),
+        passive_health: Some(ir::PassiveHealth::default()),
+    };
+    let table = table(vec![ir::Route { action, ..route("plain", &[], vec![prefix("/")]) }]);
+    let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");
+    assert!(winner.filters.is_empty(), "{:?}", winner.filters);
 }
 
 #[test]
