@@ -30,7 +30,8 @@ pub(crate) use self::report::Locator;
 /// How long a file must be missing before its objects go. Editors and copying tools put a file back within it.
 const GONE_AFTER: Duration = Duration::from_millis(25);
 /// How long an empty file that held objects may stay empty: an editor truncates first and writes then.
-const EMPTY_AFTER: Duration = Duration::from_millis(30);
+/// Longer than a writer that waits for a core: what an empty file held serves traffic meanwhile.
+const EMPTY_AFTER: Duration = Duration::from_millis(500);
 /// How long a file that may be half written must be left alone before it is read without having been closed. The
 /// first half of a file is often good YAML, so nothing in it tells.
 const UNCLOSED_MAX: Duration = Duration::from_secs(1);

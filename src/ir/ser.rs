@@ -55,9 +55,18 @@ pub(crate) fn header_pairs<S: Serializer>(
 ) -> Result<S::Ok, S::Error> {
     let mut seq = s.serialize_seq(Some(value.len()))?;
     for (name, value) in value {
-        seq.serialize_element(&format!("{name}: {}", text(value)))?;
+        let value = if is_private(name) { "[redacted]".to_owned() } else { text(value) };
+        seq.serialize_element(&format!("{name}: {value}"))?;
     }
     seq.end()
+}
+
+/// Headers whose values are credentials, whoever sets them.
+fn is_private(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "authorization" | "proxy-authorization" | "cookie" | "set-cookie" | "x-api-key" | "x-auth-token"
+    )
 }
 
 pub(crate) fn methods<S: Serializer>(value: &[Method], s: S) -> Result<S::Ok, S::Error> {

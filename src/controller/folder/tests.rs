@@ -162,7 +162,8 @@ fn an_emptied_file_counts_as_emptied_only_if_it_stays_so() {
     assert_eq!(words(&f.write("x.yaml", "")), [""; 0]);
     assert_eq!(words(&f.write("x.yaml", &service("a", 2))), ["apply Service/default/a:1"]);
     assert_eq!(words(&f.write("x.yaml", "\n")), [""; 0]);
-    assert_eq!(words(&f.later(30)), ["delete Service/default/a"]);
+    assert_eq!(words(&f.later(499)), [""; 0]);
+    assert_eq!(words(&f.later(1)), ["delete Service/default/a"]);
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
         return Err(AuthReason::HeaderUnsupported);
     }
     let algorithm = header.get("alg").and_then(Value::as_str).ok_or(AuthReason::TokenMalformed)?;
-    let algorithm = algorithm_named(algorithm).ok_or(AuthReason::AlgorithmNotAllowed)?;
+    let algorithm = Algorithm::named(algorithm).ok_or(AuthReason::AlgorithmNotAllowed)?;
     let kid = match header.get("kid") {
         None => None,
         Some(Value::String(kid)) => Some(kid.clone()),
@@ -85,23 +85,4 @@ fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>
         }
     };
     Ok((algorithm, kid))
-}
-
-/// Names are compared with regard to case (RFC 7515 §4.1.1); `none` is not among them.
-fn algorithm_named(name: &str) -> Option<Algorithm> {
-    Some(match name {
-        "HS256" => Algorithm::HS256,
-        "HS384" => Algorithm::HS384,
-        "HS512" => Algorithm::HS512,
-        "RS256" => Algorithm::RS256,
-        "RS384" => Algorithm::RS384,
-        "RS512" => Algorithm::RS512,
-        "PS256" => Algorithm::PS256,
-        "PS384" => Algorithm::PS384,
-        "PS512" => Algorithm::PS512,
-        "ES256" => Algorithm::ES256,
-        "ES384" => Algorithm::ES384,
-        "EdDSA" => Algorithm::EdDSA,
-        _ => return None,
-    })
 }
