@@ -106,7 +106,7 @@ pub(crate) struct RunArgs {
           value_parser = duration(MS * 100..=DAY))]
     pub(crate) idle_timeout: Duration,
 
-    /// Largest head of a request in bytes (8Ki to 16Mi)
+    /// Largest head of a request in bytes (8Ki to 16Mi); a head has at most 100 fields
     #[arg(long, value_name = "SIZE", env = "BARIBHARA_MAX_HEAD", default_value = "1Mi",
           value_parser = size(8 * KIB..=16 * MIB))]
     pub(crate) max_head: u64,
@@ -131,7 +131,7 @@ pub(crate) struct RunArgs {
           value_parser = duration(MS * 100..=HOUR))]
     pub(crate) upstream_idle: Duration,
 
-    /// Where the access log (one JSON line a request) goes: off, stdout or a file
+    /// Where the access log (one JSON line a request) goes: off, stdout or a file, which is appended to and kept open
     #[arg(long, value_name = "off|stdout|FILE", env = "BARIBHARA_ACCESS_LOG", default_value = "stdout",
           value_parser = parse_access_log)]
     pub(crate) access_log: AccessLogTarget,

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum ControllerError {
     /// The folder does not exist, is no directory or may not be read.
-    #[error("the folder {} cannot be read: {source}", path.display())]
+    #[error("the folder {} cannot be read", path.display())]
     FolderUnreadable { path: PathBuf, source: io::Error },
     /// The operating system gave no thread.
-    #[error("the thread {name} could not be started: {source}")]
+    #[error("the thread {name} could not be started")]
     ThreadFailed { name: &'static str, source: io::Error },
 }

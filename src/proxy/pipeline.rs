@@ -11,7 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use ir::{Action, DirectResponse};
-use table::{Decision, RedirectFrom};
+use table::RedirectFrom;
 
 use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decision, problem};
 use crate::body::RequestBody;
@@ -130,7 +130,7 @@ impl Stage<'_> {
         body: &mut Option<RequestBody>,
         notes: &mut Notes,
     ) -> Result<Response<Payload>, Refusal> {
-        let decision = self.decide(asked).ok_or(Reason::RouteNotFound)?;
+        let decision = self.generation.table.decide(&asked.head()).ok_or(Reason::RouteNotFound)?;
         let match_index = decision.match_index;
         let runtime = self.generation.runtime(decision.slot).ok_or(Reason::RuleInvalid)?;
         notes.route = Some(Arc::clone(runtime));
@@ -176,13 +176,6 @@ impl Stage<'_> {
         };
         table::apply_header_edit(&route.header_edits.response, response.headers_mut());
         Ok(response)
-    }
-
-    fn decide(&self, asked: &Asked) -> Option<Decision<'_>> {
-        match asked.preflight() {
-            Some((_, method)) => self.generation.table.decide_preflight(&asked.head(), &method),
-            None => self.generation.table.decide(&asked.head()),
-        }
     }
 
     /// Who asks. Also takes away what the client must not say itself, an anonymous one too.
@@ -309,7 +302,8 @@ fn redirect_to(
 /// The answer to a browser that asks beforehand, made of prepared headers.
 fn preflight(asked: &Asked, runtime: &RouteRuntime) -> Option<Response<Payload>> {
     let cors = runtime.compiled.cors()?;
-    let (origin, _) = asked.preflight()?;
+    asked.head().preflight()?;
+    let origin = asked.origin()?;
     let wanted = asked.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
     let answer = cors.preflight(origin, wanted, asked.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS));
     let mut response = Response::new(Payload::Empty);

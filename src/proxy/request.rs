@@ -255,16 +255,6 @@ impl Asked {
         }
     }
 
-    /// A browser asking beforehand (Fetch standard §3.2.2): `Origin` and the method it wants.
-    pub(crate) fn preflight(&self) -> Option<(&HeaderValue, Method)> {
-        if self.method != Method::OPTIONS {
-            return None;
-        }
-        let origin = self.headers.get(header::ORIGIN)?;
-        let method = self.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?;
-        Some((origin, Method::from_bytes(method.as_bytes()).ok()?))
-    }
-
     pub(crate) fn origin(&self) -> Option<&HeaderValue> {
         self.headers.get(header::ORIGIN)
     }

@@ -81,15 +81,18 @@ enum Progress<'t> {
 impl Table {
     /// Explains what [`Self::decide`] does with this request.
     pub fn explain(&self, head: &RequestHead<'_>) -> Explanation {
-        let reached = self.progress(head);
-        let winner = self.winning_candidate(head);
+        let winner = self.winner(head);
+        // A preflight asks for another request: the others are judged by that one's method.
+        let requested_method = head.preflight();
+        let judged = &RequestHead { method: requested_method.as_ref().unwrap_or(head.method), ..*head };
+        let reached = self.progress(judged);
         let mut losers: Vec<(u8, Loser)> = Vec::new();
         for route in self.compiled_routes() {
             if winner.is_some_and(|winner| winner.entry.route.slot() == route.slot()) {
                 continue;
             }
             let progress = reached.get(&route.slot()).copied().unwrap_or(Progress::Host);
-            let reason = progress.reason(route, head, winner);
+            let reason = progress.reason(route, judged, winner);
             losers.push((progress.rank(), Loser { route: route.label().to_string(), reason }));
         }
         // Stable: among equals the order of ids stays.
@@ -104,17 +107,6 @@ impl Table {
             winner: winner.map(|winner| Winner::new(winner, head)),
             losers: losers.into_iter().map(|(_, loser)| loser).collect(),
         }
-    }
-
-    fn winning_candidate(&self, head: &RequestHead<'_>) -> Option<Candidate<'_>> {
-        let found = self.walk(head, |candidate| {
-            if candidate.holds(head, head.method) {
-                ControlFlow::Break(candidate)
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        found.break_value()
     }
 
     /// How far each route comes whose host fits.

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ORIGIN};
 use http::{HeaderMap, Method};
 
 /// The head of one request, in the forms that are compared.
@@ -17,4 +18,15 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// The client's address, an IPv4-mapped one as IPv4.
     pub client: IpAddr,
+}
+
+impl RequestHead<'_> {
+    /// The method that a browser asks for beforehand (Fetch standard §3.2.2): of an OPTIONS request with `Origin` and
+    /// `Access-Control-Request-Method`.
+    pub fn preflight(&self) -> Option<Method> {
+        if *self.method != Method::OPTIONS || !self.headers.contains_key(ORIGIN) {
+            return None;
+        }
+        Method::from_bytes(self.headers.get(ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
+    }
 }

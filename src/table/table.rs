@@ -94,11 +94,23 @@ impl Table {
         (Self { hosts, last_resort, routes, slots }, problems)
     }
 
-    /// The route that takes this request. `None`: no route does, answered 404.
+    /// The route that takes this request, a preflight among them. `None`: no route does, answered 404.
     pub fn decide(&self, head: &RequestHead<'_>) -> Option<Decision<'_>> {
+        self.winner(head).map(|winner| winner.decision())
+    }
+
+    /// What [`Self::decide`] and `explain` both ask.
+    pub(crate) fn winner(&self, head: &RequestHead<'_>) -> Option<Candidate<'_>> {
+        match head.preflight() {
+            Some(requested_method) => self.preflight_winner(head, &requested_method),
+            None => self.plain_winner(head),
+        }
+    }
+
+    fn plain_winner(&self, head: &RequestHead<'_>) -> Option<Candidate<'_>> {
         let decided = self.walk(head, |candidate| {
             if candidate.holds(head, head.method) {
-                return ControlFlow::Break(candidate.decision());
+                return ControlFlow::Break(candidate);
             }
             ControlFlow::Continue(())
         });
@@ -114,18 +126,14 @@ impl Table {
     /// a route without CORS: that would let other origins send it what only a preflight holds back. Where no such
     /// route is, the request is an OPTIONS request like any other, and goes to the route that takes it; to one
     /// with CORS only if nothing takes the request that is asked for.
-    pub fn decide_preflight(
-        &self,
-        head: &RequestHead<'_>,
-        requested_method: &Method,
-    ) -> Option<Decision<'_>> {
+    fn preflight_winner(&self, head: &RequestHead<'_>, requested_method: &Method) -> Option<Candidate<'_>> {
         let mut taken_without_cors = false;
         let found = self.walk(head, |candidate| {
             if !candidate.may_hold_after_preflight(head, requested_method) {
                 return ControlFlow::Continue(());
             }
             if candidate.entry.route.cors().is_some() {
-                return ControlFlow::Break(Some(candidate.decision()));
+                return ControlFlow::Break(Some(candidate));
             }
             if candidate.holds(head, requested_method) {
                 taken_without_cors = true;
@@ -134,8 +142,10 @@ impl Table {
             ControlFlow::Continue(())
         });
         let found = found.break_value().flatten();
-        found
-            .or_else(|| self.decide(head).filter(|found| !taken_without_cors || found.route.cors().is_none()))
+        found.or_else(|| {
+            let plain = self.plain_winner(head);
+            plain.filter(|found| !taken_without_cors || found.entry.route.cors().is_none())
+        })
     }
 
     /// Every compiled route, by id.
