@@ -10,4 +10,5 @@ pub mod jwt;
 pub mod load;
 pub mod port;
 pub mod process;
+pub mod sockets;
 pub mod until;

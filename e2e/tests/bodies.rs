@@ -1,6 +1,7 @@
 //! Bodies: every byte of them, in both directions, in every framing, without filling memory.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use e2e::backend::{Backend, Reply};
 use e2e::client::{Connection, Request};
 use e2e::echo::Echo;
 use e2e::folder::route;
+use e2e::sockets::{ByHand, read_head};
 
 use crate::site::{HOST, site, spec};
 
@@ -16,7 +18,11 @@ const BYTES: usize = 20 << 20;
 
 /// Not periodic in any power of two, so that lost or swapped blocks show.
 fn body() -> Vec<u8> {
-    (0..BYTES as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+    pattern(BYTES)
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length as u64).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
 }
 
 fn sha256(bytes: &[u8]) -> String {
@@ -203,4 +209,34 @@ fn an_answer_that_comes_before_the_body_was_sent_reaches_the_client() {
     assert!(matches!(response.status, 413 | 502), "{response:?}");
     drop(connection);
     sender.join().unwrap();
+}
+
+#[test]
+fn an_upload_goes_on_while_the_client_does_not_read_the_answer() {
+    // Hardening BE07. More comes down than sockets hold, and more goes up.
+    const DOWN: usize = 12 << 20;
+    const UP: usize = 30 << 20;
+    let (uploaded, arrived) = mpsc::channel();
+    let upstream = ByHand::start(move |mut stream| {
+        let mut body = read_head(&mut stream)?;
+        let mut writer = stream.try_clone()?;
+        let down = thread::spawn(move || {
+            write!(writer, "HTTP/1.1 200 OK\r\nContent-Length: {DOWN}\r\n\r\n")?;
+            writer.write_all(&pattern(DOWN))
+        });
+        let left = UP - body.len();
+        (&mut stream).take(left as u64).read_to_end(&mut body)?;
+        drop(uploaded.send(body));
+        drop(down.join());
+        Ok(())
+    });
+    let site = site(&route("shop", &spec(upstream.address, "")));
+    let up: Vec<u8> = pattern(UP);
+    let mut connection = Connection::open(site.gateway.http).unwrap();
+    connection.send(&Request::new("POST", HOST, "/").body(up.clone()).bytes()).expect("all of it is taken");
+    let received = arrived.recv_timeout(Duration::from_secs(20)).expect("the upload came to its end");
+    assert!(received == up, "{} bytes came up, not the same {UP}", received.len());
+    let response = connection.response("POST").unwrap();
+    assert_eq!(response.status, 200);
+    assert!(response.body == pattern(DOWN), "{} bytes came down, not the same {DOWN}", response.body.len());
 }

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use e2e::backend::Backend;
 use e2e::client::{self, Connection, Request};
 use e2e::echo::Echo;
 use e2e::folder::route;
@@ -123,4 +124,25 @@ fn connections_that_age_under_load_cost_no_request() {
         "{} connections of 4 threads in three seconds",
         tally.connections
     );
+}
+
+#[test]
+fn connections_that_wait_to_be_accepted_at_the_end_get_their_answers() {
+    let backend = Backend::named("ok");
+    let flags = ["--lame-duck", "0s", "--drain", "20s", "--access-log", "off"];
+    let mut site = site_with(&route("shop", &spec(backend.address, "")), &flags);
+    // While the process stands still the kernel completes connections that it has not accepted.
+    site.gateway.process.signal("STOP");
+    let mut connections: Vec<_> = (0..300).map(|_| Connection::open(site.gateway.http).unwrap()).collect();
+    for connection in &mut connections {
+        connection.send(&Request::get(HOST, "/").bytes()).unwrap();
+    }
+    site.gateway.process.signal("TERM");
+    site.gateway.process.signal("CONT");
+    let answers = connections.iter_mut().map(|connection| connection.response("GET"));
+    let failed: Vec<_> = answers.filter(|answer| !matches!(answer, Ok(r) if r.status == 200)).collect();
+    assert!(failed.is_empty(), "{} of 300 failed, the first with {:?}", failed.len(), failed[0]);
+    drop(connections);
+    let (status, _) = site.gateway.process.wait(Duration::from_secs(10));
+    assert_eq!(status.code(), Some(0), "{:#?}", site.gateway.process.stderr());
 }

@@ -1,10 +1,12 @@
 //! Filters: headers, rewrites, redirects, direct answers; and which rule takes a request.
 
+use std::collections::BTreeSet;
+
 use e2e::backend::{Backend, Reply};
 use e2e::client::Request;
 use e2e::folder::{route, service};
 
-use crate::site::{HOST, address, site, spec, spec_without_backend};
+use crate::site::{HOST, address, site, site_with, spec, spec_without_backend};
 
 #[test]
 fn header_modifiers_remove_set_and_add_on_both_ways() {
@@ -210,4 +212,110 @@ spec:
     for (host, path, want) in cases {
         assert_eq!(site.gateway.get(host, path).text(), want, "{host}{path}");
     }
+}
+
+/// Fields of a request: names and values.
+type Fields = &'static [(&'static str, &'static str)];
+
+#[test]
+fn redirects_name_the_public_address_that_a_trusted_proxy_or_the_client_named() {
+    let fields = "filters: [{type: RequestRedirect, requestRedirect: {statusCode: 302, path: {type: ReplaceFullPath, replaceFullPath: /to}}}]";
+    let yaml = route("shop", &spec_without_backend(fields));
+    let trusting = site_with(&yaml, &["--trusted-proxies", "127.0.0.1"]);
+    let plain = site(&yaml);
+    let with_port = format!("{HOST}:8080");
+    let cases: [(&str, Fields, &str, String); 8] = [
+        (HOST, &[], "http://shop.example.com/to", format!("http://{HOST}/to")),
+        (&with_port, &[], "http://shop.example.com:8080/to", format!("http://{HOST}:8080/to")),
+        (HOST, &[("X-Forwarded-Proto", "https")], "https://shop.example.com/to", format!("http://{HOST}/to")),
+        (
+            HOST,
+            &[("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "443")],
+            "https://shop.example.com/to",
+            format!("http://{HOST}/to"),
+        ),
+        (
+            HOST,
+            &[("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "8443")],
+            "https://shop.example.com:8443/to",
+            format!("http://{HOST}/to"),
+        ),
+        (
+            HOST,
+            &[("X-Forwarded-Host", "public.example.org")],
+            "http://public.example.org/to",
+            format!("http://{HOST}/to"),
+        ),
+        (
+            HOST,
+            &[("X-Forwarded-Proto", "https"), ("X-Forwarded-Host", "public.example.org:9443")],
+            "https://public.example.org:9443/to",
+            format!("http://{HOST}/to"),
+        ),
+        (
+            &with_port,
+            &[
+                ("X-Forwarded-Proto", "https"),
+                ("X-Forwarded-Host", "public.example.org"),
+                ("X-Forwarded-Port", "8443"),
+            ],
+            "https://public.example.org:8443/to",
+            format!("http://{HOST}:8080/to"),
+        ),
+    ];
+    for (asked, said, behind_a_proxy, alone) in cases {
+        let request = said
+            .iter()
+            .fold(Request::get(asked, "/from"), |request, (name, value)| request.header(name, value));
+        for (site, want) in [(&trusting, behind_a_proxy), (&plain, alone.as_str())] {
+            let response = site.gateway.ask(&request);
+            assert_eq!(response.header("location"), Some(want), "{asked} {said:?}");
+        }
+    }
+}
+
+#[test]
+fn answers_of_the_gateways_own_have_a_decision_id_and_take_response_headers() {
+    let backend = Backend::named("ok");
+    let to = address(backend.address);
+    let modify = "{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: X-Set, value: new}, {name: Content-Type, value: text/x-set}]}}";
+    let spec = format!(
+        "hostnames: [{HOST}]
+rules:
+- name: redirect
+  matches: [{{path: {{type: PathPrefix, value: /redirect}}}}]
+  filters: [{modify}, {{type: RequestRedirect, requestRedirect: {{scheme: https, statusCode: 301}}}}]
+- name: direct
+  matches: [{{path: {{type: PathPrefix, value: /direct}}}}]
+  filters: [{modify}, {{type: DirectResponse, directResponse: {{statusCode: 200, contentType: text/plain, body: here}}}}]
+- name: cors
+  matches: [{{path: {{type: PathPrefix, value: /cors}}}}]
+  filters: [{{type: CORS, cors: {{allowOrigins: [\"https://app.example.com\"], allowMethods: [PUT]}}}}]
+  backendRefs: [{to}]"
+    );
+    let site = site(&route("shop", &spec));
+    let preflight = Request::new("OPTIONS", HOST, "/cors")
+        .header("Origin", "https://app.example.com")
+        .header("Access-Control-Request-Method", "PUT");
+    let cases = [
+        (Request::get(HOST, "/redirect"), 301, true),
+        (Request::get(HOST, "/direct"), 200, true),
+        (preflight, 204, false),
+    ];
+    let mut ids = BTreeSet::new();
+    for (request, status, is_modified) in cases {
+        let response = site.gateway.ask(&request);
+        let target = &request.target;
+        assert_eq!(response.status, status, "{target}");
+        let id =
+            response.header("x-baribhara-decision").unwrap_or_else(|| panic!("{target}: no id")).to_owned();
+        let line = site.gateway.access_line("the request's line", |line| line["path"] == target.as_str());
+        assert_eq!(line["decision"], id.as_str(), "{target}: {line}");
+        assert!(ids.insert(id), "{target}: an id that another answer has");
+        assert_eq!(response.header("x-set"), is_modified.then_some("new"), "{target}");
+        if status == 200 {
+            assert_eq!(response.all("content-type"), ["text/x-set"]);
+        }
+    }
+    assert!(backend.arrived().is_empty());
 }

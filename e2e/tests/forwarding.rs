@@ -246,3 +246,29 @@ fn a_request_goes_upstream_with_its_own_bytes_of_query_and_header_values() {
     assert_eq!(arrived.all("x-odd"), ["a,b;c=\"d\"  e"]);
     assert_eq!(arrived.all("host"), [HOST]);
 }
+
+#[test]
+fn hb06_a_list_that_is_too_long_to_be_read_makes_the_peer_the_client_and_opens_no_list() {
+    let backend = Backend::named("ok");
+    let spec = format!(
+        "hostnames: [{HOST}]
+rules:
+- {{name: inside, matches: [{{path: {{type: PathPrefix, value: /inside}}}}], ipAccess: {{allow: [127.0.0.0/8, 203.0.113.0/24]}}, backendRefs: [{to}]}}
+- {{name: all, backendRefs: [{to}]}}",
+        to = address(backend.address)
+    );
+    let site = site_with(&route("shop", &spec), &["--trusted-proxies", "127.0.0.1"]);
+    let list = |count: usize| vec!["203.0.113.7"; count].join(", ");
+    for (count, client, inside) in [(30, "203.0.113.7", 200), (31, "127.0.0.1", 403)] {
+        let ask = |path| site.gateway.ask(&Request::get(HOST, path).header("X-Forwarded-For", &list(count)));
+        assert_eq!(ask("/").status, 200, "{count} addresses");
+        assert_eq!(last(&backend).all("x-real-ip"), [client], "{count} addresses");
+        assert_eq!(ask("/inside").status, inside, "{count} addresses");
+    }
+    // The same number in two lines counts the same, and the proxy itself may still come in for itself.
+    let two_lines = Request::get(HOST, "/inside")
+        .header("X-Forwarded-For", &list(16))
+        .header("X-Forwarded-For", &list(15));
+    assert_eq!(site.gateway.ask(&two_lines).status, 403);
+    assert_eq!(site.gateway.get(HOST, "/inside").status, 200);
+}

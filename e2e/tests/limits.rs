@@ -6,6 +6,7 @@ use e2e::backend::Backend;
 use e2e::client::{Connection, Request, Response};
 use e2e::folder::{limit_policy, route, secret, service};
 use e2e::jwt;
+use e2e::until::until;
 use serde_json::json;
 
 use crate::site::{HOST, Site, address, site, site_with, spec};
@@ -272,4 +273,71 @@ fn a_limit_holds_over_all_workers() {
         }
     }
     assert_eq!(passed, 50);
+}
+
+#[test]
+fn a_request_that_one_limit_refuses_uses_up_no_other() {
+    let backend = Backend::named("ok");
+    let shared = "- {name: shared, rates: [{requests: 10, per: 1h}]}";
+    let own = "- {name: own, keys: [{type: Header, name: X-Key}], rates: [{requests: 1, per: 1h}]}";
+    for limits in [[shared, own], [own, shared]] {
+        let site = limited(&backend, &limits.join("\n"), &[]);
+        let with_key = |key: &str| site.gateway.ask(&Request::get(HOST, "/").header("X-Key", key)).status;
+        assert_eq!(with_key("greedy"), 200, "{limits:?}");
+        for _ in 0..20 {
+            assert_eq!(with_key("greedy"), 429, "{limits:?}");
+        }
+        let others: Vec<u16> = (0..10).map(|number| with_key(&format!("other-{number}"))).collect();
+        assert_eq!(others[..9], [200; 9], "{limits:?}");
+        assert_eq!(others[9], 429, "the shared limit is of ten, {limits:?}");
+    }
+}
+
+#[test]
+fn who_is_refused_by_a_shared_limit_keeps_what_is_his_own() {
+    let backend = Backend::named("ok");
+    let shared = "- {name: shared, rates: [{requests: 2, per: 1s, burst: 1}]}";
+    let own = "- {name: own, keys: [{type: Header, name: X-Key}], rates: [{requests: 1, per: 1h}]}";
+    for limits in [[shared, own], [own, shared]] {
+        let site = limited(&backend, &limits.join("\n"), &[]);
+        let with_key = |key: &str| site.gateway.ask(&Request::get(HOST, "/").header("X-Key", key)).status;
+        assert_eq!(with_key("first"), 200);
+        let mut refused = 0;
+        until("the second one's turn", || {
+            let status = with_key("second");
+            refused += usize::from(status == 429);
+            (status == 200).then_some(())
+        });
+        assert!(refused > 0, "the shared limit was never in the way");
+    }
+}
+
+#[test]
+fn a_limit_by_claim_that_refuses_gives_back_what_a_limit_before_it_took() {
+    let backend = Backend::named("ok");
+    let spec = format!(
+        "hostnames: [{HOST}]
+jwtProviders:
+- {{name: p, anyIssuer: true, algorithms: [HS256], jwks: {{secretRef: {{name: key, key: secret}}}}}}
+rules:
+- {{name: all, auth: {{jwt: {{providers: [p]}}}}, backendRefs: [{}]}}",
+        address(backend.address)
+    );
+    let policy = limit_policy(
+        "few",
+        &format!(
+            "{TARGET}\nlimits:
+- {{name: shared, rates: [{{requests: 3, per: 1h}}]}}
+- {{name: per-user, keys: [{{type: JWTClaim, provider: p, claim: sub}}], rates: [{{requests: 1, per: 1h}}]}}"
+        ),
+    );
+    let site = site(&(secret("key", "secret", "s") + &route("shop", &spec) + &policy));
+    let of = |user: &str| {
+        let token = jwt::hs256(b"s", &json!({"sub": user, "exp": jwt::now() + 600}));
+        Request::get(HOST, "/").header("Authorization", &format!("Bearer {token}"))
+    };
+    assert_eq!(statuses(&site, 6, &of("ada")), [200, 429, 429, 429, 429, 429]);
+    assert_eq!(statuses(&site, 1, &of("bob")), [200]);
+    assert_eq!(statuses(&site, 1, &of("cat")), [200]);
+    assert_eq!(statuses(&site, 1, &of("dan")), [429], "the shared limit is of three");
 }

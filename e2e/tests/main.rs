@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod connecting;
 mod cors;
 mod drain;
 mod filters;
@@ -13,6 +14,7 @@ mod observe;
 mod paths;
 mod policies;
 mod protocol;
+mod refusals;
 mod reload;
 mod scale;
 mod site;

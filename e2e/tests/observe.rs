@@ -1,9 +1,10 @@
 //! What can be seen from outside: access log, metrics, admin listener, and what must never be seen.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
-use e2e::backend::Backend;
-use e2e::client::{self, Request};
+use e2e::backend::{Backend, Reply};
+use e2e::client::{self, Connection, Request};
 use e2e::folder::{limit_policy, route, secret};
 use e2e::jwt;
 use e2e::until::until;
@@ -239,7 +240,7 @@ fn explain_and_the_proxy_never_disagree() {
         yaml += &route(&format!("route-{number}"), &spec);
     }
     let site = site_with(&yaml, &["--debug-errors", "--trusted-proxies", "127.0.0.1", "--access-log", "off"]);
-    let mut served = client::Connection::open(site.gateway.http).unwrap();
+    let mut served = Connection::open(site.gateway.http).unwrap();
     let mut state = 42u64;
     let mut pick = |count: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -283,7 +284,7 @@ fn a_log_that_nobody_reads_costs_lines_and_no_request() {
     let backend = Backend::named("ok");
     let folder = e2e::folder::Folder::with(&route("shop", &spec(backend.address, "")));
     let gateway = e2e::gateway::Gateway::start_unread(folder.path(), &[]);
-    let mut connection = client::Connection::open(gateway.http).unwrap();
+    let mut connection = Connection::open(gateway.http).unwrap();
     let long = format!("/{}", "x".repeat(4000));
     until("lines are dropped", || {
         for _ in 0..100 {
@@ -360,4 +361,35 @@ rules:
         assert_eq!(place, None, "{hidden:.12}… stands behind this");
     }
     assert!(shown.contains("[redacted]"), "the key is configured and hidden, not missing");
+}
+
+#[test]
+fn a_client_that_goes_away_before_its_answer_is_counted_as_499_under_its_route() {
+    let backend = Backend::start(|_| Reply::Silence);
+    let site = site(&route("shop", &spec(backend.address, "")));
+    let mut connection = Connection::open(site.gateway.http).unwrap();
+    connection.send(&Request::get(HOST, "/left").bytes()).unwrap();
+    until("the request is upstream", || (backend.arrived().len() == 1).then_some(()));
+    drop(connection);
+    let series = |endpoint: &str, status: u16| {
+        format!("http_requests_total{{method=\"GET\",endpoint=\"{endpoint}\",status_code=\"{status}\"}}")
+    };
+    until("it is counted", || (site.gateway.metric(&series("shop/shop/all", 499)) == 1.0).then_some(()));
+    let line = site.gateway.access_line("its line", |line| line["path"] == "/left");
+    assert_eq!(line["status"], 499, "{line}");
+    assert_eq!(line["route"], "shop/shop/all", "{line}");
+    let metrics = site.gateway.admin_text("/metrics");
+    let counted: Vec<_> = metrics.lines().filter(|line| line.starts_with("http_requests_total{")).collect();
+    assert_eq!(counted.len(), 1, "{counted:?}");
+}
+
+#[test]
+fn silent_connections_do_not_keep_probes_out() {
+    let backend = Backend::named("ok");
+    let site = site(&route("shop", &spec(backend.address, "")));
+    let silent: Vec<_> = (0..64).map(|_| Connection::open(site.gateway.admin).unwrap()).collect();
+    let started = Instant::now();
+    assert_eq!(site.gateway.ask_admin("/livez").unwrap().status, 200);
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    drop(silent);
 }

@@ -396,3 +396,46 @@ fn a_client_of_http_1_0_is_served_and_its_connection_closed() {
     );
     assert!(!answer.to_lowercase().contains("transfer-encoding"), "{answer}");
 }
+
+#[test]
+fn an_answer_that_comes_at_once_instead_of_a_100_arrives_whole() {
+    // Slower than the second for which a 100 is waited for and the time in which the body would have to come.
+    let backend = Backend::start_hasty(|_| {
+        let later = |reply| Box::new(Reply::After(Duration::from_millis(800), Box::new(reply)));
+        let end = later(Reply::BytesThenClose(b" the end".to_vec()));
+        let middle = later(Reply::BytesThen(b" the middle".to_vec(), end));
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 29\r\n\r\nbeginning,";
+        Reply::BytesThen(head.to_vec(), middle)
+    });
+    let site = site_with(&route("shop", &spec(backend.address, "")), &["--read-timeout", "300ms"]);
+    let request = Request::new("POST", HOST, "/").header("Expect", "100-continue").body("never sent");
+    let mut connection = Connection::open(site.gateway.http).unwrap();
+    connection.send(&request.head()).unwrap();
+    let response = connection.response("POST").unwrap();
+    assert_eq!((response.status, response.text().as_str()), (200, "beginning, the middle the end"));
+    assert!(response.interim.is_empty(), "nobody asked for the body: {:?}", response.interim);
+}
+
+#[test]
+fn a_204_or_304_with_a_coding_whose_end_comes_late_poisons_no_later_request() {
+    let backend = Backend::start(|arrived| {
+        let head: &[u8] = match arrived.target() {
+            "/204" => b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "/304" => b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
+            _ => return Reply::ok("plain"),
+        };
+        let end = Box::new(Reply::Bytes(b"0\r\n\r\n".to_vec()));
+        Reply::BytesThen(head.to_vec(), Box::new(Reply::After(Duration::from_millis(100), end)))
+    });
+    let site = site_with(&route("shop", &spec(backend.address, "")), &["--workers", "1"]);
+    let mut connection = Connection::open(site.gateway.http).unwrap();
+    for (path, status) in [("/204", 204), ("/304", 304)] {
+        assert_eq!(connection.ask(&Request::get(HOST, path)).unwrap().status, status);
+        // POST is not repeated, so that a poisoned connection would show.
+        let next = connection.ask(&Request::new("POST", HOST, "/plain").body("x")).unwrap();
+        assert_eq!((next.status, next.text().as_str()), (200, "plain"), "after {path}");
+        let arrived = backend.arrived();
+        let [.., before, after] = arrived.as_slice() else { panic!("{arrived:?}") };
+        assert_ne!(before.connection, after.connection, "the connection of {path} was used again");
+    }
+}

@@ -443,3 +443,21 @@ fn a_request_in_flight_ends_well_although_its_endpoint_and_its_route_are_removed
     gate.wait();
     assert_eq!(slow.join().unwrap().status, 200);
 }
+
+#[test]
+fn round_robin_keeps_a_turn_for_each_backend() {
+    let backends = ["a0", "a1", "b0", "b1"].map(Backend::named);
+    let [a0, a1, b0, b1] = backends.each_ref().map(|backend| backend.address);
+    let spec = format!(
+        "hostnames: [{HOST}]
+rules:
+- {{name: a, matches: [{{path: {{type: PathPrefix, value: /a}}}}], backendRefs: [{{name: a, port: 80}}]}}
+- {{name: b, matches: [{{path: {{type: PathPrefix, value: /b}}}}], backendRefs: [{{name: b, port: 80}}]}}"
+    );
+    let yaml = service("a", &[a0, a1]) + &service("b", &[b0, b1]) + &route("shop", &spec);
+    let site = site_with(&yaml, &["--workers", "1"]);
+    let mut connection = Connection::open(site.gateway.http).unwrap();
+    let paths = ["/a", "/b"].into_iter().cycle().take(80);
+    let counts = counts(paths.map(|path| connection.ask(&Request::get(HOST, path)).unwrap().text()));
+    assert_eq!(counts.values().copied().collect::<Vec<_>>(), [20; 4], "{counts:?}");
+}

@@ -176,11 +176,12 @@ pub struct HealthCheck {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PassiveHealthCheck {
-    /// So many answers with 5xx in a row: 1 to 1000; 0: not counted. Default 5.
+    /// So many answers with 5xx, or none at all (reset, timeout), in a row: 1 to 1000; 0: not counted. Default 5.
     #[serde(default = "five", rename = "consecutive5xx")]
     #[schemars(range(min = 0, max = 1000))]
     pub consecutive_5xx: u32,
-    /// So many failed connections in a row: 1 to 1000; 0: not counted. Default 3.
+    /// So many connections in a row that could not be opened or came to nothing (reset, timeout): 1 to 1000; 0: not
+    /// counted. Default 3.
     #[serde(default = "three")]
     #[schemars(range(min = 0, max = 1000))]
     pub consecutive_connect_failures: u32,

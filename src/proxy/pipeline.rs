@@ -178,8 +178,8 @@ impl Stage<'_> {
         Ok(response)
     }
 
-    /// Who asks. Also takes away what the client must not say itself, an anonymous one too.
-    fn authenticate(&self, asked: &mut Asked, runtime: &RouteRuntime) -> Result<Identity, Refusal> {
+    /// Who asks, if the route wants to know.
+    fn authenticate(&self, asked: &Asked, runtime: &RouteRuntime) -> Result<Identity, Refusal> {
         if runtime.auth.is_empty() {
             return Ok(Identity::default());
         }

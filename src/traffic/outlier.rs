@@ -19,8 +19,11 @@ pub struct EndpointHealth {
 pub enum Outcome {
     /// An answer with a status under 500.
     Success,
-    /// An answer of 500 or over, or none although the connection stood (reset, timeout).
+    /// An answer of 500 or over.
     ServerError,
+    /// The connection stood, but no answer came (reset, timeout): counts as a 5xx and as a connection that came to
+    /// nothing, whichever threshold is reached first.
+    NoAnswer,
     /// No connection came about.
     ConnectFailure,
 }
@@ -63,6 +66,12 @@ impl EndpointHealth {
             Outcome::ServerError => {
                 self.consecutive_connect_failures.store(0, Ordering::Relaxed);
                 (&self.consecutive_5xx, policy.consecutive_5xx)
+            }
+            Outcome::NoAnswer => {
+                let before = self.consecutive_5xx.fetch_add(1, Ordering::Relaxed);
+                let threshold = policy.consecutive_5xx;
+                let by_5xx = threshold > 0 && before.saturating_add(1) >= threshold;
+                return self.count(Outcome::ConnectFailure, policy) || by_5xx;
             }
             // Not a success, so it does not end a row of 5xx.
             Outcome::ConnectFailure => {

@@ -220,10 +220,8 @@ impl Tries<'_> {
                 TryError::Exchange { error: ExchangeError::Client(BodyError::Timeout), reused }
             }
             Err(error) => {
-                // No answer came: that counts like an answer of 5xx and like a connection that came to nothing.
                 if is_upstreams_fault(error) {
-                    self.report(&targets, index, Outcome::ServerError);
-                    self.report(&targets, index, Outcome::ConnectFailure);
+                    self.report(&targets, index, Outcome::NoAnswer);
                 }
                 error
             }

@@ -17,6 +17,9 @@ fn policy(percent: u8) -> ir::PassiveHealth {
 }
 
 /// Feeds outcomes one after the other; returns after which of them (from 1) the endpoint was ejected.
+const OUTCOMES: [Outcome; 4] =
+    [Outcome::Success, Outcome::ServerError, Outcome::ConnectFailure, Outcome::NoAnswer];
+
 fn ejected_after(outcomes: &[Outcome], policy: &ir::PassiveHealth) -> Option<usize> {
     let (outlier, endpoints) = (Outlier::default(), endpoints(2));
     outcomes.iter().position(|o| outlier.on_result(&endpoints, 0, (5, *o), policy)).map(|at| at + 1)
@@ -24,7 +27,7 @@ fn ejected_after(outcomes: &[Outcome], policy: &ir::PassiveHealth) -> Option<usi
 
 #[test]
 fn only_consecutive_failures_reach_a_threshold() {
-    use Outcome::{ConnectFailure as C, ServerError as E, Success as S};
+    use Outcome::{ConnectFailure as C, NoAnswer as N, ServerError as E, Success as S};
     let policy = policy(50);
     let off = ir::PassiveHealth { consecutive_5xx: 0, consecutive_connect_failures: 0, ..policy };
     let once = ir::PassiveHealth { consecutive_5xx: 1, consecutive_connect_failures: 1, ..policy };
@@ -36,6 +39,10 @@ fn only_consecutive_failures_reach_a_threshold() {
         (&[C, C, S, C, C], policy, None),
         (&[C, C, E, C, C], policy, None),
         (&[E, E, E, C, E, E], policy, Some(6)),
+        (&[N, N, N], policy, Some(3)),
+        (&[N, C, N], policy, Some(3)),
+        (&[E, E, E, N, E], policy, Some(5)),
+        (&[N, N, S, N, N], policy, None),
         (&[S, S, S], policy, None),
         (&[E, E, E, E, E, E, C, C, C, C], off, None),
         (&[E], once, Some(1)),
@@ -154,7 +161,7 @@ proptest! {
     fn ejections_equal_those_of_a_plain_model(
         count in 1usize..6,
         percent in 0u8..=100,
-        steps in proptest::collection::vec((0usize..6, 0u8..3, 0u64..3_000_000_000), 1..300),
+        steps in proptest::collection::vec((0usize..6, 0u8..4, 0u64..3_000_000_000), 1..300),
     ) {
         let (outlier, endpoints, policy) = (Outlier::default(), endpoints(count), policy(percent));
         let mut runs = vec![(0u32, 0u32); count];
@@ -163,7 +170,7 @@ proptest! {
         for (index, outcome, pause) in steps {
             let index = index % count;
             now += pause;
-            let outcome = [Outcome::Success, Outcome::ServerError, Outcome::ConnectFailure][usize::from(outcome)];
+            let outcome = OUTCOMES[usize::from(outcome)];
             let ejected = outlier.on_result(&endpoints, index, (now, outcome), &policy);
             let mut want = false;
             if until[index] <= now {
@@ -171,11 +178,13 @@ proptest! {
                     (Outcome::Success, _) => (0, 0),
                     (Outcome::ServerError, (errors, _)) => (errors + 1, 0),
                     (Outcome::ConnectFailure, (errors, failures)) => (errors, failures + 1),
+                    (Outcome::NoAnswer, (errors, failures)) => (errors + 1, failures + 1),
                 };
                 let reached = match outcome {
                     Outcome::Success => false,
                     Outcome::ServerError => runs[index].0 >= 5,
                     Outcome::ConnectFailure => runs[index].1 >= 3,
+                    Outcome::NoAnswer => runs[index].0 >= 5 || runs[index].1 >= 3,
                 };
                 let out = until.iter().filter(|u| **u > now).count();
                 want = reached && out < ejected_max(count, percent);
