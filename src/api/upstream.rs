@@ -92,7 +92,8 @@ pub struct Retry {
     /// How long to wait before a try.
     #[serde(default)]
     pub backoff: Backoff,
-    /// Retries in per cent of the requests of the last ten seconds: 0 to 100. Default 20.
+    /// Retries in per cent of the requests of the last ten seconds: 0 to 100; ten a second are always free.
+    /// Default 20.
     #[serde(default = "twenty")]
     #[schemars(range(min = 0, max = 100))]
     pub budget_percent: u32,

@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 use ir::Algorithm;
 use proxy::AccessLogTarget;
@@ -137,7 +138,8 @@ pub(crate) struct RunArgs {
     pub(crate) access_log: AccessLogTarget,
 
     /// Say in answers and headers why a request was refused and which route took it
-    #[arg(long, env = "BARIBHARA_DEBUG_ERRORS")]
+    #[arg(long, env = "BARIBHARA_DEBUG_ERRORS", action = ArgAction::SetTrue,
+          value_parser = FalseyValueParser::new())]
     pub(crate) debug_errors: bool,
 
     /// Form of the log on standard error; its level is set by RUST_LOG, default info

@@ -185,7 +185,7 @@ pub struct Retry {
     pub backoff_base: Duration,
     #[serde(serialize_with = "ser::millis")]
     pub backoff_max: Duration,
-    /// Retries in per cent of the requests of the last ten seconds (a few are always free).
+    /// Retries in per cent of the requests of the last ten seconds (ten a second are always free).
     pub budget_percent: u32,
     pub different_endpoint: bool,
 }

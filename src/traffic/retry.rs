@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::chance;
 
 /// Retries that are always free, in each second.
-pub const RETRIES_FREE_PER_SECOND: u64 = 3;
+pub const RETRIES_FREE_PER_SECOND: u64 = 10;
 
 /// Keeps retries from multiplying the load on a backend that is in trouble: over the last ten seconds they may be
 /// a given share of the requests, and a few in every second are free, so that quiet backends get theirs.

@@ -1,4 +1,5 @@
-//! Matches of a GatewayRoute's rule. A match that cannot be read is left out, and its rule answers 500 on the others.
+//! Matches of a GatewayRoute's rule. A match whose path cannot be read is left out; a rule with anything that cannot be
+//! read answers 500.
 
 use api::{PathMatchType, RouteMatch, ValueMatchType};
 use ir::{CookieMatch, HeaderMatch, Match, PathMatch, QueryMatch, ValueMatch};
@@ -22,10 +23,9 @@ pub(crate) fn matches(specs: &[RouteMatch], field: Field<'_>, lines: &mut Lines)
     }
     let mut read = Matches { matches: Vec::with_capacity(specs.len()), sound: true };
     for (index, spec) in specs.iter().enumerate() {
-        match one(spec, field.index(index), lines) {
-            Ok(one) => read.matches.push(one),
-            Err(Refused) => read.sound = false,
-        }
+        let one = one(spec, field.index(index), lines);
+        read.sound &= one.sound;
+        read.matches.extend(one.matched);
     }
     read
 }
@@ -41,34 +41,51 @@ fn everything() -> Match {
     }
 }
 
-fn one(spec: &RouteMatch, field: Field<'_>, lines: &mut Lines) -> Result<Match, Refused> {
+/// One match as far as it can be read.
+struct One {
+    /// `None`: not even its path can be read, so nothing is known of what it takes.
+    matched: Option<Match>,
+    sound: bool,
+}
+
+/// A condition that cannot be read is taken for one that holds: the match then takes more than it was meant to, and its
+/// rule answers 500. Were it left out whole, its requests would slip past it to a weaker rule.
+fn one(spec: &RouteMatch, field: Field<'_>, lines: &mut Lines) -> One {
+    let mut sound = true;
     let path = match &spec.path {
         Some(path) => path_match(path, field.key("path"), lines),
         None => Ok(everything().path),
     };
-    let methods = value::methods(&spec.methods, field.key("methods"), lines);
-    let headers = value::all(&spec.headers, field.key("headers"), |header, field| {
+    let mut matched = Match { methods: Vec::new(), ..everything() };
+    for (index, header) in spec.headers.iter().enumerate() {
+        let field = field.key("headers");
+        let field = field.index(index);
         let name = value::header_name(&header.name, field.key("name"), lines);
         let value = value_match(header.kind, header.value.as_deref(), field, lines);
-        Ok(HeaderMatch { name: name?, value: value? })
-    });
-    let query = value::all(&spec.query_params, field.key("queryParams"), |param, field| {
-        let value = value_match(param.kind, param.value.as_deref(), field, lines)?;
-        Ok(QueryMatch { name: param.name.clone(), value })
-    });
-    let cookies = value::all(&spec.cookies, field.key("cookies"), |cookie, field| {
-        let value = value_match(cookie.kind, cookie.value.as_deref(), field, lines)?;
-        Ok(CookieMatch { name: cookie.name.clone(), value })
-    });
+        sound &= name.is_ok() && value.is_ok();
+        let value = value.unwrap_or(ValueMatch::Present);
+        matched.headers.extend(name.map(|name| HeaderMatch { name, value }));
+    }
+    for (index, param) in spec.query_params.iter().enumerate() {
+        let field = field.key("queryParams");
+        let value = value_match(param.kind, param.value.as_deref(), field.index(index), lines);
+        sound &= value.is_ok();
+        let value = value.unwrap_or(ValueMatch::Present);
+        matched.query.push(QueryMatch { name: param.name.clone(), value });
+    }
+    for (index, cookie) in spec.cookies.iter().enumerate() {
+        let field = field.key("cookies");
+        let value = value_match(cookie.kind, cookie.value.as_deref(), field.index(index), lines);
+        sound &= value.is_ok();
+        let value = value.unwrap_or(ValueMatch::Present);
+        matched.cookies.push(CookieMatch { name: cookie.name.clone(), value });
+    }
+    let methods = value::methods(&spec.methods, field.key("methods"), lines);
     let client_cidrs = value::networks(&spec.client_cidrs, field.key("clientCIDRs"), lines);
-    Ok(Match {
-        path: path?,
-        methods: methods?,
-        headers: headers?,
-        query: query?,
-        cookies: cookies?,
-        client_cidrs: client_cidrs?,
-    })
+    sound &= methods.is_ok() && client_cidrs.is_ok() && path.is_ok();
+    matched.methods = methods.unwrap_or_default();
+    matched.client_cidrs = client_cidrs.unwrap_or_default();
+    One { matched: path.ok().map(|path| Match { path, ..matched }), sound }
 }
 
 fn path_match(spec: &api::PathMatch, field: Field<'_>, lines: &mut Lines) -> Result<PathMatch, Refused> {
@@ -109,11 +126,7 @@ fn value_match(
 ) -> Result<ValueMatch, Refused> {
     let mut needed = || {
         value.map(str::to_owned).ok_or_else(|| {
-            lines.error(
-                field.key("value"),
-                "the comparison needs a value; this match is not served, and its rule answers 500 on the others",
-                "add value",
-            )
+            lines.error(field.key("value"), "the comparison needs a value; the rule answers 500", "add value")
         })
     };
     Ok(match kind {
@@ -122,8 +135,7 @@ fn value_match(
         ValueMatchType::RegularExpression => {
             let pattern = needed()?;
             if let Err(message) = check_regex(&pattern, Anchoring::Whole) {
-                let message =
-                    format!("{message}; this match is not served, and its rule answers 500 on the others");
+                let message = format!("{message}; the rule answers 500");
                 return Err(lines.error(field.key("value"), message, REGEX_REMEDY));
             }
             ValueMatch::Regex(pattern)

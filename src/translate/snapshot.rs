@@ -17,6 +17,17 @@ pub const DEFAULT_NAMESPACE: &str = "default";
 /// The label by which an EndpointSlice names its Service.
 const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 
+/// Base64 in a block scalar has line ends, which Kubernetes' decoder passes over.
+fn without_line_ends(mut secret: serde_json::Value) -> serde_json::Value {
+    let entries = secret.get_mut("data").and_then(serde_json::Value::as_object_mut);
+    for entry in entries.into_iter().flatten().map(|(_, entry)| entry) {
+        if let serde_json::Value::String(text) = entry {
+            text.retain(|letter| !matches!(letter, '\r' | '\n'));
+        }
+    }
+    secret
+}
+
 const SECRET_SHAPE: &str = "this is no Secret: data takes base64 and stringData takes text";
 
 /// Values by namespace and name, in that order.
@@ -95,7 +106,9 @@ impl Object {
             Kind::Service => Self::Service(read(value)?),
             Kind::EndpointSlice => Self::EndpointSlice(read(value)?),
             // The parser's message could quote a value.
-            Kind::Secret => Self::Secret(read(value).map_err(|_| SECRET_SHAPE.to_owned())?),
+            Kind::Secret => {
+                Self::Secret(read(without_line_ends(value)).map_err(|_| SECRET_SHAPE.to_owned())?)
+            }
             Kind::ConfigMap => Self::ConfigMap(read(value)?),
         };
         if object.metadata().name.as_deref().is_none_or(str::is_empty) {

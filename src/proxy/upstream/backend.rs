@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use ir::{BackendEndpoints, BackendId, CircuitBreaker, Endpoint, EndpointMap};
+use ir::{BackendId, CircuitBreaker, Endpoint, EndpointMap};
 use tokio::sync::Notify;
 use traffic::{Breaker, BreakerKind, EndpointState, Outlier, RetryBudget};
 
@@ -39,6 +39,10 @@ impl ConnectionPermit {
             backend.metrics.connection_opened();
             Self(Arc::clone(backend))
         })
+    }
+
+    pub(super) fn backend(&self) -> Arc<Backend> {
+        Arc::clone(&self.0)
     }
 
     /// Whether requests wait for a connection of this backend, so that none should lie idle.
@@ -143,24 +147,27 @@ pub(crate) struct Backends {
 impl Backends {
     /// The backend of this id, made on first use with the endpoints known for it.
     pub(crate) fn get(&mut self, id: &BackendId, metrics: &Metrics) -> Arc<Backend> {
-        if let Some(backend) = self.by_id.get(id) {
-            return Arc::clone(backend);
-        }
-        let backend = Arc::new(Backend::new(id, metrics));
+        let known = self.by_id.get(id).map(Arc::clone);
+        let backend = known.unwrap_or_else(|| {
+            let backend = Arc::new(Backend::new(id, metrics));
+            self.by_id.insert(id.clone(), Arc::clone(&backend));
+            backend
+        });
+        // A known one may have missed changes while no route named it.
         if let Some(endpoints) = self.endpoints.backends.get(id) {
             backend.set_endpoints(&endpoints.endpoints);
         }
-        self.by_id.insert(id.clone(), Arc::clone(&backend));
         backend
     }
 
-    /// Takes the new endpoints of all backends. What is no longer in the map has none.
+    /// Takes the new endpoints of all backends. Every backend that the newest configuration names stands in the map; one
+    /// that does not keeps its endpoints, for the generation that is served may still name it.
     pub(crate) fn set_endpoints(&mut self, endpoints: Arc<EndpointMap>) {
-        let empty = Arc::new(BackendEndpoints::default());
         for (id, backend) in &self.by_id {
             let (old, new) = (self.endpoints.backends.get(id), endpoints.backends.get(id));
-            if !matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new)) {
-                backend.set_endpoints(&new.unwrap_or(&empty).endpoints);
+            let unchanged = matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new));
+            if let Some(new) = new.filter(|_| !unchanged) {
+                backend.set_endpoints(&new.endpoints);
             }
         }
         self.endpoints = endpoints;
@@ -169,5 +176,38 @@ impl Backends {
     /// Forgets backends that no route holds any more.
     pub(crate) fn forget_unused(&mut self) {
         self.by_id.retain(|_, backend| Arc::strong_count(backend) > 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(named: &[(&BackendId, &[u16])]) -> Arc<EndpointMap> {
+        let endpoints = |ports: &[u16]| {
+            let endpoints = ports.iter().map(|&port| Endpoint { host: "192.0.2.1".into(), port }).collect();
+            Arc::new(ir::BackendEndpoints { endpoints })
+        };
+        let backends = named.iter().map(|(id, ports)| ((*id).clone(), endpoints(ports))).collect();
+        Arc::new(EndpointMap { backends })
+    }
+
+    #[test]
+    fn a_backend_that_is_not_named_keeps_its_endpoints_until_it_is_named_again() {
+        let (metrics, mut backends) = (Metrics::new(), Backends::default());
+        let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
+        let ports = |backend: &Backend| -> Vec<u16> {
+            backend.targets().iter().map(|target| target.endpoint.port).collect()
+        };
+        backends.set_endpoints(map(&[(&id, &[1, 2])]));
+        let backend = backends.get(&id, &metrics);
+        let kept = backend.targets().first().map(|target| target.key);
+        backends.set_endpoints(map(&[]));
+        assert_eq!(ports(&backend), [1, 2], "the served generation may still name it");
+        backends.set_endpoints(map(&[(&id, &[1, 3])]));
+        assert_eq!(ports(&backends.get(&id, &metrics)), [1, 3]);
+        assert_eq!(backend.targets().first().map(|target| target.key), kept, "what stays keeps its pool");
+        backends.set_endpoints(map(&[(&id, &[])]));
+        assert!(ports(&backend).is_empty(), "named and without endpoints");
     }
 }

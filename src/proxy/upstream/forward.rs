@@ -77,6 +77,12 @@ impl Held {
     }
 }
 
+/// A connection for a try: one that was idle, or leave to open a new one.
+enum Granted {
+    Pooled(Wire),
+    New(ConnectionPermit),
+}
+
 /// Why one try failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TryError {
@@ -261,7 +267,10 @@ impl Tries<'_> {
         {
             return Ok((wire, true));
         }
-        let permit = self.connection_permit().await?;
+        let permit = match self.connection_permit(target).await? {
+            Granted::Pooled(wire) => return Ok((wire, true)),
+            Granted::New(permit) => permit,
+        };
         let now = Instant::now();
         let left = ask.deadline().map(|deadline| deadline.saturating_duration_since(now));
         // The tightest of three bounds; that of the connection itself wins a tie, since it may be tried elsewhere.
@@ -283,16 +292,24 @@ impl Tries<'_> {
 
     /// Takes one of the backend's connections. Where the rule's bound is reached, an idle one makes room, of this worker
     /// at once and of another within a tick; else the request waits, if the rule lets requests wait.
-    async fn connection_permit(&self) -> Result<ConnectionPermit, TryError> {
+    async fn connection_permit(&self, target: &Target) -> Result<Granted, TryError> {
         let (backend, limits) = (self.ask.backend, self.ask.circuit_breaker);
         let acquire = || ConnectionPermit::try_acquire(backend, limits);
-        if let Some(permit) = acquire() {
-            return Ok(permit);
-        }
-        if self.ask.worker.pools.borrow_mut().evict_one(backend.key)
-            && let Some(permit) = acquire()
-        {
-            return Ok(permit);
+        // A new one, or one that lies idle on this worker: for this endpoint, or to make room for it.
+        let grant = || {
+            if let Some(permit) = acquire() {
+                return Some(Granted::New(permit));
+            }
+            if !self.skip_pool
+                && let Some(wire) = self.ask.check_out(target)
+            {
+                return Some(Granted::Pooled(wire));
+            }
+            let evicted = self.ask.worker.pools.borrow_mut().evict_one(backend.key);
+            if evicted { acquire().map(Granted::New) } else { None }
+        };
+        if let Some(granted) = grant() {
+            return Ok(granted);
         }
         let used = |kind| backend.breaker.in_use(kind);
         // This request is one of those in flight, but uses no connection yet.
@@ -309,8 +326,8 @@ impl Tries<'_> {
                 let mut freed = pin!(backend.freed.notified());
                 // Registered before the counter is looked at again, or a release in between would be missed.
                 freed.as_mut().enable();
-                if let Some(permit) = acquire() {
-                    return permit;
+                if let Some(granted) = grant() {
+                    return granted;
                 }
                 freed.await;
             }
@@ -457,7 +474,14 @@ impl Forward<'_> {
     fn check_out(&self, target: &Target) -> Option<Wire> {
         let keys = (self.backend.key, target.key);
         let idle_for = self.worker.settings.upstream_idle;
-        self.worker.pools.borrow_mut().check_out(keys, self.started, idle_for)
+        let mut pools = self.worker.pools.borrow_mut();
+        let may_repeat = self.retry.methods.contains(self.method);
+        loop {
+            let wire = pools.check_out(keys, self.started, idle_for)?;
+            if may_repeat || wire.is_open_now() {
+                return Some(wire);
+            }
+        }
     }
 
     fn outgoing(&self, body: &RequestBody) -> OutgoingHead<'_> {

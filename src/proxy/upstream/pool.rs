@@ -52,9 +52,14 @@ impl Pools {
         idle_max: usize,
     ) {
         let pool = self.by_backend.entry(backend).or_default();
-        if pool.idle < idle_max && !wire.is_wanted() {
+        if pool.idle < idle_max {
+            // Who waits on this worker takes it over; for others a tick makes room.
+            let wanted = wire.is_wanted().then(|| wire.backend());
             pool.idle += 1;
             pool.by_endpoint.entry(endpoint).or_default().push(Idle { wire, since: now });
+            if let Some(backend) = wanted {
+                backend.freed.notify_waiters();
+            }
         }
     }
 

@@ -20,15 +20,15 @@ fn requests(budget: &RetryBudget, now: u64, count: u32) {
 fn a_quiet_backend_has_its_free_retries_in_every_second() {
     let budget = RetryBudget::default();
     for second in 0..30 {
-        assert_eq!(retries(&budget, second * SECOND, 20, 10), 3, "{second}");
-        assert_eq!(retries(&budget, second * SECOND + SECOND / 2, 20, 10), 0, "{second}");
+        assert_eq!(retries(&budget, second * SECOND, 20, 20), 10, "{second}");
+        assert_eq!(retries(&budget, second * SECOND + SECOND / 2, 20, 20), 0, "{second}");
     }
 }
 
 #[test]
 fn a_busy_backend_has_its_share() {
     for (count, percent, want) in
-        [(1000, 20, 200), (1000, 0, 3), (1000, 100, 1000), (10, 20, 3), (50, 20, 10)]
+        [(1000, 20, 200), (1000, 0, 10), (1000, 100, 1000), (10, 20, 10), (100, 20, 20)]
     {
         let budget = RetryBudget::default();
         requests(&budget, 5 * SECOND, count);
@@ -43,11 +43,11 @@ fn requests_and_retries_leave_the_window_after_ten_seconds() {
     assert_eq!(retries(&budget, 4 * SECOND, 20, 50), 50);
     assert_eq!(retries(&budget, 9 * SECOND, 20, 1000), 150, "the rest of the 200");
     // At 10 s the requests are gone; the retries are not, so only the free ones are left.
-    assert_eq!(retries(&budget, 10 * SECOND, 20, 1000), 3);
+    assert_eq!(retries(&budget, 10 * SECOND, 20, 1000), 10);
     requests(&budget, 13 * SECOND, 1000);
-    // 200 of the window's share, less 150 + 3 that are still in it; those of second 4 are too.
-    assert_eq!(retries(&budget, 13 * SECOND, 20, 1000), 3);
-    assert_eq!(retries(&budget, 14 * SECOND, 20, 1000), 200 - 150 - 3 - 3);
+    // 200 of the window's share, less 150 + 10 that are still in it; those of second 4 are too.
+    assert_eq!(retries(&budget, 13 * SECOND, 20, 1000), 10);
+    assert_eq!(retries(&budget, 14 * SECOND, 20, 1000), 200 - 150 - 10 - 10);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_long_silence_leaves_nothing_behind() {
     let budget = RetryBudget::default();
     requests(&budget, 0, 1000);
     for later in [10, 11, 100, 5_000, 1_000_000] {
-        assert_eq!(retries(&budget, later * SECOND, 20, 1000), 3, "{later}");
+        assert_eq!(retries(&budget, later * SECOND, 20, 1000), 10, "{later}");
     }
 }
 

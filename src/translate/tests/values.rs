@@ -292,6 +292,14 @@ fn objects_without_shape_or_name_are_refused_and_secrets_are_not_quoted() {
     });
     let error = Object::from_json(Kind::Secret, secret).expect_err("no base64");
     assert!(!error.contains("canary"), "{error}");
+    let wrapped = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "a"}, "data": {"a": "YWJj\nZGVm\r\n"},
+    });
+    let Ok(Object::Secret(secret)) = Object::from_json(Kind::Secret, wrapped) else {
+        panic!("wrapped base64")
+    };
+    let bytes = secret.data.as_ref().and_then(|data| data.get("a")).map(|value| value.0.clone());
+    assert_eq!(bytes.as_deref(), Some(&b"abcdef"[..]));
     let cases = [
         (Kind::Service, json!({"apiVersion": "v1", "kind": "Service", "metadata": {}})),
         (Kind::Service, json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": ""}})),

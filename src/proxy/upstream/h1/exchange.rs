@@ -2,13 +2,16 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 
@@ -16,7 +19,7 @@ use super::chunked::{Chunked, Step};
 use super::response::{self, Framing, HeadError, ResponseHead};
 use crate::body::{BodyError, RequestBody, RequestFraming};
 use crate::timer::Timer;
-use crate::upstream::backend::ConnectionPermit;
+use crate::upstream::backend::{Backend, ConnectionPermit};
 
 /// How many interim answers (1xx) an upstream may send before its answer (hardening BE06).
 const INFORMATIONAL_MAX: u8 = 8;
@@ -50,6 +53,18 @@ impl Wire {
     /// Whether requests wait for a connection of this one's backend.
     pub(crate) fn is_wanted(&self) -> bool {
         self.permit.is_wanted()
+    }
+
+    pub(crate) fn backend(&self) -> Arc<Backend> {
+        self.permit.backend()
+    }
+
+    /// Asks the kernel whether the peer has closed: the reactor may not have heard of it yet. For requests that can't be
+    /// sent twice, so that they meet a stale connection as seldom as can be.
+    pub(crate) fn is_open_now(&self) -> bool {
+        let mut byte = [MaybeUninit::uninit(); 1];
+        let peeked = SockRef::from(&self.io).peek(&mut byte);
+        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Whether the connection can still be used: nothing unasked has come and the peer has not closed. Costs a system
