@@ -22,18 +22,18 @@ struct Rule {
 }
 
 impl Rules {
-    /// `named` finds the verifiers that go by a name in the object that the rules stand in.
-    pub(super) fn new(authorization: &Authorization, named: impl Fn(&str) -> Vec<VerifierId>) -> Self {
+    /// `whose` finds the verifiers that a condition of the object means which names this provider or none; `None` is any
+    /// verifier.
+    pub(super) fn new(
+        authorization: &Authorization,
+        whose: impl Fn(Option<&str>) -> Option<Vec<VerifierId>>,
+    ) -> Self {
         let rules = authorization
             .rules
             .iter()
             .map(|rule| Rule {
                 rule: rule.clone(),
-                whose: rule
-                    .claims
-                    .iter()
-                    .map(|condition| condition.provider.as_deref().map(&named))
-                    .collect(),
+                whose: rule.claims.iter().map(|condition| whose(condition.provider.as_deref())).collect(),
             })
             .collect();
         Self { rules }

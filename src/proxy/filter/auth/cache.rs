@@ -25,8 +25,10 @@ pub(crate) struct CacheStats {
     pub(crate) evicted: u64,
 }
 
-/// A verdict holds for one verifier and one token, byte for byte, inside its time window. The hash is keyed by a random
-/// seed of this cache and only narrows the search; equality is always that of all bytes.
+/// A verdict holds for one verifier and one token, byte for byte, inside its time window, and only where exactly those
+/// verifiers are asked before it that are known to refuse the token: whom a token names never depends on what happens to
+/// be kept. The hash is keyed by a random seed of this cache and only narrows the search; equality is always that of all
+/// bytes.
 pub(crate) struct VerdictCache {
     hasher: DefaultHashBuilder,
     /// Places in `slots`.
@@ -43,13 +45,26 @@ struct Slot {
     hash: u64,
     token: Box<[u8]>,
     verdict: Rc<Verdict>,
+    /// The verifiers that were asked before and refused, in order; nearly always none, which allocates nothing.
+    refused_by: Box<[VerifierId]>,
     bytes: usize,
     used: bool,
 }
 
-/// The hash of a token in one cache.
+impl Slot {
+    /// Whether these verifiers, asked in order, come to this verdict.
+    fn answers(&self, mut candidates: impl Iterator<Item = VerifierId>) -> bool {
+        self.refused_by.iter().all(|refused| candidates.next() == Some(*refused))
+            && candidates.next() == Some(self.verdict.verifier)
+    }
+}
+
+/// A token with its hash in one cache.
 #[derive(Clone, Copy)]
-pub(super) struct TokenHash(u64);
+pub(super) struct HashedToken<'t> {
+    hash: u64,
+    token: &'t [u8],
+}
 
 impl Default for VerdictCache {
     fn default() -> Self {
@@ -75,21 +90,22 @@ impl VerdictCache {
         CacheStats { entries: self.slots.len(), ..self.stats }
     }
 
-    pub(super) fn hash(&self, token: &[u8]) -> TokenHash {
-        TokenHash(self.hasher.hash_one(token))
+    pub(super) fn hash<'t>(&self, token: &'t [u8]) -> HashedToken<'t> {
+        HashedToken { hash: self.hasher.hash_one(token), token }
     }
 
-    /// The verdict on this very token, if it holds at this time.
+    /// The verdict of these verifiers, asked in order, on this very token, if it holds at this time.
     pub(super) fn get(
         &mut self,
-        hash: TokenHash,
-        verifier: VerifierId,
-        token: &[u8],
+        token: HashedToken<'_>,
+        candidates: &(impl Iterator<Item = VerifierId> + Clone),
         now_unix_s: u64,
     ) -> Option<Rc<Verdict>> {
         let slots = &self.slots;
-        let found = self.index.find(hash.0, |place| {
-            slots.get(*place).is_some_and(|slot| slot.verdict.verifier == verifier && *slot.token == *token)
+        let found = self.index.find(token.hash, |place| {
+            slots
+                .get(*place)
+                .is_some_and(|slot| slot.answers(candidates.clone()) && *slot.token == *token.token)
         });
         let place = found.copied();
         if let Some(place) = place
@@ -106,9 +122,17 @@ impl VerdictCache {
         None
     }
 
-    /// Keeps a fresh verdict. The caller has just missed it, so it does not stand here yet.
-    pub(super) fn insert(&mut self, hash: TokenHash, token: &[u8], verdict: &Rc<Verdict>, now_unix_s: u64) {
-        let bytes = size_of::<Slot>() + token.len() + verdict.weight();
+    /// Keeps a fresh verdict of these verifiers. The caller has just missed it, so it does not stand here yet.
+    pub(super) fn insert(
+        &mut self,
+        token: HashedToken<'_>,
+        candidates: impl Iterator<Item = VerifierId>,
+        verdict: &Rc<Verdict>,
+        now_unix_s: u64,
+    ) {
+        let HashedToken { hash, token } = token;
+        let refused_by: Box<[VerifierId]> = candidates.take_while(|id| *id != verdict.verifier).collect();
+        let bytes = size_of::<Slot>() + token.len() + size_of_val(&*refused_by) + verdict.weight();
         if self.entries_max == 0 || bytes > self.bytes_max {
             return;
         }
@@ -116,12 +140,12 @@ impl VerdictCache {
             self.evict_one(now_unix_s);
         }
         let place = self.slots.len();
-        let slot =
-            Slot { hash: hash.0, token: token.into(), verdict: Rc::clone(verdict), bytes, used: false };
+        let verdict = Rc::clone(verdict);
+        let slot = Slot { hash, token: token.into(), verdict, refused_by, bytes, used: false };
         self.slots.push(slot);
         self.stats.bytes += bytes;
         let slots = &self.slots;
-        self.index.insert_unique(hash.0, place, |place| slots.get(*place).map_or(0, |slot| slot.hash));
+        self.index.insert_unique(hash, place, |place| slots.get(*place).map_or(0, |slot| slot.hash));
     }
 
     /// Ends after at most two rounds: the first takes every second chance away.

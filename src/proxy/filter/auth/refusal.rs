@@ -27,7 +27,7 @@ pub(crate) enum AuthReason {
     HeaderUnsupported,
     /// `alg` is unknown or not one that the provider and its keys allow; `none` among them.
     AlgorithmNotAllowed,
-    /// No usable key has the token's `kid`.
+    /// No usable key has the token's `kid`, and every one has some.
     KeyUnknown,
     /// No candidate key made the signature.
     SignatureInvalid,

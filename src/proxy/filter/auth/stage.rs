@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use http::header::Entry;
 use http::{HeaderMap, HeaderName, Method};
 use ir::{Auth, JwtRequirement};
 
@@ -67,7 +68,12 @@ impl AuthStage {
         for (auth, own) in auths.iter().zip(&of_objects) {
             stage.requirements.extend(auth.jwt.iter().map(|jwt| Requirement::new(jwt, own)));
             stage.rules.extend(auth.authorization.iter().map(|authorization| {
-                Rules::new(authorization, |name| verifiers_named(name, own, &of_objects))
+                // Without tokens of its own an object speaks of any token of the route.
+                let default = auth.jwt.as_ref().map(|_| own.as_slice());
+                Rules::new(authorization, |provider| match provider {
+                    Some(name) => Some(verifiers_named(name, own, &of_objects)),
+                    None => default.map(|own| own.iter().map(|verifier| verifier.id()).collect()),
+                })
             }));
         }
         stage
@@ -112,15 +118,18 @@ impl AuthStage {
     }
 
     /// Edits the headers for the upstream: tokens that must not be forwarded go, and the headers that carry claims hold
-    /// what the tokens say or nothing. Call it for every request of the route, an anonymous one too, and before any
-    /// header that the gateway itself sets.
+    /// what the tokens say or nothing; where several tokens fill one header, the first requirement's stands. Call it for
+    /// every request of the route, an anonymous one too, and before any header that the gateway itself sets.
     pub(crate) fn apply(&self, identity: &Identity, headers: &mut HeaderMap) {
         for (place, _) in self.private_places(identity) {
             place.remove_token(headers);
         }
         self.remove_claim_headers(headers);
         for (name, value) in identity.verdicts().flat_map(|verdict| &verdict.headers) {
-            headers.insert(name.clone(), value.clone());
+            // The headers of clients are gone, so whatever stands here is of an earlier token, and that one wins.
+            if let Entry::Vacant(free) = headers.entry(name) {
+                free.insert(value.clone());
+            }
         }
     }
 
@@ -208,14 +217,16 @@ impl Requirement {
         cache: &mut VerdictCache,
     ) -> Result<Rc<Verdict>, AuthReason> {
         let candidates = || found.providers.iter().filter_map(|index| self.verifiers.get(*index));
-        let hash = cache.hash(&found.token);
-        for verifier in candidates() {
-            if let Some(verdict) = cache.get(hash, verifier.id(), &found.token, now_unix_s) {
-                return Ok(verdict);
-            }
+        let ids = || candidates().map(|verifier| verifier.id());
+        let token = cache.hash(&found.token);
+        if let Some(verdict) = cache.get(token, &ids(), now_unix_s) {
+            return Ok(verdict);
         }
-        let verdict = Rc::new(verifier::verify(candidates(), &found.token, now_unix_s)?);
-        cache.insert(hash, &found.token, &verdict, now_unix_s);
+        let accepted = verifier::verify(candidates(), &found.token, now_unix_s)?;
+        let verdict = Rc::new(accepted.verdict);
+        if accepted.lasts {
+            cache.insert(token, ids(), &verdict, now_unix_s);
+        }
         Ok(verdict)
     }
 }

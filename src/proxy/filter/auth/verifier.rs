@@ -15,8 +15,8 @@ use super::key::VerifyingKey;
 use super::refusal::AuthReason;
 use super::token::UnverifiedToken;
 
-/// How many signatures are tried for one token, over all providers and keys: a token without `kid` fits every key of its
-/// algorithm, and key sets are long.
+/// How many signatures are tried for one token, over all providers and keys: a key without `kid` fits every token of its
+/// algorithm, a token without `kid` fits every key, and key sets are long.
 const SIGNATURES_TRIED_MAX: usize = 16;
 
 /// Names one verifier for the life of the process. A replaced provider has another id, so its old verdicts never match.
@@ -60,16 +60,20 @@ impl Verifier {
         &self.provider
     }
 
+    /// The keys that may have signed under this `kid`: all without one, else those of the name first, so that they are
+    /// within the bound of tries, and then those that have no name, like a bare secret (RFC 7515 §4.1.4: a hint only).
+    fn keys_for(&self, kid: Option<&str>) -> impl Iterator<Item = &VerifyingKey> {
+        let named = self.keys.iter().filter(move |key| kid.is_some() && key.kid.as_deref() == kid);
+        named.chain(self.keys.iter().filter(move |key| kid.is_none() || key.kid.is_none()))
+    }
+
     /// Whether one of the keys made the signature.
     fn check_signature(&self, token: &UnverifiedToken<'_>, tries_left: &mut usize) -> Result<(), AuthReason> {
         if !self.provider.algorithms.contains(&token.algorithm) {
             return Err(AuthReason::AlgorithmNotAllowed);
         }
         let mut refusal = AuthReason::KeyUnknown;
-        for key in &self.keys {
-            if token.kid.is_some() && token.kid != key.kid {
-                continue;
-            }
+        for key in self.keys_for(token.kid.as_deref()) {
             if !key.allows(token.algorithm) {
                 // Something better known than an unknown key, unless a signature was tried already.
                 if refusal == AuthReason::KeyUnknown {
@@ -144,6 +148,14 @@ impl fmt::Debug for Verdict {
     }
 }
 
+/// What came of a verification.
+pub(super) struct Accepted {
+    pub(super) verdict: Verdict,
+    /// Whether the same verifiers come to the same verdict all through its time window. Not so where an earlier one
+    /// refused for the time alone: it would take the token at another time, before this one is asked.
+    pub(super) lasts: bool,
+}
+
 /// Verifies a token by the first of these that made it and takes its claims.
 ///
 /// # Errors
@@ -152,11 +164,12 @@ pub(super) fn verify<'v>(
     verifiers: impl IntoIterator<Item = &'v Arc<Verifier>>,
     token: &[u8],
     now_unix_s: u64,
-) -> Result<Verdict, AuthReason> {
+) -> Result<Accepted, AuthReason> {
     let token = UnverifiedToken::parse(token)?;
     let mut tries_left = SIGNATURES_TRIED_MAX;
     let mut forged = None;
     let mut unfit = None;
+    let mut lasts = true;
     let mut parsed: Option<Claims> = None;
     for verifier in verifiers {
         if let Err(reason) = verifier.check_signature(&token, &mut tries_left) {
@@ -168,8 +181,11 @@ pub(super) fn verify<'v>(
             None => token.claims()?,
         };
         match claims::check(&verifier.provider, &claims, now_unix_s) {
-            Ok(window) => return Ok(verifier.verdict(claims, window)),
-            Err(reason) => unfit = unfit.or(Some(reason)),
+            Ok(window) => return Ok(Accepted { verdict: verifier.verdict(claims, window), lasts }),
+            Err(reason) => {
+                lasts &= !matches!(reason, AuthReason::TokenExpired | AuthReason::TokenNotYetValid);
+                unfit = unfit.or(Some(reason));
+            }
         }
         parsed = Some(claims);
     }

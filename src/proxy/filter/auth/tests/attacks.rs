@@ -170,6 +170,33 @@ fn jw03_kid_is_only_compared() {
 }
 
 #[test]
+fn jw03_keys_without_kid_are_tried_for_a_token_with_one() {
+    let named = |header: &str| hmac_token(SECRET, header, &good_claims().to_string());
+    let good = named("{\"alg\":\"HS256\",\"kid\":\"k\"}");
+    let other = || jwk(Some("other"), secret(SECRET));
+    let wrong = |count: usize| (0..count).map(|n| jwk(None, secret(format!("wrong {n}").as_bytes())));
+    let raw = || jwk(None, secret(SECRET));
+    let cases = [
+        ("a raw key", vec![raw()], None),
+        ("beside keys of other names", vec![other(), raw(), other()], None),
+        ("another name only", vec![other()], Some(AuthReason::KeyUnknown)),
+        ("another raw key", wrong(1).collect(), Some(AuthReason::SignatureInvalid)),
+        ("the key of the name is wrong", vec![jwk(Some("k"), secret(b"wrong")), raw()], None),
+        ("within the bound", wrong(15).chain([raw()]).collect(), None),
+        ("beyond the bound", wrong(16).chain([raw()]).collect(), Some(AuthReason::SignatureInvalid)),
+        ("the name goes first", wrong(16).chain([jwk(Some("k"), secret(SECRET))]).collect(), None),
+    ];
+    for (name, keys, want) in cases {
+        let mut gate = Gate::of(provider_with(&[Algorithm::HS256], keys));
+        assert_eq!(gate.reason(&good), want, "{name}");
+    }
+    // The algorithm stays that of the key.
+    let pinned = ir::Jwk { algorithm: Some(Algorithm::HS512), ..raw() };
+    let mut gate = Gate::of(provider_with(&[Algorithm::HS256, Algorithm::HS512], vec![pinned]));
+    assert_eq!(gate.reason(&good), Some(AuthReason::AlgorithmNotAllowed));
+}
+
+#[test]
 fn jw03_a_token_without_kid_tries_a_bounded_number_of_keys() {
     let decoys = |count: u8| (0..count).map(|n| jwk(Some("decoy"), secret(&[n, 1]))).collect::<Vec<_>>();
     for (before, want) in [(15, None), (16, Some(AuthReason::SignatureInvalid))] {

@@ -7,7 +7,7 @@ use ir::{
 };
 use serde_json::{Value, json};
 
-use super::support::{Gate, auth, claims_with, hs256, jwk, provider, provider_with, secret};
+use super::support::{Gate, auth, claims_with, hmac_token, hs256, jwk, provider, provider_with, secret};
 use crate::filter::auth::refusal::AuthReason;
 
 fn rule(action: AuthorizationAction, claims: Vec<ClaimCondition>) -> AuthorizationRule {
@@ -179,6 +179,50 @@ fn claims_of_a_named_provider_are_those_of_the_objects_own_one() {
         Some(Authorization { rules: vec![rule(AuthorizationAction::Allow, vec![condition])] });
     let mut gate = Gate::new(&[auth(vec![provider()]), policy]);
     assert_eq!(gate.reason(&good), Some(AuthReason::NotAuthorized));
+}
+
+#[test]
+fn claims_of_no_named_provider_are_those_of_the_objects_own_ones() {
+    // The route's token is in the header; the policy's, of another issuer, in a cookie and optional.
+    let mut foreign = provider_with(&[ir::Algorithm::HS256], vec![jwk(None, secret(b"policy"))]);
+    foreign.source = ObjectRef::new(Kind::AuthPolicy, "shop", "policy");
+    foreign.name = "partner".into();
+    foreign.from = vec![ir::TokenSource::Cookie { name: "at".to_owned() }];
+    let mut policy = auth(vec![foreign]);
+    policy.jwt.as_mut().expect("a requirement").optional = true;
+    let admins = vec![claim(&["role"], ClaimOperator::In, &["admin"])];
+    policy.authorization =
+        Some(Authorization { rules: vec![rule(AuthorizationAction::Allow, admins.clone())] });
+    let own = |role: &str| {
+        let claims = claims_with(json!({"role": role})).to_string();
+        format!("at={}", hmac_token(b"policy", "{\"alg\":\"HS256\"}", &claims))
+    };
+    let of_route = |role: &str| format!("Bearer {}", hs256(&claims_with(json!({"role": role}))));
+    let refused = Some(AuthReason::NotAuthorized);
+    let cases = [
+        (of_route("admin"), None, refused),
+        (of_route("admin"), Some(own("user")), refused),
+        (of_route("user"), Some(own("admin")), None),
+    ];
+    let mut gate = Gate::new(&[auth(vec![provider()]), policy.clone()]);
+    for (bearer, cookie, want) in &cases {
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(cookie.as_deref().map(|cookie| ("cookie", cookie)));
+        assert_eq!(gate.ask(&headers).err(), *want, "the own token only: {}", cookie.is_some());
+    }
+
+    // An object without tokens of its own takes any of the route.
+    policy.authorization = None;
+    let open = Auth {
+        source: ObjectRef::new(Kind::AuthPolicy, "shop", "open"),
+        jwt: None,
+        authorization: Some(Authorization { rules: vec![rule(AuthorizationAction::Allow, admins)] }),
+    };
+    let mut gate = Gate::new(&[auth(vec![provider()]), policy, open]);
+    assert_eq!(gate.ask(&[("authorization", &of_route("admin"))]).err(), None);
+    let both = [("authorization", of_route("user")), ("cookie", own("admin"))];
+    assert_eq!(gate.ask(&both.each_ref().map(|(name, value)| (*name, value.as_str()))).err(), None);
+    assert_eq!(gate.ask(&[("authorization", &of_route("user"))]).err(), refused);
 }
 
 #[test]

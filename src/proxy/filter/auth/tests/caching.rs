@@ -69,6 +69,80 @@ fn verdicts_are_not_shared_between_providers_audiences_or_issuers() {
     assert_eq!(cache.stats().hits, 1);
 }
 
+/// Two providers that take the same tokens.
+fn first_and_second() -> (ir::JwtProvider, ir::JwtProvider) {
+    let named = |name: &str| ir::JwtProvider { name: name.into(), ..provider() };
+    (named("first"), named("second"))
+}
+
+/// Whom a token names on a route with these providers; the cache and the verifiers are those of the gate.
+fn provider_of(gate: &mut Gate, providers: &[&ir::JwtProvider], token: &str) -> &'static str {
+    let providers = providers.iter().map(|provider| (*provider).clone()).collect();
+    gate.stage = AuthStage::new(&[auth(providers)], &mut gate.verifiers);
+    let identity = gate.ask_bearer(token).expect("the request passes");
+    let says = |name| identity.claim(Some(name), "sub").is_some();
+    match (says("first"), says("second")) {
+        (true, false) => "first",
+        (false, true) => "second",
+        other => panic!("one token is of one provider, not {other:?}"),
+    }
+}
+
+#[test]
+fn the_first_provider_that_takes_a_token_wins_whatever_is_cached() {
+    let (first, second) = first_and_second();
+    let routes: [(&[&ir::JwtProvider], &str); 4] = [
+        (&[&first], "first"),
+        (&[&second], "second"),
+        (&[&first, &second], "first"),
+        (&[&second, &first], "second"),
+    ];
+    let good = hs256(&good_claims());
+    // Each route after each other one, so that either verdict stands in the cache before the other.
+    for (before, _) in routes {
+        for (providers, want) in routes {
+            let mut gate = Gate::of(provider());
+            provider_of(&mut gate, before, &good);
+            for round in ["fresh", "cached"] {
+                assert_eq!(provider_of(&mut gate, providers, &good), want, "{round}");
+            }
+            assert!(gate.cache.stats().hits > 0);
+        }
+    }
+}
+
+#[test]
+fn a_verdict_of_a_later_provider_is_found_again_behind_the_same_refusals_only() {
+    let (mut first, second) = first_and_second();
+    first.keys.keys = vec![jwk(None, secret(b"of the first"))];
+    let good = hs256(&good_claims());
+    let mut gate = Gate::of(provider());
+    for hits in 0..3 {
+        assert_eq!(provider_of(&mut gate, &[&first, &second], &good), "second");
+        assert_eq!((gate.cache.stats().hits, gate.cache.stats().misses), (hits, 1));
+    }
+    // Another provider before it has not refused the token yet; this one takes it.
+    let other = ir::JwtProvider { name: "first".into(), audiences: Vec::new(), ..provider() };
+    assert_eq!(provider_of(&mut gate, &[&other, &second], &good), "first");
+    assert_eq!(provider_of(&mut gate, &[&first, &other, &second], &good), "first");
+    assert_eq!(gate.cache.stats().hits, 2);
+}
+
+#[test]
+fn a_refusal_by_time_of_an_earlier_provider_is_not_remembered() {
+    let (mut first, second) = first_and_second();
+    first.clock_skew = std::time::Duration::ZERO;
+    let mut gate = Gate::of(provider());
+    // Not yet valid for the first, then valid for both, then expired for the first; and the clock goes back.
+    let good = hs256(&claims_with(json!({"iat": NOW, "exp": NOW + 100})));
+    for (now, want) in [(NOW - 10, "second"), (NOW, "first"), (NOW + 100, "second"), (NOW + 99, "first")] {
+        gate.now = now;
+        for round in ["fresh", "again"] {
+            assert_eq!(provider_of(&mut gate, &[&first, &second], &good), want, "{round} {now}");
+        }
+    }
+}
+
 #[test]
 fn a_verdict_dies_with_the_key_that_made_it() {
     let mut gate = Gate::of(provider());

@@ -107,6 +107,25 @@ fn the_clients_copies_are_always_removed() {
 }
 
 #[test]
+fn a_later_token_never_overwrites_the_header_of_an_earlier_one() {
+    let to_user = || vec![to_header(&["sub"], "x-user"), to_header(&["role"], "x-role")];
+    let mut second = with_headers(to_user());
+    second.name = "second".into();
+    second.from = vec![TokenSource::Cookie { name: "at".to_owned() }];
+    let mut gate = Gate::new(&[auth(vec![with_headers(to_user())]), auth(vec![second])]);
+    let bearer = format!("Bearer {}", hs256(&good_claims()));
+    let cookie = format!("at={}", hs256(&claims_with(json!({"sub": "mallory", "role": "reader"}))));
+    let headers = [("authorization", bearer.as_str()), ("cookie", &cookie), ("x-user", "root")];
+    for round in ["fresh", "cached"] {
+        let mut got = forwarded(&mut gate, &headers);
+        got.retain(|(name, _)| name != "cookie");
+        // The first token says nothing of a role: then the second one may.
+        let want = [("x-role", "reader"), ("x-user", "alice")];
+        assert_eq!(got, want.map(|(name, value)| (name.to_owned(), value.to_owned())), "{round}");
+    }
+}
+
+#[test]
 fn claims_never_become_framing_headers() {
     let names = ["connection", "content-length", "host", "transfer-encoding", "upgrade", "te", "keep-alive"];
     let mut gate = Gate::of(with_headers(names.map(|name| to_header(&["sub"], name)).to_vec()));
