@@ -64,7 +64,7 @@ struct FileEntry {
     stamp: Option<Stamp>,
     /// Of the last good version.
     chunks: Vec<ChunkEntry>,
-    /// Some version of it had an effect.
+    /// The last good version holds objects. An empty one says nothing of what a broken one after it must keep.
     was_good: bool,
     /// Why the present version has no effect; empty where it has.
     broken: Vec<(u32, Finding)>,
@@ -88,7 +88,7 @@ struct ChunkBody {
     findings: Vec<(u32, Finding)>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Placed {
     object: ObjectRef,
     place: Place,
@@ -175,8 +175,8 @@ impl Folder {
             Write::Closed => now,
             Write::Open => now + UNCLOSED_MAX,
         };
-        let was_blank = self.pending.get(&path).is_some_and(|pending| pending.was_blank);
-        self.pending.insert(path, Pending { due, write, was_blank });
+        // Whoever touches a file may be about to fill it: the wait for an empty one starts anew.
+        self.pending.insert(path, Pending { due, write, was_blank: false });
     }
 
     /// The same for a change of a file's attributes, which says nothing of its content.
@@ -250,6 +250,8 @@ impl Folder {
         let entry = self.files.entry(Arc::clone(path)).or_default();
         if entry.gone_since.take().is_some() {
             self.claims.mark_gone(path, false);
+            // Another file may have taken over meanwhile what is this one's again.
+            round.touched.extend(entry.objects().cloned());
         }
         match reading {
             FileReading::Missing | FileReading::NotAFile => {}
@@ -269,30 +271,39 @@ impl Folder {
                     self.keep_last_good(path, chunks, round);
                 } else {
                     entry.broken.clear();
-                    entry.was_good = true;
                     self.replace_chunks(path, chunks, round);
+                    if let Some(entry) = self.files.get_mut(path) {
+                        entry.was_good = entry.chunks.iter().any(|chunk| !chunk.body.objects.is_empty());
+                    }
                 }
             }
         }
     }
 
     /// The file as it is now has no effect. Of a file that never had any, the policies that can be read count, so
-    /// that what they protect is not served without them.
+    /// that what they protect is not served without them; those of earlier broken versions stay.
     fn keep_last_good(&mut self, path: &Arc<Path>, chunks: Vec<ChunkReading>, round: &mut Round) {
         let Some(entry) = self.files.get_mut(path) else { return };
         let mut broken = Vec::new();
         let mut policies = Vec::new();
+        let mut found = HashSet::new();
         for chunk in chunks {
             let ChunkReading::Fresh { mut chunk, line } = chunk else { continue };
             let findings = std::mem::take(&mut chunk.findings);
             broken.extend(findings.into_iter().map(|(at, finding)| (absolute(line, at), finding)));
             chunk.objects.retain(|(_, _, object)| object.object.kind.is_policy());
+            found.extend(chunk.objects.iter().map(|(_, _, object)| object.object.clone()));
             policies.push(ChunkReading::Fresh { chunk, line });
         }
         entry.broken = broken;
         if !entry.was_good {
+            let (again, lost) = entry.chunks.iter().map(|chunk| chunk.part(&found)).unzip();
+            entry.chunks = again;
             self.replace_chunks(path, policies, round);
-            for chunk in self.files.get_mut(path).into_iter().flat_map(|entry| &mut entry.chunks) {
+            let Some(entry) = self.files.get_mut(path) else { return };
+            let lost: Vec<ChunkEntry> = lost;
+            entry.chunks.extend(lost.into_iter().filter(|chunk| !chunk.body.objects.is_empty()));
+            for chunk in &mut entry.chunks {
                 chunk.stale = true;
             }
         }
@@ -369,6 +380,25 @@ impl Folder {
                 }
             }
         }
+    }
+}
+
+impl FileEntry {
+    fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.chunks.iter().flat_map(|chunk| &chunk.body.objects).map(|placed| &placed.object)
+    }
+}
+
+impl ChunkEntry {
+    /// The chunk with only those of its objects that are among the found ones, and with only the others.
+    fn part(&self, found: &HashSet<ObjectRef>) -> (Self, Self) {
+        let (again, lost) =
+            self.body.objects.iter().cloned().partition(|placed| found.contains(&placed.object));
+        let with = |objects| Self {
+            body: Arc::new(ChunkBody { fingerprint: self.body.fingerprint, objects, findings: Vec::new() }),
+            ..*self
+        };
+        (with(again), with(lost))
     }
 }
 

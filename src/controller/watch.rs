@@ -142,6 +142,30 @@ impl Watch {
         }
     }
 
+    /// Forgets that a directory and those below it are watched: what has the name now may be another directory, and
+    /// the system drops the watch of one that was moved or removed, even if the same one is back.
+    fn forget(&mut self, directory: &Path) {
+        let below: Vec<_> = self.watched.extract_if(|path, _| path.starts_with(directory)).collect();
+        for (path, _) in below {
+            let absolute = self.absolute(&path);
+            if let Some(watcher) = &mut self.watcher {
+                // It fails where the watch is gone, which is just as well.
+                drop(watcher.unwatch(&absolute));
+            }
+        }
+    }
+
+    /// Where notices were lost, those of directories may be among them. The look through the folder that follows
+    /// watches all of them anew.
+    fn gathered(&mut self, notices: Vec<Notice>) -> Waited {
+        let lost = self.lost.swap(false, Ordering::AcqRel);
+        if lost {
+            let root = self.root.clone();
+            self.forget(&root);
+        }
+        Waited::Notices { notices, lost }
+    }
+
     /// Waits for notices until the deadline, and then a moment for those that come with them.
     pub(crate) fn wait(&mut self, deadline: Instant) -> Waited {
         let mut notices = Vec::new();
@@ -160,12 +184,12 @@ impl Watch {
                 }
                 Ok(Message::Wake) => {}
                 Err(RecvTimeoutError::Timeout) => {
-                    return Waited::Notices { notices, lost: self.lost.swap(false, Ordering::AcqRel) };
+                    return self.gathered(notices);
                 }
                 Err(RecvTimeoutError::Disconnected) => return Waited::Stopped,
             }
             if notices.len() >= NOTICES_MAX {
-                return Waited::Notices { notices, lost: self.lost.swap(false, Ordering::AcqRel) };
+                return self.gathered(notices);
             }
         }
         Waited::Stopped
@@ -173,7 +197,7 @@ impl Watch {
 
     /// Puts the path below the root as it was named. A name that is no file of ours may be a directory, or a link
     /// to one; what is neither is nobody's business.
-    fn named(&self, path: PathBuf, what: What) -> Option<Notice> {
+    fn named(&mut self, path: PathBuf, what: What) -> Option<Notice> {
         let path = match path.strip_prefix(&self.absolute_root) {
             Ok(below) if below.as_os_str().is_empty() => self.root.clone(),
             Ok(below) => self.root.join(below),
@@ -181,6 +205,11 @@ impl Watch {
         };
         let directory = what == What::Structure || self.watched.contains_key(&path) || path.is_dir();
         let what = if what == What::Created && is_link(&path) { What::Complete } else { what };
+        if matches!(what, What::Created | What::Complete | What::Structure)
+            && self.watched.contains_key(&path)
+        {
+            self.forget(&path);
+        }
         match directory {
             true => Some(Notice { path, what: What::Structure }),
             false => is_object_file(&path).then_some(Notice { path, what }),

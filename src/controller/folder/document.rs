@@ -13,8 +13,11 @@ const OWN_GROUP: &str = "gateway.baribhara.io";
 const NAME_BYTES_MAX: usize = 253;
 /// The longest name of a namespace (RFC 1123 label) in bytes.
 const NAMESPACE_BYTES_MAX: usize = 63;
+const NO_NAMESPACE: &str = "this is not the name of a namespace";
 /// How many fields are tried when the one that does not fit is looked for.
 const FIELD_TRIES_MAX: usize = 500;
+/// How many bytes of JSON are copied for these tries at most; of a large object fewer fields are tried.
+const FIELD_TRIES_BYTES_MAX: usize = 16 << 20;
 
 /// One object as it was read.
 #[derive(Debug)]
@@ -251,11 +254,18 @@ fn complete_metadata(kind: Kind, entries: &mut Map<String, Value>) -> Result<(),
             metadata.insert("namespace".to_owned(), Value::String(DEFAULT_NAMESPACE.to_owned()));
             Ok(())
         }
-        Some(Value::String(namespace)) if !namespace.contains('.') => {
-            check_name(namespace, NAMESPACE_BYTES_MAX).map_err(|message| ("metadata.namespace", message))
+        Some(Value::String(namespace)) => {
+            check_namespace(namespace).map_err(|message| ("metadata.namespace", message))
         }
-        Some(_) => Err(("metadata.namespace", "this is not the name of a namespace".to_owned())),
+        Some(_) => Err(("metadata.namespace", NO_NAMESPACE.to_owned())),
     }
+}
+
+fn check_namespace(namespace: &str) -> Result<(), String> {
+    if namespace.contains('.') {
+        return Err(NO_NAMESPACE.to_owned());
+    }
+    check_name(namespace, NAMESPACE_BYTES_MAX)
 }
 
 fn check_name(name: &str, bytes_max: usize) -> Result<(), String> {
@@ -277,10 +287,21 @@ fn text<'v>(entries: &'v Map<String, Value>, key: &str) -> &'v str {
     entries.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Which object this is. `None` also where the namespace is none: an object must not be taken for one of another
+/// namespace, because the one that is meant would be deleted.
 fn object_ref(kind: Kind, value: &Value) -> Option<ObjectRef> {
     let metadata = value.get("metadata")?;
     let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?;
-    Some(translate::object_ref(kind, metadata.get("namespace").and_then(Value::as_str), name))
+    let namespace = match metadata.get("namespace") {
+        Some(Value::String(namespace)) => Some(namespace.as_str()),
+        None | Some(Value::Null) => None,
+        Some(_) if kind.is_namespaced() => return None,
+        Some(_) => None,
+    };
+    if kind.is_namespaced() && namespace.is_some_and(|namespace| check_namespace(namespace).is_err()) {
+        return None;
+    }
+    Some(translate::object_ref(kind, namespace, name))
 }
 
 /// How the object is called in messages: as [`ObjectRef`] is written, with what could be read.
@@ -313,10 +334,12 @@ fn refused_policy(kind: Kind, value: &Value) -> RefusedPolicy {
 }
 
 /// The deepest field without which the object could be read: the one that does not fit. Empty where a field is
-/// missing. Runs only when an object is refused.
+/// missing, and where the object is too large to look. Runs only when an object is refused.
 fn misfit(kind: Kind, value: &Value) -> String {
     let mut way = String::new();
     let mut pointer = String::new();
+    let bytes = serde_json::to_vec(value).map_or(usize::MAX, |text| text.len());
+    let tries_max = FIELD_TRIES_MAX.min(FIELD_TRIES_BYTES_MAX / bytes.max(1));
     let mut tries = 0;
     loop {
         let Some(node) = value.pointer(&pointer) else { return way };
@@ -333,10 +356,12 @@ fn misfit(kind: Kind, value: &Value) -> String {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return way,
         };
         tries += children.len();
-        if tries > FIELD_TRIES_MAX {
+        if tries > tries_max {
             return way;
         }
         match children.into_iter().find(|(child, _)| fits_without(kind, value, &pointer, child)) {
+            // What stands deeper in a Secret is its content, and so are the keys there.
+            Some((_, child_way)) if kind == Kind::Secret => return child_way,
             Some((child, child_way)) => (pointer, way) = (child, child_way),
             None => return way,
         }

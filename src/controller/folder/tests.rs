@@ -162,6 +162,8 @@ fn an_emptied_file_counts_as_emptied_only_if_it_stays_so() {
     assert_eq!(words(&f.write("x.yaml", "")), [""; 0]);
     assert_eq!(words(&f.write("x.yaml", &service("a", 2))), ["apply Service/default/a:1"]);
     assert_eq!(words(&f.write("x.yaml", "\n")), [""; 0]);
+    assert_eq!(words(&f.later(300)), [""; 0]);
+    assert_eq!(words(&f.write("x.yaml", "")), [""; 0], "touched again: the wait starts anew");
     assert_eq!(words(&f.later(499)), [""; 0]);
     assert_eq!(words(&f.later(1)), ["delete Service/default/a"]);
 }
@@ -337,4 +339,91 @@ fn a_scan_finds_what_no_notice_told() {
     found.extend(words(&f.later(1000)));
     found.sort();
     assert_eq!(found, ["apply Service/default/a:1", "apply Service/default/c:1", "delete Service/default/b"]);
+}
+
+/// A policy of this namespace as it is written in YAML.
+fn policy_in(namespace: &str) -> String {
+    limit_policy("p", "[{requests: 1, per: 1s}]")
+        .replace("namespace: shop", &format!("namespace: {namespace}"))
+}
+
+#[test]
+fn a_policy_whose_namespace_is_none_keeps_the_last_good_version_of_its_file() {
+    for namespace in ["5", "[shop]", "Shop", "a.b", "''", "true"] {
+        let (mut f, _) = Fixture::new(&[("p.yaml", &policy_in("shop"))]);
+        assert_eq!(words(&f.write("p.yaml", &policy_in(namespace))), ["Error 3"], "{namespace}");
+    }
+}
+
+#[test]
+fn a_file_that_was_never_good_loses_no_policy_from_one_broken_version_to_the_next() {
+    let refused = |name: &str| limit_policy(name, "many");
+    let (p, q) = (refused("p"), refused("q"));
+    let (mut f, batch) = Fixture::new(&[("x.yaml", &format!("{p}---\n{q}---\nkind: [\n"))]);
+    assert!(words(&batch).starts_with(&[
+        "refuse RateLimitPolicy/shop/p".to_owned(),
+        "refuse RateLimitPolicy/shop/q".to_owned()
+    ]));
+    let batch = f.write("x.yaml", &format!("kind: [\n---\n{q}"));
+    assert!(!words(&batch).iter().any(|word| word.starts_with("delete")), "{batch:?}");
+    let batch = f.write("x.yaml", "kind: [\n");
+    assert!(!words(&batch).iter().any(|word| word.starts_with("delete")), "{batch:?}");
+    assert_eq!(
+        words(&f.write("x.yaml", &service("a", 1))),
+        ["delete RateLimitPolicy/shop/p", "delete RateLimitPolicy/shop/q", "apply Service/default/a:1"]
+    );
+}
+
+#[test]
+fn an_empty_file_is_no_good_version_that_a_broken_one_could_fall_back_to() {
+    let (mut f, _) = Fixture::new(&[("x.yaml", "")]);
+    let batch = f.write("x.yaml", &format!("{}---\nkind: [\n", limit_policy("p", "many")));
+    assert_eq!(words(&batch)[0], "refuse RateLimitPolicy/shop/p");
+}
+
+#[test]
+fn a_file_that_comes_back_takes_its_objects_back_from_the_duplicate() {
+    let (mut f, _) = Fixture::new(&[("a.yaml", &service("a", 1)), ("b.yaml", &service("a", 2))]);
+    std::fs::rename(f.dir.file("a.yaml"), f.dir.file("a.away")).unwrap();
+    f.touch("a.yaml", Write::Closed);
+    let taken = words(&f.write("b.yaml", &service("a", 3)));
+    assert_eq!(taken[0], "apply Service/default/a:1");
+    std::fs::rename(f.dir.file("a.away"), f.dir.file("a.yaml")).unwrap();
+    let batch = f.touch("a.yaml", Write::Closed);
+    let [Change::Apply { object: Object::Service(service), .. }, ..] = batch.as_slice() else {
+        panic!("{batch:?}")
+    };
+    assert_eq!(service.spec.as_ref().unwrap().ports.as_ref().unwrap()[0].port, 1);
+    assert_eq!(*problems(&batch)[0].file, *f.dir.file("b.yaml"));
+}
+
+#[test]
+fn no_message_quotes_the_tags_or_keys_of_a_secret() {
+    let head = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\n";
+    for rest in [
+        "stringData: {a: !canary-7531 x}\n",
+        "stringData: {canary-7531: x, canary-7531: y}\n",
+        "stringData: {canary-7531: [x]}\n",
+        "stringData: !canary-7531 [x]\n",
+    ] {
+        let (_, batch) = Fixture::new(&[("x.yaml", &format!("{head}{rest}"))]);
+        assert_eq!(words(&batch), ["Error 4", "synced"], "{rest}");
+        assert!(!format!("{batch:?}").contains("canary-7531"), "{batch:?}");
+    }
+    let json = "{\"kind\": \"Secret\", \"canary-7531\": 1, \"canary-7531\": 1}";
+    let (_, batch) = Fixture::new(&[("x.json", json)]);
+    assert!(problems(&batch).len() == 1 && !format!("{batch:?}").contains("canary-7531"), "{batch:?}");
+}
+
+#[test]
+fn the_field_that_does_not_fit_is_not_looked_for_in_a_very_large_object() {
+    let schemas = Schemas::compile();
+    for (bytes, field) in [(10, "data.k"), (17 << 20, "")] {
+        let value = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"},
+            "data": {"k": 1, "text": "x".repeat(bytes)},
+        });
+        let reading = super::document::read(value, &schemas, false);
+        assert_eq!(reading.findings[0].field, field, "{bytes} bytes");
+    }
 }

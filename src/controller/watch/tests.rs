@@ -11,6 +11,7 @@ use notify::event::{
 use notify::{Event, EventKind};
 
 use super::{Handler, Message, Waited, Watch, What};
+use crate::folder::FileId;
 use crate::testing::TempDir;
 
 /// What the handler makes of an event, and whether it says that notices were lost.
@@ -70,4 +71,48 @@ fn a_wait_ends_at_its_deadline_and_when_it_is_stopped() {
     assert!(matches!(waited, Waited::Notices { notices, lost: false } if notices.is_empty()));
     watch.stop().stop();
     assert!(matches!(watch.wait(Instant::now() + Duration::from_secs(60)), Waited::Stopped));
+}
+
+#[test]
+fn a_directory_that_was_moved_away_and_back_or_made_anew_is_watched_again() {
+    let (dir, aside) = (TempDir::new(), TempDir::new());
+    dir.write("sub/below/a.yaml", "");
+    let (sub, below) = (dir.file("sub"), dir.file("sub/below"));
+    let id = |path: &std::path::Path| FileId::of(&std::fs::metadata(path).unwrap());
+    let mut watch = Watch::new(dir.path());
+    for directory in [dir.path(), &sub, &below] {
+        watch.enter(directory, id(directory));
+    }
+    let mut heard = |what: &dyn Fn(), name: &str| {
+        what();
+        for directory in [&sub, &below] {
+            watch.enter(directory, id(directory));
+        }
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            let until = Instant::now() + Duration::from_millis(50);
+            let Waited::Notices { notices, .. } = watch.wait(until) else { panic!("nobody stopped it") };
+            if notices.iter().any(|notice| notice.path.ends_with(name) && notice.what == What::Complete) {
+                return true;
+            }
+            // What the folder does at such a notice: it looks through all directories.
+            for directory in [&sub, &below] {
+                watch.enter(directory, id(directory));
+            }
+            if notices.is_empty() {
+                dir.write(&format!("sub/below/{name}"), "");
+            }
+        }
+        false
+    };
+    let moved = || {
+        std::fs::rename(&sub, aside.file("sub")).unwrap();
+        std::fs::rename(aside.file("sub"), &sub).unwrap();
+    };
+    assert!(heard(&moved, "b.yaml"), "moved away and back");
+    let anew = || {
+        std::fs::remove_dir_all(&sub).unwrap();
+        std::fs::create_dir_all(&below).unwrap();
+    };
+    assert!(heard(&anew, "c.yaml"), "made anew");
 }

@@ -96,7 +96,7 @@ impl<'de> Visitor<'de> for StrictSeed {
         while let Some(key) = access.next_key::<String>()? {
             let value = access.next_value_seed(StrictSeed)?;
             if entries.contains_key(&key) {
-                return Err(A::Error::custom(format_args!("the key `{key}` stands twice in this mapping")));
+                return Err(A::Error::custom("a key stands twice in this mapping"));
             }
             entries.insert(key, value);
         }

@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use super::{ALIAS_BYTES_MAX, Chunk, DEPTH_MAX, Document, Parsed, SyntaxError, number, scalar};
 
+/// No message quotes the text, since it may be that of a Secret.
+const TAG_UNSUPPORTED: &str = "this tag is not supported";
+
 /// Parses a chunk of YAML.
 pub(super) fn parse(chunk: &Chunk<'_>) -> Parsed {
     let mut loader = Loader { line_offset: chunk.line.saturating_sub(1), ..Loader::default() };
@@ -178,13 +181,15 @@ impl Loader {
     }
 
     fn scan_error(&self, error: &ScanError) -> SyntaxError {
-        self.error(error.marker(), error.info().to_owned())
+        // One of the scanner's messages ends with the character it met.
+        let message = error.info().split_once(": `").map_or(error.info(), |(message, _)| message);
+        self.error(error.marker(), message.to_owned())
     }
 }
 
 fn check_key(key: &str, style: ScalarStyle, entries: &Map<String, Value>) -> Result<(), String> {
     if entries.contains_key(key) {
-        return Err(format!("the key `{key}` stands twice in this mapping"));
+        return Err("a key stands twice in this mapping".to_owned());
     }
     if key == "<<" && style == ScalarStyle::Plain {
         return Err("merge keys (`<<`) are not supported".to_owned());
@@ -211,14 +216,12 @@ fn scalar_value(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Val
     } else if tag.handle.is_empty() && tag.suffix == "!" {
         return Ok(Value::String(text.to_owned()));
     }
-    Err(format!("the tag `{tag}` is not supported"))
+    Err(TAG_UNSUPPORTED.to_owned())
 }
 
 fn check_tag(tag: Option<&Tag>, core: &str) -> Result<(), String> {
     match tag {
-        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == core) => {
-            Err(format!("the tag `{tag}` is not supported"))
-        }
+        Some(tag) if !(tag.is_yaml_core_schema() && tag.suffix == core) => Err(TAG_UNSUPPORTED.to_owned()),
         Some(_) | None => Ok(()),
     }
 }
