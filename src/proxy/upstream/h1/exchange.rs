@@ -2,79 +2,26 @@
 
 use std::future::Future;
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
-use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWrite};
-use tokio::net::TcpStream;
 
 use super::chunked::{Chunked, Step};
 use super::response::{self, Framing, HeadError, ResponseHead};
+use super::wire::{READ_BYTES_MIN, Wire};
 use crate::body::{BodyError, RequestBody, RequestFraming};
 use crate::timer::Timer;
-use crate::upstream::backend::{Backend, ConnectionPermit};
 
 /// How many interim answers (1xx) an upstream may send before its answer (hardening BE06).
 const INFORMATIONAL_MAX: u8 = 8;
 /// How long a body waits for `100 Continue` before it is sent anyway (RFC 9110 §10.1.1).
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
-const READ_BYTES_MIN: usize = 4 << 10;
 const READ_BYTES_BODY: usize = 64 << 10;
-
-/// A connection to an endpoint with its buffers.
-#[derive(Debug)]
-pub(crate) struct Wire {
-    io: TcpStream,
-    read: BytesMut,
-    /// Reused for every head.
-    pub(crate) write: Vec<u8>,
-    idle: Timer,
-    permit: ConnectionPermit,
-}
-
-impl Wire {
-    pub(crate) fn new(io: TcpStream, permit: ConnectionPermit) -> Self {
-        Self {
-            io,
-            read: BytesMut::with_capacity(READ_BYTES_MIN),
-            write: Vec::with_capacity(1024),
-            idle: Timer::new(),
-            permit,
-        }
-    }
-
-    /// Whether requests wait for a connection of this one's backend.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.permit.is_wanted()
-    }
-
-    pub(crate) fn backend(&self) -> Arc<Backend> {
-        self.permit.backend()
-    }
-
-    /// Asks the kernel whether the peer has closed: the reactor may not have heard of it yet. For requests that can't be
-    /// sent twice, so that they meet a stale connection as seldom as can be.
-    pub(crate) fn is_open_now(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit(); 1];
-        let peeked = SockRef::from(&self.io).peek(&mut byte);
-        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// Whether the connection can still be used: nothing unasked has come and the peer has not closed. Costs a system
-    /// call only if the reactor has seen something happen.
-    pub(crate) fn is_idle(&self) -> bool {
-        let mut byte = [0u8; 1];
-        self.read.is_empty()
-            && matches!(self.io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
-}
 
 /// Why an exchange failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
