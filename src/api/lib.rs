@@ -4,9 +4,11 @@
 //! Invariant: says what users may write, and nothing of what becomes of it.
 
 mod auth;
+mod condition;
 mod cors;
 mod crd;
 mod filter;
+mod grant;
 mod matches;
 mod meta;
 mod policy;
@@ -20,12 +22,14 @@ pub use auth::{
     ClaimToHeader, Jwks, JwtAlgorithm, JwtAuth, JwtProvider, KeyRef, TokenCookie, TokenHeader, TokenQuery,
     TokenSource,
 };
+pub use condition::{ConditionReason, ConditionType, Status};
 pub use cors::Cors;
 pub use crd::{crds, crds_yaml};
 pub use filter::{
     DirectResponse, Filter, FilterType, HeaderModifier, HttpHeader, PathModifier, PathModifierType,
     RedirectScheme, RequestRedirect, UrlRewrite,
 };
+pub use grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use matches::{
     CookieMatch, HeaderMatch, PathMatch, PathMatchType, QueryParamMatch, RouteMatch, ValueMatchType,
 };

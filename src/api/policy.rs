@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Auth, JwtProvider};
+use crate::condition::Status;
 use crate::text::{DNS_LABEL, DNS_SUBDOMAIN, TOKEN};
 use crate::value::Duration;
 
@@ -19,10 +20,13 @@ use crate::value::Duration;
     category = "baribhara",
     namespaced,
     derive = "PartialEq",
+    status = "Status",
     doc = "Limits how many requests its targets take in a time. Several policies on one target all apply.",
     label("gateway.networking.k8s.io/policy", "inherited"),
     printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
     printcolumn = r#"{"name": "Mode", "type": "string", "jsonPath": ".spec.mode"}"#,
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Accepted')].status"}"#,
+    printcolumn = r#"{"name": "Programmed", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Programmed')].status"}"#,
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -59,9 +63,12 @@ pub struct RateLimitPolicySpec {
     category = "baribhara",
     namespaced,
     derive = "PartialEq",
+    status = "Status",
     doc = "Says who may pass its targets. Several policies on one target, and its own `auth`, must all pass.",
     label("gateway.networking.k8s.io/policy", "inherited"),
     printcolumn(name = "Targets", type_ = "string", json_path = ".spec.targetRefs[*].name"),
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Accepted')].status"}"#,
+    printcolumn = r#"{"name": "Programmed", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Programmed')].status"}"#,
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Auth, JwtProvider};
+use crate::condition::Status;
 use crate::cors::Cors;
 use crate::filter::Filter;
 use crate::matches::RouteMatch;
@@ -23,9 +24,12 @@ use crate::value::ByteQuantity;
     category = "baribhara",
     namespaced,
     derive = "PartialEq",
+    status = "Status",
     doc = "Routes HTTP requests of some hosts to backends, with the policies that apply on the way.",
     printcolumn(name = "Hosts", type_ = "string", json_path = ".spec.hostnames"),
     printcolumn = r#"{"name": "Class", "type": "string", "jsonPath": ".spec.ingressClassName", "priority": 1}"#,
+    printcolumn = r#"{"name": "Accepted", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Accepted')].status"}"#,
+    printcolumn = r#"{"name": "Programmed", "type": "string", "jsonPath": ".status.conditions[?(@.type=='Programmed')].status"}"#,
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]

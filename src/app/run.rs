@@ -30,7 +30,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let feeds = Feeds {
         config: source.config.clone(),
         endpoints: source.endpoints.clone(),
-        rejected_objects: source.rejected_objects.clone(),
+        state: source.state.clone(),
     };
     let settings = args.settings()?;
     let workers = settings.workers;

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use ir::{Config, EndpointMap, ObjectRef};
+use ir::{Config, ControlState, EndpointMap, ObjectRef};
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
-use translate::{ReportLine, Settings, Severity, Snapshot, Translator};
+use translate::{ReportLine, Settings, Severity, Snapshot, Standing, Translator};
 
 use crate::folder::Locator;
+use crate::outlook::{MarkScope, Marks, Outlook};
 use crate::problem::{Problem, Problems};
 use crate::source::{Batch, Change, Origin};
 
@@ -25,19 +26,21 @@ const LOGGED_MAX: usize = 100;
 /// Where results are published. Whoever holds the other ends sees only the newest.
 #[derive(Debug)]
 pub(crate) struct Outlets {
-    rejected_objects: watch::Sender<u64>,
+    state: watch::Sender<ControlState>,
     config: watch::Sender<Arc<Config>>,
     endpoints: watch::Sender<Arc<EndpointMap>>,
     problems: watch::Sender<Arc<Problems>>,
+    outlook: watch::Sender<Arc<Outlook>>,
 }
 
 /// The receiving ends.
 #[derive(Debug)]
 pub(crate) struct Inlets {
-    pub(crate) rejected_objects: watch::Receiver<u64>,
+    pub(crate) state: watch::Receiver<ControlState>,
     pub(crate) config: watch::Receiver<Arc<Config>>,
     pub(crate) endpoints: watch::Receiver<Arc<EndpointMap>>,
     pub(crate) problems: watch::Receiver<Arc<Problems>>,
+    pub(crate) outlook: watch::Receiver<Arc<Outlook>>,
 }
 
 /// The snapshot, the translator's memory and what was published last.
@@ -57,6 +60,8 @@ pub(crate) struct Control {
     /// Objects whose place is not the one in `located`.
     moved: HashSet<ObjectRef>,
     logs: bool,
+    marks: Marks,
+    scope: MarkScope,
 }
 
 #[derive(Debug)]
@@ -67,17 +72,19 @@ struct FileProblems {
 
 impl Outlets {
     pub(crate) fn new() -> (Self, Inlets) {
-        let (rejected_objects, rejected_objects_inlet) = watch::channel(0);
+        let (state, state_inlet) = watch::channel(ControlState::default());
         let (config, config_inlet) = watch::channel(Arc::default());
         let (endpoints, endpoints_inlet) = watch::channel(Arc::default());
         let (problems, problems_inlet) = watch::channel(Arc::default());
+        let (outlook, outlook_inlet) = watch::channel(Arc::default());
         let inlets = Inlets {
-            rejected_objects: rejected_objects_inlet,
+            state: state_inlet,
             config: config_inlet,
             endpoints: endpoints_inlet,
             problems: problems_inlet,
+            outlook: outlook_inlet,
         };
-        (Self { rejected_objects, config, endpoints, problems }, inlets)
+        (Self { state, config, endpoints, problems, outlook }, inlets)
     }
 }
 
@@ -95,7 +102,14 @@ impl Control {
             located: BTreeMap::new(),
             moved: HashSet::new(),
             logs: true,
+            marks: Marks::default(),
+            scope: MarkScope::default(),
         }
+    }
+
+    /// Where only some namespaces are watched.
+    pub(crate) fn with_scope(self, scope: MarkScope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Problems are published and not logged.
@@ -120,10 +134,12 @@ impl Control {
         for change in batch {
             match change {
                 Change::Apply { object, origin } => {
-                    self.set_origin(object.object_ref(), origin);
+                    let id = object.object_ref();
+                    self.marks.take(self.scope, &id, object.metadata());
+                    self.set_origin(id, origin);
                     self.snapshot.apply(object);
                 }
-                Change::Move { object, origin } => self.set_origin(object, origin),
+                Change::Move { object, origin } => self.set_origin(object, Some(origin)),
                 Change::Refuse { object, policy, origin } => {
                     self.snapshot.refused.insert(object.clone(), policy);
                     self.set_origin(object, origin);
@@ -140,6 +156,7 @@ impl Control {
                     self.files.insert(file, FileProblems { problems, rejected_objects });
                 }
                 Change::Synced => self.synced = true,
+                Change::Copied => self.serve_copy(),
             }
         }
     }
@@ -149,6 +166,18 @@ impl Control {
         if !self.synced {
             return;
         }
+        let standings = self.publish_translation();
+        let generation = self.outlets.config.borrow().generation;
+        // A folder has nobody who would look.
+        if !self.outlets.outlook.is_closed() {
+            let last = Arc::clone(&self.outlets.outlook.borrow());
+            let outlook = last.next(generation, &self.marks, &self.snapshot, standings);
+            self.outlets.outlook.send_replace(Arc::new(outlook));
+        }
+    }
+
+    /// Returns how the objects stand.
+    fn publish_translation(&mut self) -> BTreeMap<ObjectRef, Arc<Standing>> {
         let translation = self.translator.translate_routes(&self.snapshot, &self.settings);
         let mut config = translation.config;
         let endpoints = self.translator.translate_endpoints(&self.snapshot, &self.settings, &config);
@@ -157,7 +186,7 @@ impl Control {
             (last.generation, last.generation == 0 || last.routes != config.routes)
         };
         // First, so that whoever takes the config knows whether it lacks something.
-        self.publish_rejected_objects();
+        self.publish_state(if changed { generation + 1 } else { generation });
         self.publish_endpoints(endpoints, changed);
         if changed {
             config.generation = generation + 1;
@@ -165,11 +194,29 @@ impl Control {
         }
         // Lines are looked for after the config is out.
         self.publish_problems(translation.report.lines);
+        translation.standings
     }
 
-    fn publish_rejected_objects(&self) {
-        let objects = u64::try_from(self.rejected_objects()).unwrap_or(u64::MAX);
-        self.outlets.rejected_objects.send_if_modified(|last| std::mem::replace(last, objects) != objects);
+    /// Serves what is there and forgets it, so that the true objects start from nothing.
+    fn serve_copy(&mut self) {
+        self.synced = true;
+        self.publish_translation();
+        self.synced = false;
+        self.snapshot = Snapshot::default();
+        self.origins.clear();
+        self.files.clear();
+        self.marks = Marks::default();
+    }
+
+    fn publish_state(&self, published_generation: u64) {
+        let rejected_objects = u64::try_from(self.rejected_objects()).unwrap_or(u64::MAX);
+        self.outlets.state.send_if_modified(|state| {
+            let new = state.rejected_objects != rejected_objects
+                || state.published_generation != published_generation;
+            state.rejected_objects = rejected_objects;
+            state.published_generation = published_generation;
+            new
+        });
     }
 
     fn rejected_objects(&self) -> usize {
@@ -240,9 +287,11 @@ impl Control {
         }
     }
 
-    fn set_origin(&mut self, object: ObjectRef, origin: Origin) {
-        self.moved.insert(object.clone());
-        self.origins.insert(object, origin);
+    fn set_origin(&mut self, object: ObjectRef, origin: Option<Origin>) {
+        if let Some(origin) = origin {
+            self.moved.insert(object.clone());
+            self.origins.insert(object, origin);
+        }
     }
 }
 

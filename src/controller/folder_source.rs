@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ir::{Config, EndpointMap};
+use ir::{Config, ControlState, EndpointMap};
 use tokio::sync::{mpsc, watch};
 use translate::Settings;
 
@@ -39,8 +39,8 @@ pub struct Running {
     pub config: watch::Receiver<Arc<Config>>,
     /// Published together with the first config, then whenever endpoints change.
     pub endpoints: watch::Receiver<Arc<EndpointMap>>,
-    /// How many objects are refused now, as in [`Problems`]. Published before the config that lacks them.
-    pub rejected_objects: watch::Receiver<u64>,
+    /// How the control plane is. The number of refused objects is published before the config that lacks them.
+    pub state: watch::Receiver<ControlState>,
     /// What is wrong with the objects now. Published after the config, since lines are looked for first.
     pub problems: watch::Receiver<Arc<Problems>>,
     stop: Stop,
@@ -80,9 +80,9 @@ impl FolderSource {
             name: "folder",
             source: std::io::Error::other("it ended at once"),
         })?;
-        let Inlets { rejected_objects, config, endpoints, problems } = inlets;
+        let Inlets { state, config, endpoints, problems, outlook: _ } = inlets;
         let threads = vec![folder, control];
-        Ok(Running { config, endpoints, rejected_objects, problems, stop, threads })
+        Ok(Running { config, endpoints, state, problems, stop, threads })
     }
 }
 

@@ -6,6 +6,7 @@ mod error;
 mod event_loop;
 mod folder;
 mod folder_source;
+mod outlook;
 mod problem;
 mod schema;
 mod source;

@@ -18,18 +18,21 @@ pub(crate) const BATCHES_MAX: usize = 64;
 /// One change.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// An object is new or other than before.
-    Apply { object: Object, origin: Origin },
+    /// An object is new or other than before. `origin`: its place in a file, if it came from one.
+    Apply { object: Object, origin: Option<Origin> },
     /// An object stays as it is and stands elsewhere now.
     Move { object: ObjectRef, origin: Origin },
     /// A policy is refused and there is no last good version of it: its targets fail closed.
-    Refuse { object: ObjectRef, policy: RefusedPolicy, origin: Origin },
+    Refuse { object: ObjectRef, policy: RefusedPolicy, origin: Option<Origin> },
     /// An object is gone.
     Delete(ObjectRef),
-    /// Takes the place of all that was said of this file.
+    /// Takes the place of all that was said of this file. A source without files names what it speaks of by any path.
     Problems { file: Arc<Path>, problems: Vec<Problem>, rejected_objects: usize },
     /// All objects that exist were sent once. Nothing is built before.
     Synced,
+    /// What was sent so far is an old copy: it is to be served until the true objects, which follow from nothing on,
+    /// are all there.
+    Copied,
 }
 
 /// Where an object stands. Enough to find the line of a field again without keeping the text.

@@ -6,6 +6,7 @@
 mod auth;
 mod backend;
 mod config;
+mod control;
 mod cors;
 mod filter;
 mod host;
@@ -22,6 +23,7 @@ pub use auth::{
 };
 pub use backend::{BackendEndpoints, BackendId, Endpoint, EndpointMap};
 pub use config::{Applied, Config};
+pub use control::ControlState;
 pub use cors::{Cors, CorsOrigin};
 pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,

@@ -26,11 +26,13 @@ pub enum Kind {
     Secret,
     /// v1 ConfigMap
     ConfigMap,
+    /// gateway.networking.k8s.io/v1 (or v1beta1) ReferenceGrant
+    ReferenceGrant,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ingress,
         Self::IngressClass,
         Self::GatewayRoute,
@@ -40,6 +42,7 @@ impl Kind {
         Self::EndpointSlice,
         Self::Secret,
         Self::ConfigMap,
+        Self::ReferenceGrant,
     ];
 
     /// The kind of this name, with regard to case.
@@ -58,7 +61,8 @@ impl Kind {
             | Self::Service
             | Self::EndpointSlice
             | Self::Secret
-            | Self::ConfigMap => true,
+            | Self::ConfigMap
+            | Self::ReferenceGrant => true,
         }
     }
 
@@ -72,7 +76,8 @@ impl Kind {
             | Self::Service
             | Self::EndpointSlice
             | Self::Secret
-            | Self::ConfigMap => false,
+            | Self::ConfigMap
+            | Self::ReferenceGrant => false,
         }
     }
 
@@ -88,6 +93,7 @@ impl Kind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::ReferenceGrant => "ReferenceGrant",
         }
     }
 }

@@ -24,6 +24,7 @@ mod report;
 mod route;
 mod settings;
 mod snapshot;
+mod standing;
 mod translator;
 mod upstream;
 mod value;
@@ -31,6 +32,7 @@ mod value;
 pub use report::{Report, ReportLine, Severity};
 pub use settings::Settings;
 pub use snapshot::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Snapshot, object_ref};
+pub use standing::{Judgement, MESSAGE_BYTES_MAX, Standing};
 pub use translator::{Translation, Translator, translate};
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::{AuthPolicy, GatewayRoute, RateLimitPolicy};
+use api::{AuthPolicy, GatewayRoute, RateLimitPolicy, ReferenceGrant};
 use ir::{Kind, ObjectRef};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -50,6 +50,7 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
+    ReferenceGrant(Arc<ReferenceGrant>),
 }
 
 /// A RateLimitPolicy or AuthPolicy that was refused before it got here and of which there is no last good version.
@@ -83,6 +84,7 @@ pub struct Snapshot {
     pub(crate) endpoint_slices: ByName<Arc<EndpointSlice>>,
     pub(crate) secrets: ByName<Arc<Secret>>,
     pub(crate) config_maps: ByName<Arc<ConfigMap>>,
+    pub(crate) reference_grants: ByName<Arc<ReferenceGrant>>,
     /// The slices of each Service by their names; kept in step with `endpoint_slices`.
     slices_by_service: ByName<BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
 }
@@ -110,6 +112,7 @@ impl Object {
                 Self::Secret(read(without_line_ends(value)).map_err(|_| SECRET_SHAPE.to_owned())?)
             }
             Kind::ConfigMap => Self::ConfigMap(read(value)?),
+            Kind::ReferenceGrant => Self::ReferenceGrant(read(value)?),
         };
         if object.metadata().name.as_deref().is_none_or(str::is_empty) {
             return Err("metadata.name is missing".to_owned());
@@ -129,6 +132,7 @@ impl Object {
             Self::EndpointSlice(_) => Kind::EndpointSlice,
             Self::Secret(_) => Kind::Secret,
             Self::ConfigMap(_) => Kind::ConfigMap,
+            Self::ReferenceGrant(_) => Kind::ReferenceGrant,
         }
     }
 
@@ -144,6 +148,7 @@ impl Object {
             Self::EndpointSlice(object) => &object.metadata,
             Self::Secret(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
+            Self::ReferenceGrant(object) => &object.metadata,
         }
     }
 
@@ -180,6 +185,7 @@ impl Snapshot {
             Object::EndpointSlice(object) => self.apply_slice(&id, object),
             Object::Secret(object) => drop(self.secrets.insert(&id, object)),
             Object::ConfigMap(object) => drop(self.config_maps.insert(&id, object)),
+            Object::ReferenceGrant(object) => drop(self.reference_grants.insert(&id, object)),
         }
     }
 
@@ -200,6 +206,7 @@ impl Snapshot {
             }
             Kind::Secret => drop(self.secrets.remove(id)),
             Kind::ConfigMap => drop(self.config_maps.remove(id)),
+            Kind::ReferenceGrant => drop(self.reference_grants.remove(id)),
         }
     }
 
@@ -222,6 +229,9 @@ impl Snapshot {
             }
             Kind::Secret => self.secrets.get(namespace, name).cloned().map(Object::Secret),
             Kind::ConfigMap => self.config_maps.get(namespace, name).cloned().map(Object::ConfigMap),
+            Kind::ReferenceGrant => {
+                self.reference_grants.get(namespace, name).cloned().map(Object::ReferenceGrant)
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::endpoint_map::Endpoints;
 use crate::reader::{Dependency, ReadStamps, Reader};
 use crate::report::{Field, Lines, Report, ReportLine};
 use crate::snapshot::{ByName, Snapshot};
+use crate::standing::Standing;
 use crate::{Settings, auth, gateway_route, ingress, limit};
 
 /// What the routes' half of translation gives.
@@ -22,6 +23,9 @@ pub struct Translation {
     /// Its generation is 0: the caller counts.
     pub config: Config,
     pub report: Report,
+    /// How each Ingress, GatewayRoute and policy of ours stands. One that did not change keeps its `Arc`. A policy is
+    /// ours unless all that it targets is another's.
+    pub standings: BTreeMap<ObjectRef, Arc<Standing>>,
 }
 
 /// Translation with a memory. The result never depends on the memory: only the time and the identity of the `Arc`s
@@ -139,7 +143,7 @@ impl Translator {
         let config = Config { generation: 0, routes: routes.into_iter().collect() };
         self.basis = Some(basis);
         self.stamps = Some(stamps);
-        Translation { config, report: Report::from_lines(lines) }
+        Translation { config, report: Report::from_lines(lines), standings: BTreeMap::new() }
     }
 
     /// The endpoints of every backend that the config names. Backends whose endpoints did not change keep their `Arc`.
@@ -238,7 +242,8 @@ fn refused_policies(
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::Secret
-            | Kind::ConfigMap => continue,
+            | Kind::ConfigMap
+            | Kind::ReferenceGrant => continue,
         };
         let targets: Vec<Target> = policy
             .targets
@@ -301,7 +306,8 @@ fn check_targets(id: &ObjectRef, targets: &[Target], snapshot: &Snapshot, lines:
                 | Kind::Service
                 | Kind::EndpointSlice
                 | Kind::Secret
-                | Kind::ConfigMap,
+                | Kind::ConfigMap
+                | Kind::ReferenceGrant,
             )
             | None => {
                 let message = "a policy cannot be attached to this kind";

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use ir::{Kind, ObjectRef};
+use ir::{ControlState, Kind, ObjectRef};
 use serde_json::json;
 use tokio::sync::watch;
 use translate::{Object, Settings, Severity};
@@ -36,7 +36,7 @@ fn route(name: &str, port: u16) -> Change {
         "metadata": {"name": name, "namespace": "n"},
         "spec": {"rules": [{"name": "main", "backendRefs": [{"address": "127.0.0.1", "port": port}]}]},
     });
-    Change::Apply { object: Object::from_json(Kind::GatewayRoute, value).unwrap(), origin: origin() }
+    Change::Apply { object: Object::from_json(Kind::GatewayRoute, value).unwrap(), origin: Some(origin()) }
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn problems_of_sources_and_of_translation_stand_in_one_list() {
     });
     let missing = Object::from_json(Kind::GatewayRoute, value).unwrap();
     control.take_in(vec![
-        Change::Apply { object: missing, origin: origin() },
+        Change::Apply { object: missing, origin: Some(origin()) },
         Change::Problems { file: Arc::clone(&file), problems: vec![problem], rejected_objects: 1 },
         Change::Synced,
     ]);
@@ -120,20 +120,20 @@ fn problems_of_sources_and_of_translation_stand_in_one_list() {
 
 /// Notes what was known of refused objects at the moment when it is woken.
 struct Witness {
-    rejected_objects: watch::Receiver<u64>,
+    state: watch::Receiver<ControlState>,
     seen: AtomicU64,
 }
 
 impl Wake for Witness {
     fn wake(self: Arc<Self>) {
-        self.seen.store(*self.rejected_objects.borrow(), Ordering::SeqCst);
+        self.seen.store(self.state.borrow().rejected_objects, Ordering::SeqCst);
     }
 }
 
 #[test]
 fn whoever_is_woken_by_a_config_knows_already_what_was_refused_with_it() {
-    let (mut control, Inlets { mut config, rejected_objects, .. }) = control();
-    let witness = Arc::new(Witness { rejected_objects, seen: AtomicU64::new(u64::MAX) });
+    let (mut control, Inlets { mut config, state, .. }) = control();
+    let witness = Arc::new(Witness { state, seen: AtomicU64::new(u64::MAX) });
     let problem = Problem {
         file: Path::new("/none/b.yaml").into(),
         line: 3,
@@ -153,4 +153,21 @@ fn whoever_is_woken_by_a_config_knows_already_what_was_refused_with_it() {
     assert!(changed.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     control.publish();
     assert_eq!(witness.seen.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_old_copy_is_served_until_the_true_objects_are_all_there() {
+    let (mut control, Inlets { config, state, outlook, .. }) = control();
+    let routes = || config.borrow().routes.keys().map(ToString::to_string).collect::<Vec<_>>();
+    control.take_in(vec![route("old", 1), route("kept", 1), Change::Copied]);
+    assert_eq!(routes(), ["GatewayRoute/n/kept/main", "GatewayRoute/n/old/main"]);
+    assert_eq!(state.borrow().published_generation, 1);
+    control.take_in(vec![route("kept", 1)]);
+    control.publish();
+    assert_eq!(routes().len(), 2, "half of the truth is not served");
+    assert!(outlook.borrow().standings.is_empty(), "nobody is told about a copy");
+    control.take_in(vec![route("new", 1), Change::Synced]);
+    control.publish();
+    assert_eq!(routes(), ["GatewayRoute/n/kept/main", "GatewayRoute/n/new/main"]);
+    assert_eq!((config.borrow().generation, state.borrow().published_generation), (2, 2));
 }

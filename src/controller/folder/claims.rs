@@ -134,11 +134,11 @@ impl Claims {
         match (fresh.get(&(Arc::clone(&winner.file), winner.place)), winner.good) {
             (Some(Outcome::Good(value)), true) => {
                 let value = Object::clone(value);
-                self.send(object, Change::Apply { object: value, origin: origin.clone() }, origin, true)
+                self.send(object, Change::Apply { object: value, origin: Some(origin.clone()) }, origin, true)
             }
             (Some(Outcome::Refused(policy)), false) => {
                 let policy = RefusedPolicy::clone(policy);
-                let change = Change::Refuse { object: object.clone(), policy, origin: origin.clone() };
+                let change = Change::Refuse { object: object.clone(), policy, origin: Some(origin.clone()) };
                 self.send(object, change, origin, false)
             }
             (Some(Outcome::Good(_)), false) | (Some(Outcome::Refused(_)), true) | (None, _) => {

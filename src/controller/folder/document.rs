@@ -133,7 +133,8 @@ impl Reading {
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::Secret
-            | Kind::ConfigMap => return self.build(kind, &value),
+            | Kind::ConfigMap
+            | Kind::ReferenceGrant => return self.build(kind, &value),
         }
         // The targets are read from the object as it was written, before anything is taken out of it.
         let as_refused = refused(kind, &value);
@@ -223,7 +224,9 @@ fn identify(api_version: &str, kind_name: &str) -> Identity {
     let Some(kind) = Kind::named(kind_name) else {
         return if group == OWN_GROUP { Identity::UnknownOwn } else { Identity::Other };
     };
-    if api_version == api_version_of(kind) {
+    // Both versions have the same shape, and clusters of either are in use.
+    let grant = kind == Kind::ReferenceGrant && api_version == "gateway.networking.k8s.io/v1beta1";
+    if grant || api_version == api_version_of(kind) {
         return Identity::Ours(kind);
     }
     let foreign = group.contains('.') && group != OWN_GROUP && !group.ends_with(".k8s.io");
@@ -236,6 +239,7 @@ const fn api_version_of(kind: Kind) -> &'static str {
         Kind::GatewayRoute | Kind::RateLimitPolicy | Kind::AuthPolicy => "gateway.baribhara.io/v1alpha1",
         Kind::Service | Kind::Secret | Kind::ConfigMap => "v1",
         Kind::EndpointSlice => "discovery.k8s.io/v1",
+        Kind::ReferenceGrant => "gateway.networking.k8s.io/v1",
     }
 }
 

@@ -50,7 +50,7 @@ fn words(batch: &Batch) -> Vec<String> {
     for change in batch {
         match change {
             Change::Apply { object, origin } => {
-                words.push(format!("apply {}:{}", object.object_ref(), origin.line))
+                words.push(format!("apply {}:{}", object.object_ref(), origin.as_ref().unwrap().line))
             }
             Change::Move { object, origin } => words.push(format!("move {object}:{}", origin.line)),
             Change::Refuse { object, .. } => words.push(format!("refuse {object}")),
@@ -61,6 +61,7 @@ fn words(batch: &Batch) -> Vec<String> {
                 );
             }
             Change::Synced => words.push("synced".to_owned()),
+            Change::Copied => words.push("copied".to_owned()),
         }
     }
     words
@@ -73,7 +74,8 @@ fn problems(batch: &Batch) -> Vec<&Problem> {
         | Change::Move { .. }
         | Change::Refuse { .. }
         | Change::Delete(_)
-        | Change::Synced => None,
+        | Change::Synced
+        | Change::Copied => None,
     });
     problems.flatten().collect()
 }

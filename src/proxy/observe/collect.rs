@@ -127,6 +127,11 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     for listener in metrics.listeners.all() {
         connections.push(&[&listener.label], signed(listener.connections.get()));
     }
+    let control = metrics.control.load();
+    let mut watches = Series::new(&names::WATCH_UP);
+    for (kind, is_up) in &control.watches {
+        watches.push(&[kind.as_str()], float((*is_up).into()));
+    }
     let process = &metrics.process;
     let mut all = Vec::with_capacity(names::ALL.len());
     all.extend(routes(metrics));
@@ -137,8 +142,12 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
         Series::single(&names::CPU_USAGE_PERCENT, process.cpu_percent.get()),
         build_info,
         Series::single(&names::CONFIG_GENERATION, signed(metrics.config_generation.get())),
-        Series::single(&names::CONFIG_REJECTED_OBJECTS, signed(metrics.config_rejected_objects.get())),
+        Series::single(&names::CONFIG_GENERATION_PUBLISHED, float(control.published_generation)),
+        Series::single(&names::CONFIG_REJECTED_OBJECTS, float(control.rejected_objects)),
         reloads,
+        Series::single(&names::LEADER, float(control.is_leader.into())),
+        Series::single(&names::LAST_GOOD_IN_USE, float(control.last_good_in_use.into())),
+        watches,
         connections,
     ]);
     all.extend(backends(metrics));

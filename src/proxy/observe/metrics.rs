@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use arc_swap::ArcSwap;
+use ir::ControlState;
 use traffic::BreakerKind;
 
 use super::collect;
@@ -18,7 +20,7 @@ use super::value::{self, Alive, Counter, FloatGauge, Gauge};
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(super) config_generation: Gauge,
-    pub(super) config_rejected_objects: Gauge,
+    pub(super) control: ArcSwap<ControlState>,
     pub(super) reloads_applied: Counter,
     pub(super) reloads_partial: Counter,
     pub(super) access_log_dropped: Counter,
@@ -49,7 +51,7 @@ impl Metrics {
             routes.get_or_make(Arc::from(UNMATCHED), |label| RouteMetrics::new(Arc::clone(label), shards));
         Arc::new(Self {
             config_generation: Gauge::default(),
-            config_rejected_objects: Gauge::default(),
+            control: ArcSwap::default(),
             reloads_applied: Counter::default(),
             reloads_partial: Counter::default(),
             access_log_dropped: Counter::default(),
@@ -109,15 +111,15 @@ impl Metrics {
     /// All workers serve this generation. Counts as a reload, `partial` while objects are refused.
     pub(crate) fn set_generation(&self, generation: u64) {
         self.config_generation.set(generation);
-        match self.config_rejected_objects.get() {
+        match self.control.load().rejected_objects {
             0 => self.reloads_applied.inc(),
             _ => self.reloads_partial.inc(),
         }
     }
 
-    /// So many objects are refused now.
-    pub(crate) fn set_rejected_objects(&self, objects: u64) {
-        self.config_rejected_objects.set(objects);
+    /// The control plane is so now.
+    pub(crate) fn set_control_state(&self, state: ControlState) {
+        self.control.store(Arc::new(state));
     }
 
     /// A panic was caught.

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 21] = [
+pub(super) const ALL: [&Family; 25] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -28,8 +28,12 @@ pub(super) const ALL: [&Family; 21] = [
     &CPU_USAGE_PERCENT,
     &BUILD_INFO,
     &CONFIG_GENERATION,
+    &CONFIG_GENERATION_PUBLISHED,
     &CONFIG_REJECTED_OBJECTS,
     &CONFIG_RELOADS_TOTAL,
+    &LEADER,
+    &LAST_GOOD_IN_USE,
+    &WATCH_UP,
     &CONNECTIONS,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_CONNECT_FAILURES_TOTAL,
@@ -96,6 +100,34 @@ pub(super) const CONFIG_GENERATION: Family = Family {
     kind: FamilyKind::Gauge,
     labels: &[],
     help: "The generation of the configuration that all workers serve.",
+};
+
+pub(super) const CONFIG_GENERATION_PUBLISHED: Family = Family {
+    name: "baribhara_config_generation_published",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "The generation that the control plane made last; the data plane is behind while it serves an older one.",
+};
+
+pub(super) const LEADER: Family = Family {
+    name: "baribhara_leader",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "1 on the replica that writes status, else 0.",
+};
+
+pub(super) const LAST_GOOD_IN_USE: Family = Family {
+    name: "baribhara_last_good_in_use",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "1 while the last good copy is served because the API server was not reached yet.",
+};
+
+pub(super) const WATCH_UP: Family = Family {
+    name: "baribhara_watch_up",
+    kind: FamilyKind::Gauge,
+    labels: &["kind"],
+    help: "1 while the watch of this kind stands. Only in a cluster.",
 };
 
 pub(super) const CONFIG_REJECTED_OBJECTS: Family = Family {

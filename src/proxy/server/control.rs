@@ -70,7 +70,7 @@ impl Control {
         // What is there already counts as changed.
         self.feeds.endpoints.mark_changed();
         self.feeds.config.mark_changed();
-        self.feeds.rejected_objects.mark_changed();
+        self.feeds.state.mark_changed();
         loop {
             tokio::select! {
                 biased;
@@ -79,8 +79,8 @@ impl Control {
                     let endpoints = Arc::clone(&self.feeds.endpoints.borrow_and_update());
                     builder.set_endpoints(endpoints);
                 }
-                Ok(()) = self.feeds.rejected_objects.changed() => {
-                    self.metrics.set_rejected_objects(*self.feeds.rejected_objects.borrow_and_update());
+                Ok(()) = self.feeds.state.changed() => {
+                    self.metrics.set_control_state(self.feeds.state.borrow_and_update().clone());
                 }
                 Ok(()) = self.feeds.config.changed() => {
                     let config = Arc::clone(&self.feeds.config.borrow_and_update());
@@ -105,7 +105,7 @@ impl Control {
     async fn publish(&self, generation: Arc<Generation>, admin: &Rc<Admin>) {
         let number = generation.config.generation;
         // What was refused in the same change makes its reload a partial one.
-        self.metrics.set_rejected_objects(*self.feeds.rejected_objects.borrow());
+        self.metrics.set_control_state(self.feeds.state.borrow().clone());
         admin.set_generation(Arc::clone(&generation));
         let (done, mut acknowledged) = mpsc::channel(self.orders.len().max(1));
         for worker in &self.orders {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use ir::{Applied, Config, EndpointMap};
+use ir::{Applied, Config, ControlState, EndpointMap};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use connection::Downstream;
@@ -31,8 +31,8 @@ const MAILBOX: usize = 16;
 pub struct Feeds {
     pub config: watch::Receiver<Arc<Config>>,
     pub endpoints: watch::Receiver<Arc<EndpointMap>>,
-    /// Objects that are refused now, for the metric.
-    pub rejected_objects: watch::Receiver<u64>,
+    /// How the control plane is, for the metrics.
+    pub state: watch::Receiver<ControlState>,
 }
 
 /// Why the data plane did not start.

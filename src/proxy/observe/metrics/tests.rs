@@ -35,7 +35,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 4]) {
     listener.connection_opened();
     listener.connection_closed();
     metrics.set_generation(6);
-    metrics.set_rejected_objects(2);
+    metrics.set_control_state(ControlState { rejected_objects: 2, ..Default::default() });
     metrics.set_generation(7);
     metrics.set_generation(8);
     metrics.access_log_dropped.add(3);
