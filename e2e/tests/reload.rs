@@ -91,6 +91,40 @@ fn an_added_file_adds_its_routes_and_a_removed_one_takes_them_away() {
 }
 
 #[test]
+fn a_service_of_another_namespace_is_reached_for_as_long_as_a_grant_permits_it() {
+    let upstream = Echo::start("a");
+    let folder = Folder::with(&service("web", &[upstream.address]));
+    let crossing = route(
+        "crossing",
+        &format!(
+            "hostnames: [{HOST}]\nrules: [{{name: all, backendRefs: [{{name: web, namespace: shop, port: 80}}]}}]"
+        ),
+    );
+    folder.write("route.yaml", &crossing.replace("namespace: shop}\nspec", "namespace: front}\nspec"));
+    let gateway = Gateway::start(folder.path(), &[]);
+    gateway.until_status(HOST, "/", 500);
+    // Both versions are in use.
+    for version in ["v1", "v1beta1"] {
+        let grant = |from: &str| {
+            format!(
+                "apiVersion: gateway.networking.k8s.io/{version}\nkind: ReferenceGrant\n\
+                 metadata: {{name: front, namespace: shop}}\nspec:\n  \
+                 from: [{{group: gateway.baribhara.io, kind: GatewayRoute, namespace: {from}}}]\n  \
+                 to: [{{group: \"\", kind: Service, name: web}}]\n"
+            )
+        };
+        folder.write("grant.yaml", &grant("front"));
+        gateway.until_status(HOST, "/", 200);
+        folder.write("grant.yaml", &grant("back"));
+        gateway.until_status(HOST, "/", 500);
+        folder.write("grant.yaml", &grant("front"));
+        gateway.until_status(HOST, "/", 200);
+        folder.remove("grant.yaml");
+        gateway.until_status(HOST, "/", 500);
+    }
+}
+
+#[test]
 fn a_folder_that_is_swapped_by_symbolic_link_is_read_anew() {
     // As the kubelet mounts a ConfigMap: `..data` is a link to a folder, and each file a link into it.
     let upstream = Echo::start("a");

@@ -43,7 +43,7 @@ pub enum ConditionReason {
     ResolvedRefs,
     /// A Service, or its port, is not there.
     BackendNotFound,
-    /// A Secret or ConfigMap, or an entry in it, is not there or cannot be read.
+    /// A Secret, ConfigMap or policy that is named, or an entry in it, is not there or cannot be read.
     InvalidReference,
     /// A reference to another namespace that no ReferenceGrant permits.
     RefNotPermitted,

@@ -25,7 +25,7 @@ pub struct BackendRef {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub name: Option<String>,
-    /// The Service's namespace. Unset: that of this object.
+    /// The Service's namespace. Unset: that of this object. Another one needs a ReferenceGrant there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub namespace: Option<String>,

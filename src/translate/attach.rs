@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ir::{Action, Auth, FailReason, Kind, LimitPolicy, ObjectRef, Route};
 
-use crate::report::{Field, Lines};
+use crate::report::{Fault, Field, Lines};
 
 /// What a policy does to a route it is attached to.
 #[derive(Clone, Debug)]
@@ -109,11 +109,8 @@ impl<'a> PolicyIndex<'a> {
                         let field = root.key("annotations");
                         let message =
                             format!("there is no {kind} '{name}'; the Ingress answers 500 until there is");
-                        lines.error(
-                            field.quoted(annotation),
-                            message,
-                            "create the policy or correct the name",
-                        );
+                        let remedy = "create the policy or correct the name";
+                        lines.fault(Fault::InvalidReference, field.quoted(annotation), message, remedy);
                         Effect::Fail(reason)
                     }
                 };

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use ir::{BackendId, BackendTarget};
 
+use crate::address::{self, Leads};
 use crate::endpoint;
 use crate::reader::Reader;
-use crate::report::{Field, Lines};
+use crate::report::{Fault, Field, Lines};
 
 /// A port of a Service as an object names it.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +25,12 @@ pub(crate) enum Resolved {
     NoService(BackendId),
     /// The Service has no such TCP port.
     NoPort(BackendId),
-    /// An ExternalName Service where addresses are not allowed.
-    External(BackendId),
+    /// An ExternalName Service that the install does not let objects lead to.
+    NotPermitted {
+        id: BackendId,
+        host: String,
+        leads: Leads,
+    },
 }
 
 /// Looks a Service and its port up.
@@ -46,14 +51,19 @@ pub(crate) fn service_target(
         PortRef::Name(name) => endpoint::service_port_named(service, name),
     };
     let number = found.and_then(|port| u16::try_from(port.port).ok()).filter(|number| *number != 0);
-    let external = endpoint::external_name(service).is_some();
-    if external && !reader.settings().allow_addresses {
-        return Resolved::External(id(asked));
+    let external = endpoint::external_name(service);
+    if let Some(host) = external {
+        match address::external_leads(host, reader.settings()) {
+            Leads::Anywhere => {}
+            leads @ (Leads::Home(_) | Leads::Outside) => {
+                return Resolved::NotPermitted { id: id(asked), host: host.to_owned(), leads };
+            }
+        }
     }
     match (number, port) {
         (Some(number), _) => Resolved::Found(id(number)),
         // An ExternalName Service need not list its ports.
-        (None, PortRef::Number(number)) if external && number != 0 => Resolved::Found(id(number)),
+        (None, PortRef::Number(number)) if external.is_some() && number != 0 => Resolved::Found(id(number)),
         (None, PortRef::Number(_) | PortRef::Name(_)) => Resolved::NoPort(id(asked)),
     }
 }
@@ -65,22 +75,29 @@ pub(crate) fn resolved(resolved: Resolved, field: Field<'_>, lines: &mut Lines) 
         Resolved::NoService(id) => {
             let message =
                 format!("there is no Service '{}'; its share of requests is answered 500", service_name(&id));
-            lines.warning(field.key("name"), message, "create the Service or correct the name");
+            let remedy = "create the Service or correct the name";
+            lines.fault(Fault::BackendNotFound, field.key("name"), message, remedy);
             BackendTarget::Missing(id)
         }
         Resolved::NoPort(id) => {
             let name = service_name(&id);
             let message =
                 format!("the Service '{name}' has no such TCP port; its share of requests is answered 500");
-            lines.warning(field.key("port"), message, "name a port of the Service, not of its pods");
+            let remedy = "name a port of the Service, not of its pods";
+            lines.fault(Fault::BackendNotFound, field.key("port"), message, remedy);
             BackendTarget::Missing(id)
         }
-        Resolved::External(id) => {
+        Resolved::NotPermitted { id, host, leads } => {
             let name = service_name(&id);
-            let message = format!(
-                "the Service '{name}' is an ExternalName, which could lead anywhere; its share of requests is answered 500"
-            );
-            lines.error(field.key("name"), message, "use a Service with endpoints");
+            let what = match leads {
+                Leads::Home(home) => format!("leads to '{host}', {}", home.meaning()),
+                Leads::Anywhere | Leads::Outside => {
+                    "is an ExternalName, which could lead anywhere".to_owned()
+                }
+            };
+            let message = format!("the Service '{name}' {what}; its share of requests is answered 500");
+            let remedy = endpoint::remedy(leads);
+            lines.fault(Fault::AddressNotPermitted, field.key("name"), message, remedy);
             BackendTarget::Missing(id)
         }
     }

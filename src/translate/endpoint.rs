@@ -3,11 +3,21 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use ir::{BackendEndpoints, BackendId, Endpoint};
+use ir::{BackendEndpoints, BackendId, Endpoint, Kind, ObjectRef};
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use k8s_openapi::api::discovery::v1::{Endpoint as SliceEndpoint, EndpointSlice};
 
 use crate::Settings;
+use crate::address::{self, Leads};
+use crate::object_ref;
+use crate::report::{Fault, Field, Lines, ReportLine};
+
+/// What a Service's port leads to now, and what was found on the way.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) endpoints: BackendEndpoints,
+    pub(crate) lines: Vec<ReportLine>,
+}
 
 /// Whether the Service is a name outside of the cluster.
 pub(crate) fn external_name(service: &Service) -> Option<&str> {
@@ -31,36 +41,25 @@ pub(crate) fn service_endpoints<'a>(
     port: u16,
     slices: impl Iterator<Item = &'a Arc<EndpointSlice>>,
     settings: &Settings,
-) -> BackendEndpoints {
+) -> Found {
     if let Some(host) = external_name(service) {
-        // A cluster's tenant could reach any address through an ExternalName, so it is for folders only.
-        let endpoints = match settings.allow_addresses {
-            true => vec![Endpoint { host: host.trim_end_matches('.').into(), port }],
-            false => Vec::new(),
+        // What is not allowed stands in the report of the routes.
+        let endpoints = match address::external_leads(host, settings) {
+            Leads::Anywhere => vec![Endpoint { host: host.trim_end_matches('.').into(), port }],
+            Leads::Home(_) | Leads::Outside => Vec::new(),
         };
-        return BackendEndpoints { endpoints };
+        return Found { endpoints: BackendEndpoints { endpoints }, lines: Vec::new() };
     }
-    let Some(service_port) = service_port(service, port) else { return BackendEndpoints::default() };
+    let Some(service_port) = service_port(service, port) else { return Found::default() };
     let port_name = service_port.name.as_deref().unwrap_or_default();
-    let mut ready = BTreeSet::new();
-    let mut draining = BTreeSet::new();
+    let mut usable = Usable::default();
+    let mut lines = Vec::new();
     for slice in slices {
-        let ports: Vec<u16> = slice_ports(slice, port_name).collect();
-        for endpoint in slice.endpoints.iter().flatten() {
-            let into = match state(endpoint) {
-                State::Ready => &mut ready,
-                State::ServingWhileTerminating => &mut draining,
-                State::Unusable => continue,
-            };
-            // The cluster's own slices have one address an endpoint; people who write slices list several.
-            for address in &endpoint.addresses {
-                let host = address_text(address);
-                into.extend(ports.iter().map(|port| Endpoint { host: Arc::clone(&host), port: *port }));
-            }
-        }
+        let refused = usable.take(slice, port_name, settings);
+        lines.extend(refused.into_iter().flat_map(|refused| refused.report(slice)));
     }
-    let endpoints = if ready.is_empty() { draining } else { ready };
-    BackendEndpoints { endpoints: endpoints.into_iter().collect() }
+    let endpoints = if usable.ready.is_empty() { usable.draining } else { usable.ready };
+    Found { endpoints: BackendEndpoints { endpoints: endpoints.into_iter().collect() }, lines }
 }
 
 /// A fixed address is its own only endpoint.
@@ -71,6 +70,97 @@ pub(crate) fn address_endpoints(id: &BackendId) -> BackendEndpoints {
         }
         BackendId::Service { .. } => BackendEndpoints::default(),
     }
+}
+
+/// The endpoints of some slices.
+#[derive(Default)]
+struct Usable {
+    ready: BTreeSet<Endpoint>,
+    draining: BTreeSet<Endpoint>,
+}
+
+/// The addresses of one slice that are not asked because of where they lead.
+struct RefusedAddresses {
+    count: usize,
+    /// The first: places of endpoint and address, and why.
+    first: (usize, usize, Leads),
+}
+
+impl Usable {
+    fn take(
+        &mut self,
+        slice: &EndpointSlice,
+        port_name: &str,
+        settings: &Settings,
+    ) -> Option<RefusedAddresses> {
+        let ports: Vec<u16> = slice_ports(slice, port_name).collect();
+        let mut refused: Option<RefusedAddresses> = None;
+        for (index, endpoint) in slice.endpoints.iter().flatten().enumerate() {
+            let into = match state(endpoint) {
+                State::Ready => &mut self.ready,
+                State::ServingWhileTerminating => &mut self.draining,
+                State::Unusable => continue,
+            };
+            // The cluster's own slices have one address an endpoint; people who write slices list several.
+            for (address_index, address) in endpoint.addresses.iter().enumerate() {
+                let host = address_text(address);
+                let leads = address::endpoint_leads(&host, settings);
+                if leads == Leads::Anywhere {
+                    into.extend(ports.iter().map(|port| Endpoint { host: Arc::clone(&host), port: *port }));
+                } else {
+                    let first = (index, address_index, leads);
+                    refused.get_or_insert(RefusedAddresses { count: 0, first }).count += 1;
+                }
+            }
+        }
+        refused
+    }
+}
+
+impl RefusedAddresses {
+    /// One line a slice, however many there are: a slice has up to 1000 endpoints.
+    fn report(&self, slice: &EndpointSlice) -> Vec<ReportLine> {
+        let (endpoint, address, leads) = self.first;
+        let text =
+            slice.endpoints.as_ref().and_then(|endpoints| endpoints.get(endpoint)?.addresses.get(address));
+        let text = text.map(String::as_str).unwrap_or_default();
+        let mut message = match leads {
+            Leads::Home(home) => format!("the endpoint is '{text}', {}; it is not asked", home.meaning()),
+            Leads::Anywhere | Leads::Outside => {
+                format!(
+                    "the endpoint is the name '{text}', which may lead out of the cluster; it is not asked"
+                )
+            }
+        };
+        if self.count > 1 {
+            message.push_str(&format!(", nor are {} others of the slice", self.count - 1));
+        }
+        let mut lines = Lines::new(slice_ref(slice));
+        let root = Field::root("endpoints");
+        let field = root.index(endpoint);
+        let field = field.key("addresses");
+        lines.fault(Fault::AddressNotPermitted, field.index(address), message, remedy(leads));
+        lines.into_vec()
+    }
+}
+
+/// What is to be done about an address that is not permitted.
+pub(crate) const fn remedy(leads: Leads) -> &'static str {
+    match leads {
+        Leads::Home(_) => "name another address, or run the gateway with --allow-local-endpoints",
+        Leads::Anywhere | Leads::Outside => {
+            "use a Service with endpoints, or run the gateway with --allow-external-backends"
+        }
+    }
+}
+
+fn slice_ref(slice: &EndpointSlice) -> ObjectRef {
+    let metadata = &slice.metadata;
+    object_ref(
+        Kind::EndpointSlice,
+        metadata.namespace.as_deref(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
 }
 
 enum State {

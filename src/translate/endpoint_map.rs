@@ -8,12 +8,16 @@ use ir::{Action, BackendEndpoints, BackendId, BackendTarget, Config, EndpointMap
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use crate::endpoint::Found;
 use crate::reader::same;
+use crate::report::{Report, ReportLine};
 use crate::{Settings, Snapshot, endpoint};
 
 /// The memory of the endpoints' half of translation.
 #[derive(Debug, Default)]
 pub(crate) struct Endpoints {
+    /// What all were made with.
+    settings: Option<Settings>,
     /// The routes of the last config.
     routes: Vec<Arc<Route>>,
     backends: BTreeMap<BackendId, EndpointMemo>,
@@ -24,13 +28,13 @@ pub(crate) struct Endpoints {
 struct EndpointMemo {
     sources: Option<Sources>,
     endpoints: Arc<BackendEndpoints>,
+    lines: Vec<ReportLine>,
 }
 
 #[derive(Debug)]
 struct Sources {
     service: Option<Arc<Service>>,
     slices: Vec<Arc<EndpointSlice>>,
-    allow_addresses: bool,
 }
 
 impl Endpoints {
@@ -40,12 +44,21 @@ impl Endpoints {
         settings: &Settings,
         config: &Config,
     ) -> EndpointMap {
+        if self.settings.as_ref() != Some(settings) {
+            *self = Self { settings: Some(settings.clone()), ..Self::default() };
+        }
         self.take_backends(config);
         for (id, memo) in &mut self.backends {
             memo.refresh(id, snapshot, settings);
         }
         let backends = self.backends.iter().map(|(id, memo)| (id.clone(), Arc::clone(&memo.endpoints)));
         EndpointMap { backends: backends.collect() }
+    }
+
+    /// What was found about the slices of all backends.
+    pub(crate) fn report(&self) -> Report {
+        // Two ports of one Service find the same.
+        Report::from_lines(self.backends.values().flat_map(|memo| &memo.lines).cloned().collect())
     }
 
     /// Forgets the backends that no route names any more and adds new ones.
@@ -81,7 +94,6 @@ impl EndpointMemo {
         let service = snapshot.services.get(namespace, name);
         let unchanged = self.sources.as_ref().is_some_and(|sources| {
             same(sources.service.as_ref(), service)
-                && sources.allow_addresses == settings.allow_addresses
                 && sources
                     .slices
                     .iter()
@@ -92,15 +104,15 @@ impl EndpointMemo {
             return;
         }
         let slices: Vec<_> = snapshot.slices_of(namespace, name).map(Arc::clone).collect();
-        let endpoints = match service {
+        let found = match service {
             Some(service) => endpoint::service_endpoints(service, port, slices.iter(), settings),
-            None => BackendEndpoints::default(),
+            None => Found::default(),
         };
-        if *self.endpoints != endpoints {
-            self.endpoints = Arc::new(endpoints);
+        if *self.endpoints != found.endpoints {
+            self.endpoints = Arc::new(found.endpoints);
         }
-        let allow_addresses = settings.allow_addresses;
-        self.sources = Some(Sources { service: service.cloned(), slices, allow_addresses });
+        self.lines = found.lines;
+        self.sources = Some(Sources { service: service.cloned(), slices });
     }
 }
 

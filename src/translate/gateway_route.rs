@@ -9,7 +9,7 @@ use crate::attach::{self, Attached};
 use crate::provider::{Providers, providers};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
-use crate::route::RouteSeed;
+use crate::route::{Built, RouteSeed, RuleCount};
 use crate::{auth, cors, filter, matches, upstream, value};
 
 /// The class that a GatewayRoute names.
@@ -28,15 +28,16 @@ pub(crate) fn gateway_routes(
     attached: &[Attached],
     reader: &mut Reader<'_>,
     lines: &mut Lines,
-) -> Vec<Route> {
+) -> Built {
     let spec = &object.spec;
     let root = Field::root("spec");
-    let Ok(hosts) = hosts(spec, root.key("hostnames"), lines) else { return Vec::new() };
+    let Ok(hosts) = hosts(spec, root.key("hostnames"), lines) else { return Built::refused() };
     let providers = providers(&spec.jwt_providers, root.key("jwtProviders"), reader, lines);
     let defaults = Defaults::read(spec.defaults.as_ref(), &providers, root.key("defaults"), lines);
     let seed = RouteSeed::new(lines.object(), &object.metadata);
     let context = RuleContext { seed, hosts, providers, defaults };
     let mut names = HashSet::new();
+    let mut count = RuleCount::default();
     let mut routes = Vec::with_capacity(spec.rules.len());
     let rules = root.key("rules");
     if spec.rules.is_empty() {
@@ -45,17 +46,24 @@ pub(crate) fn gateway_routes(
     for (index, rule) in spec.rules.iter().enumerate() {
         let field = rules.index(index);
         let rule = Rule { index, spec: rule, field };
-        let Some(mut route) = context.route(&rule, reader, lines) else { continue };
-        attach::attach(&mut route, attached);
-        if !names.insert(route.id.rule.clone()) {
+        let Some(mut route) = context.route(&rule, reader, lines) else {
+            count.add(None);
+            continue;
+        };
+        let twice = !names.insert(route.id.rule.clone());
+        if twice {
             let message = format!("the rule '{}' stands twice; this one answers 500", route.id.rule);
             lines.error(field.key("name"), message, "give it another name");
-            route.id.rule = format!("{}#{index}", route.id.rule).into();
             route.action = Action::Fail(FailReason::InvalidRule);
+        }
+        count.add(Some(&route));
+        attach::attach(&mut route, attached);
+        if twice {
+            route.id.rule = format!("{}#{index}", route.id.rule).into();
         }
         routes.push(route);
     }
-    routes
+    Built { routes, extent: count.extent() }
 }
 
 /// One rule and where it stands.

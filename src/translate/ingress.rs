@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use ir::{
-    Action, BackendTarget, FailReason, HostName, HostPattern, Match, PathMatch, Route, WeightedBackend,
-};
+use ir::{Action, BackendTarget, FailReason, HostName, HostPattern, Match, PathMatch, WeightedBackend};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 
-use crate::attach::Attached;
+use crate::attach::{self, Attached};
 use crate::backend::{self, PortRef};
 use crate::path::{PATH_REMEDY, PathError, canonical_path, canonical_prefix};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
-use crate::route::{RouteSeed, forward_plainly};
+use crate::route::{Built, RouteSeed, RuleCount, forward_plainly};
+use crate::standing::Extent;
 
 /// The rule name of the default backend.
 const DEFAULT_RULE: &str = "default";
@@ -47,11 +46,11 @@ pub(crate) fn ingress_routes(
     attached: &[Attached],
     reader: &mut Reader<'_>,
     lines: &mut Lines,
-) -> Vec<Route> {
+) -> Built {
     let root = Field::root("spec");
     let Some(spec) = &ingress.spec else {
         lines.warning(root, "the Ingress has no spec and serves nothing", "add rules or a default backend");
-        return Vec::new();
+        return Built { routes: Vec::new(), extent: Extent::Served };
     };
     if spec.tls.as_ref().is_some_and(|tls| !tls.is_empty()) {
         let remedy = "terminate TLS in front of the gateway";
@@ -59,6 +58,7 @@ pub(crate) fn ingress_routes(
     }
     let seed = RouteSeed::new(lines.object(), &ingress.metadata);
     let mut routes = Vec::new();
+    let mut count = RuleCount::default();
     let mut flat_index = 0;
     for (rule_index, rule) in spec.rules.iter().flatten().enumerate() {
         let field = root.key("rules");
@@ -71,17 +71,22 @@ pub(crate) fn ingress_routes(
         for (path_index, path) in http.paths.iter().enumerate() {
             let index = flat_index;
             flat_index += 1;
-            let Ok(hosts) = &hosts else { continue };
             let field = field.key("http");
             let field = field.key("paths");
             let field = field.index(path_index);
-            let Ok((path_match, sound)) = path_match(path, field, lines) else { continue };
+            // A path is not looked at under a host that is none.
+            let matched = if hosts.is_ok() { path_match(path, field, lines) } else { Err(Refused) };
+            let (Ok(hosts), Ok((path_match, sound))) = (&hosts, matched) else {
+                count.add(None);
+                continue;
+            };
             let mut route = seed.route(index.to_string(), index, hosts.clone(), vec![path_only(path_match)]);
             route.action = backend_action(&path.backend, field, reader, lines);
             if !sound {
                 route.action = Action::Fail(FailReason::InvalidRule);
             }
-            crate::attach::attach(&mut route, attached);
+            count.add(Some(&route));
+            attach::attach(&mut route, attached);
             routes.push(route);
         }
     }
@@ -90,12 +95,13 @@ pub(crate) fn ingress_routes(
         let mut route = seed.route(DEFAULT_RULE, flat_index, Vec::new(), vec![everything]);
         route.last_resort = true;
         route.action = backend_action_at(default, root.key("defaultBackend"), reader, lines);
-        crate::attach::attach(&mut route, attached);
+        count.add(Some(&route));
+        attach::attach(&mut route, attached);
         routes.push(route);
     } else if routes.is_empty() {
         lines.warning(root, "the Ingress serves nothing", "add rules with paths, or a default backend");
     }
-    routes
+    Built { routes, extent: count.extent() }
 }
 
 fn pathless_rule(has_default: bool, field: Field<'_>, lines: &mut Lines) {

@@ -3,6 +3,7 @@
 //! Invariant: total and deterministic. One bad object harms only itself and gets a line in the report; the order in
 //! which objects arrived changes nothing.
 
+mod address;
 mod attach;
 mod auth;
 mod backend;
@@ -13,15 +14,19 @@ mod endpoint_map;
 mod expression;
 mod filter;
 mod gateway_route;
+mod grant;
 mod ingress;
 mod jwks;
 mod limit;
 mod matches;
+mod named;
 mod path;
+mod policy_memo;
 mod provider;
 mod reader;
 mod report;
 mod route;
+mod route_memo;
 mod settings;
 mod snapshot;
 mod standing;
@@ -29,7 +34,8 @@ mod translator;
 mod upstream;
 mod value;
 
-pub use report::{Report, ReportLine, Severity};
+pub use named::named_objects;
+pub use report::{Fault, Report, ReportLine, Severity};
 pub use settings::Settings;
 pub use snapshot::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Snapshot, object_ref};
 pub use standing::{Judgement, MESSAGE_BYTES_MAX, Standing};

@@ -11,7 +11,7 @@ use k8s_openapi::ByteString;
 
 use crate::jwks::{self, HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, KeySetError};
 use crate::reader::Reader;
-use crate::report::{Field, Lines, Refused};
+use crate::report::{Fault, Field, Lines, Refused};
 use crate::value;
 
 /// The providers of one object by name. `None`: there is one of that name, but it cannot be used.
@@ -180,32 +180,31 @@ fn keys(
             return Err(lines.error(field, message, "set one of secretRef, configMapRef and inline"));
         }
     };
-    let member = match (&spec.secret_ref, &spec.config_map_ref) {
-        (Some(_), _) => "secretRef",
-        (None, Some(_)) => "configMapRef",
-        (None, None) => "inline",
+    // What another object holds is not for this one's author to correct.
+    let (member, fault) = match (&spec.secret_ref, &spec.config_map_ref) {
+        (Some(_), _) => ("secretRef", Fault::InvalidReference),
+        (None, Some(_)) => ("configMapRef", Fault::InvalidReference),
+        (None, None) => ("inline", Fault::Invalid),
     };
     let field = field.key(member);
     let parsed = parsed.map_err(|error| {
         let message = format!("{}; the provider cannot be used", error.message());
-        lines.error(
-            field,
-            message,
-            "store a JSON Web Key Set (RFC 7517), or list only HS* for a raw key of a Secret",
-        )
+        let remedy = "store a JSON Web Key Set (RFC 7517), or list only HS* for a raw key of a Secret";
+        lines.fault(fault, field, message, remedy)
     })?;
     for finding in parsed.findings {
         let keys = field.key("keys");
         let field = keys.index(finding.index);
         if finding.refused {
-            lines.error(field, format!("{}; the key is not used", finding.message), "replace the key");
+            let message = format!("{}; the key is not used", finding.message);
+            lines.fault(fault, field, message, "replace the key");
         } else {
             lines.warning(field, finding.message, "use a longer random key");
         }
     }
     if parsed.keys.is_empty() {
         let message = "the key set has no key that can verify; the provider cannot be used";
-        return Err(lines.error(field, message, "add a key for signatures"));
+        return Err(lines.fault(fault, field, message, "add a key for signatures"));
     }
     Ok(parsed.keys)
 }
@@ -213,7 +212,7 @@ fn keys(
 fn raw_hmac(bytes: Vec<u8>, field: Field<'_>, lines: &mut Lines) -> Result<Vec<Jwk>, Refused> {
     if bytes.is_empty() {
         let message = "the key is empty; the provider cannot be used";
-        return Err(lines.error(field, message, "store at least 32 random bytes"));
+        return Err(lines.fault(Fault::InvalidReference, field, message, "store at least 32 random bytes"));
     }
     if bytes.len() < HMAC_BYTES_ADVISED {
         let message = "the HMAC key is shorter than 32 bytes and can be guessed";
@@ -263,13 +262,14 @@ fn entry_bytes(
         let namespace = &lines.object().namespace;
         let message = format!("there is no {kind} '{namespace}/{name}'; the provider cannot be used");
         let remedy = format!("create the {kind} or correct the name");
-        return Err(lines.error(field.key("name"), message, &remedy));
+        return Err(lines.fault(Fault::InvalidReference, field.key("name"), message, &remedy));
     };
     let text = texts.and_then(|entries| entries.get(key)).map(String::as_bytes);
     let binary = || binaries.and_then(|entries| entries.get(key)).map(|entry| entry.0.as_slice());
     let Some(bytes) = text.or_else(binary) else {
         let message = format!("the {kind} '{name}' has no entry '{key}'; the provider cannot be used");
-        return Err(lines.error(field.key("key"), message, "add the entry or name another key"));
+        let remedy = "add the entry or name another key";
+        return Err(lines.fault(Fault::InvalidReference, field.key("key"), message, remedy));
     };
     bounded(bytes, field, lines)
 }
@@ -278,7 +278,7 @@ fn entry_bytes(
 fn bounded(bytes: &[u8], field: Field<'_>, lines: &mut Lines) -> Result<Vec<u8>, Refused> {
     if bytes.len() > JWKS_BYTES_MAX {
         let message = format!("{}; the provider cannot be used", KeySetError::TooLarge.message());
-        return Err(lines.error(field, message, "store fewer keys"));
+        return Err(lines.fault(Fault::InvalidReference, field, message, "store fewer keys"));
     }
     Ok(bytes.to_vec())
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use ir::ObjectRef;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
-use crate::Settings;
 use crate::snapshot::Snapshot;
+use crate::{Settings, grant};
 
 /// The only way in which the translation of one object sees other objects.
 #[derive(Debug)]
@@ -28,6 +29,11 @@ enum Found {
     Service(Option<Arc<Service>>),
     Secret(Option<Arc<Secret>>),
     ConfigMap(Option<Arc<ConfigMap>>),
+    /// Whether an object may name a Service of another namespace.
+    Permission {
+        from: ObjectRef,
+        permitted: bool,
+    },
 }
 
 /// The states of the maps that a [`Reader`] can look into.
@@ -36,6 +42,7 @@ pub(crate) struct ReadStamps {
     services: Arc<()>,
     secrets: Arc<()>,
     config_maps: Arc<()>,
+    reference_grants: Arc<()>,
 }
 
 impl<'a> Reader<'a> {
@@ -65,6 +72,13 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// Whether a ReferenceGrant lets `from` name a Service of another namespace.
+    pub(crate) fn permits_service(&mut self, from: &ObjectRef, namespace: &str, name: &str) -> bool {
+        let permitted = grant::permits_service(self.snapshot, from, namespace, name);
+        self.remember(namespace, name, Found::Permission { from: from.clone(), permitted });
+        permitted
+    }
+
     pub(crate) fn into_dependencies(self) -> Vec<Dependency> {
         self.dependencies
     }
@@ -82,6 +96,9 @@ impl Dependency {
             Found::Service(found) => same(found.as_ref(), snapshot.services.get(namespace, name)),
             Found::Secret(found) => same(found.as_ref(), snapshot.secrets.get(namespace, name)),
             Found::ConfigMap(found) => same(found.as_ref(), snapshot.config_maps.get(namespace, name)),
+            Found::Permission { from, permitted } => {
+                grant::permits_service(snapshot, from, namespace, name) == *permitted
+            }
         }
     }
 }
@@ -92,6 +109,7 @@ impl ReadStamps {
             services: snapshot.services.stamp(),
             secrets: snapshot.secrets.stamp(),
             config_maps: snapshot.config_maps.stamp(),
+            reference_grants: snapshot.reference_grants.stamp(),
         }
     }
 
@@ -100,6 +118,7 @@ impl ReadStamps {
         Arc::ptr_eq(&self.services, &other.services)
             && Arc::ptr_eq(&self.secrets, &other.secrets)
             && Arc::ptr_eq(&self.config_maps, &other.config_maps)
+            && Arc::ptr_eq(&self.reference_grants, &other.reference_grants)
     }
 }
 

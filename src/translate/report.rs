@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use api::ConditionReason;
 use ir::ObjectRef;
 use serde::Serialize;
 
@@ -35,6 +36,28 @@ pub struct ReportLine {
     pub message: String,
     /// What to do about it; empty where nothing is to be done.
     pub remedy: String,
+    /// Which condition of the object does not hold, or not whole, because of this. `None`: all hold.
+    #[serde(skip)]
+    pub fault: Option<Fault>,
+}
+
+/// What a finding takes from the conditions of its object. The worst comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// `Accepted`: a part is refused and answers 500.
+    Invalid,
+    /// `Accepted`: a policy names a rule that its target has not, which is served without the policy.
+    RuleNotFound,
+    /// `Accepted`: a policy names an object that is not there.
+    TargetNotFound,
+    /// `ResolvedRefs`: no ReferenceGrant permits the reference.
+    RefNotPermitted,
+    /// `ResolvedRefs`: the install does not let objects lead there.
+    AddressNotPermitted,
+    /// `ResolvedRefs`: a Secret, ConfigMap, policy or entry that is named is not there.
+    InvalidReference,
+    /// `ResolvedRefs`: a Service or its port is not there.
+    BackendNotFound,
 }
 
 /// How bad a finding is.
@@ -46,6 +69,43 @@ pub enum Severity {
     Warning,
     /// Worth knowing.
     Info,
+}
+
+impl Fault {
+    /// The reason of the condition that does not hold.
+    pub const fn reason(self) -> ConditionReason {
+        match self {
+            Self::Invalid => ConditionReason::Invalid,
+            Self::RuleNotFound | Self::TargetNotFound => ConditionReason::TargetNotFound,
+            Self::RefNotPermitted => ConditionReason::RefNotPermitted,
+            Self::AddressNotPermitted => ConditionReason::AddressNotPermitted,
+            Self::InvalidReference => ConditionReason::InvalidReference,
+            Self::BackendNotFound => ConditionReason::BackendNotFound,
+        }
+    }
+
+    /// Whether it is the condition `ResolvedRefs`, not `Accepted`, that does not hold.
+    pub const fn is_of_references(self) -> bool {
+        match self {
+            Self::Invalid | Self::RuleNotFound | Self::TargetNotFound => false,
+            Self::RefNotPermitted
+            | Self::AddressNotPermitted
+            | Self::InvalidReference
+            | Self::BackendNotFound => true,
+        }
+    }
+
+    /// What is not there may still come.
+    const fn severity(self) -> Severity {
+        match self {
+            Self::Invalid
+            | Self::RuleNotFound
+            | Self::RefNotPermitted
+            | Self::AddressNotPermitted
+            | Self::InvalidReference => Severity::Error,
+            Self::TargetNotFound | Self::BackendNotFound => Severity::Warning,
+        }
+    }
 }
 
 /// Collects the findings about one object.
@@ -68,31 +128,51 @@ impl Lines {
         &self.object
     }
 
-    /// Writes an error and gives what the caller returns for the part that was refused.
+    /// Writes what is refused for its own sake, and gives what the caller returns for it.
     pub(crate) fn error(&mut self, field: Field<'_>, message: impl Into<String>, remedy: &str) -> Refused {
-        self.push(Severity::Error, field, message.into(), remedy);
+        self.fault(Fault::Invalid, field, message, remedy)
+    }
+
+    /// Writes what takes something from a condition, and gives what the caller returns for the part.
+    pub(crate) fn fault(
+        &mut self,
+        fault: Fault,
+        field: Field<'_>,
+        message: impl Into<String>,
+        remedy: &str,
+    ) -> Refused {
+        self.push((fault.severity(), Some(fault)), field, message.into(), remedy);
         Refused
     }
 
+    /// Writes what leaves every condition as it is.
     pub(crate) fn warning(&mut self, field: Field<'_>, message: impl Into<String>, remedy: &str) {
-        self.push(Severity::Warning, field, message.into(), remedy);
+        self.push((Severity::Warning, None), field, message.into(), remedy);
     }
 
+    /// Writes what leaves every condition as it is.
     pub(crate) fn info(&mut self, field: Field<'_>, message: impl Into<String>) {
-        self.push(Severity::Info, field, message.into(), "");
+        self.push((Severity::Info, None), field, message.into(), "");
     }
 
     pub(crate) fn into_vec(self) -> Vec<ReportLine> {
         self.lines
     }
 
-    fn push(&mut self, severity: Severity, field: Field<'_>, message: String, remedy: &str) {
+    fn push(
+        &mut self,
+        (severity, fault): (Severity, Option<Fault>),
+        field: Field<'_>,
+        message: String,
+        remedy: &str,
+    ) {
         self.lines.push(ReportLine {
             object: self.object.clone(),
             field: field.to_string(),
             severity,
             message,
             remedy: remedy.to_owned(),
+            fault,
         });
     }
 }

@@ -8,11 +8,47 @@ use ir::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::standing::Extent;
+
+/// What an Ingress or GatewayRoute becomes.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) routes: Vec<Route>,
+    pub(crate) extent: Extent,
+}
+
+/// Counts the rules of one object.
+#[derive(Debug, Default)]
+pub(crate) struct RuleCount {
+    rules: usize,
+    refused: usize,
+}
+
 /// The part of a route that is the same for all rules of one object.
 #[derive(Debug)]
 pub(crate) struct RouteSeed {
     object: ObjectRef,
     created: Option<i64>,
+}
+
+impl Built {
+    /// Not even one route, for the object's own sake.
+    pub(crate) const fn refused() -> Self {
+        Self { routes: Vec::new(), extent: Extent::Refused }
+    }
+}
+
+impl RuleCount {
+    /// Counts a rule as it is for its own sake, so before policies are put on it. `None`: it serves nothing.
+    pub(crate) fn add(&mut self, route: Option<&Route>) {
+        self.rules += 1;
+        let served = route.is_some_and(|route| !matches!(route.action, Action::Fail(_)));
+        self.refused += usize::from(!served);
+    }
+
+    pub(crate) const fn extent(&self) -> Extent {
+        if self.rules > 0 && self.refused == self.rules { Extent::Refused } else { Extent::Served }
+    }
 }
 
 impl RouteSeed {

@@ -1,12 +1,20 @@
 //! What the operator decided, as far as translation depends on it.
 
+use std::net::IpAddr;
+
 /// How an install reads its objects. Plain values, set once from the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The class of this install (`--ingress-class`).
     pub ingress_class: String,
-    /// Whether `backendRefs[].address` and ExternalName Services may lead out of the cluster. True for a folder.
-    pub allow_addresses: bool,
+    /// Whether `backendRefs[].address`, ExternalName Services and EndpointSlices of names may lead out of the cluster
+    /// (`--allow-external-backends`). True for a folder.
+    pub allow_external_backends: bool,
+    /// Whether backends may lead to loopback, link-local and the like, or to `own_addresses`
+    /// (`--allow-local-endpoints`). True for a folder.
+    pub allow_local_endpoints: bool,
+    /// The addresses of the pod that this runs in.
+    pub own_addresses: Vec<IpAddr>,
     /// Whether GatewayRoutes without a class are served where no IngressClass object gives them to another. True for a
     /// folder, where this install is alone.
     pub default_class_if_lone: bool,
@@ -17,13 +25,21 @@ impl Settings {
     pub fn folder() -> Self {
         Self {
             ingress_class: api::DEFAULT_INGRESS_CLASS.to_owned(),
-            allow_addresses: true,
+            allow_external_backends: true,
+            allow_local_endpoints: true,
+            own_addresses: Vec::new(),
             default_class_if_lone: true,
         }
     }
 
-    /// What a cluster's objects are read with.
+    /// What a cluster's objects are read with, where the operator allows nothing beyond.
     pub fn cluster(ingress_class: impl Into<String>) -> Self {
-        Self { ingress_class: ingress_class.into(), allow_addresses: false, default_class_if_lone: false }
+        Self {
+            ingress_class: ingress_class.into(),
+            allow_external_backends: false,
+            allow_local_endpoints: false,
+            own_addresses: Vec::new(),
+            default_class_if_lone: false,
+        }
     }
 }

@@ -152,6 +152,26 @@ impl Object {
         }
     }
 
+    /// The object as it is written, apart from `apiVersion` and `kind` where its type does not hold them. Holds a
+    /// Secret's bytes.
+    ///
+    /// # Errors
+    /// A value that JSON cannot hold; none of these types has one.
+    pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
+        match self {
+            Self::Ingress(object) => serde_json::to_value(&**object),
+            Self::IngressClass(object) => serde_json::to_value(&**object),
+            Self::GatewayRoute(object) => serde_json::to_value(&**object),
+            Self::RateLimitPolicy(object) => serde_json::to_value(&**object),
+            Self::AuthPolicy(object) => serde_json::to_value(&**object),
+            Self::Service(object) => serde_json::to_value(&**object),
+            Self::EndpointSlice(object) => serde_json::to_value(&**object),
+            Self::Secret(object) => serde_json::to_value(&**object),
+            Self::ConfigMap(object) => serde_json::to_value(&**object),
+            Self::ReferenceGrant(object) => serde_json::to_value(&**object),
+        }
+    }
+
     /// Kind, namespace (`default` where none is named; empty for an IngressClass) and name.
     pub fn object_ref(&self) -> ObjectRef {
         let metadata = self.metadata();
@@ -235,6 +255,27 @@ impl Snapshot {
         }
     }
 
+    /// All objects, by kind, namespace and name. Refused policies are not among them.
+    pub fn objects(&self) -> impl Iterator<Item = Object> {
+        let ingresses = self.ingresses.iter().map(|(_, _, object)| Object::Ingress(Arc::clone(object)));
+        let classes =
+            self.ingress_classes.iter().map(|(_, _, object)| Object::IngressClass(Arc::clone(object)));
+        let routes =
+            self.gateway_routes.iter().map(|(_, _, object)| Object::GatewayRoute(Arc::clone(object)));
+        let limits =
+            self.rate_limit_policies.iter().map(|(_, _, object)| Object::RateLimitPolicy(Arc::clone(object)));
+        let auths = self.auth_policies.iter().map(|(_, _, object)| Object::AuthPolicy(Arc::clone(object)));
+        let services = self.services.iter().map(|(_, _, object)| Object::Service(Arc::clone(object)));
+        let slices =
+            self.endpoint_slices.iter().map(|(_, _, object)| Object::EndpointSlice(Arc::clone(object)));
+        let secrets = self.secrets.iter().map(|(_, _, object)| Object::Secret(Arc::clone(object)));
+        let config_maps = self.config_maps.iter().map(|(_, _, object)| Object::ConfigMap(Arc::clone(object)));
+        let grants =
+            self.reference_grants.iter().map(|(_, _, object)| Object::ReferenceGrant(Arc::clone(object)));
+        let ours = ingresses.chain(classes).chain(routes).chain(limits).chain(auths);
+        ours.chain(services).chain(slices).chain(secrets).chain(config_maps).chain(grants)
+    }
+
     /// The EndpointSlices of a Service, by name.
     pub(crate) fn slices_of(
         &self,
@@ -272,6 +313,22 @@ impl Snapshot {
 impl<V> ByName<V> {
     pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&V> {
         self.namespaces.get(namespace)?.get(name)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: &ObjectRef) -> Option<&mut V> {
+        self.namespaces.get_mut::<str>(id.namespace.borrow())?.get_mut::<str>(id.name.borrow())
+    }
+
+    /// The values of one namespace.
+    pub(crate) fn within(&self, namespace: &str) -> impl Iterator<Item = &V> {
+        self.namespaces.get(namespace).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// All values, to be changed in place. The stamp stays.
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Arc<str>, &Arc<str>, &mut V)> {
+        self.namespaces.iter_mut().flat_map(|(namespace, names)| {
+            names.iter_mut().map(move |(name, value)| (namespace, name, value))
+        })
     }
 
     /// All values in the order of namespace and name.

@@ -3,5 +3,7 @@
 mod build;
 mod golden;
 mod memory;
+mod named;
 mod properties;
+mod standings;
 mod values;

@@ -9,10 +9,11 @@ use ir::{
     Timeouts, WeightedBackend,
 };
 
+use crate::address::{self, Leads};
 use crate::backend::{self, PortRef};
 use crate::reader::Reader;
-use crate::report::{Field, Lines, Refused};
-use crate::value;
+use crate::report::{Fault, Field, Lines, Refused};
+use crate::{endpoint, value};
 
 /// The largest weight of a backend (Gateway API BackendRef).
 const WEIGHT_MAX: u32 = 1_000_000;
@@ -116,15 +117,22 @@ fn target(
         lines.error(field, message, "add name");
         return missing(own);
     }
-    if let Some(other) = backend.namespace.as_deref().filter(|namespace| **namespace != *own) {
-        let message = format!(
-            "the Service '{other}/{name}' is of another namespace, and nothing there grants this reference; its share \
-             of requests is answered 500"
-        );
-        lines.error(field.key("namespace"), message, "name a Service of the route's own namespace");
-        return missing(other.into());
-    }
-    let resolved = backend::service_target(&own, name, PortRef::Number(backend.port), reader);
+    let namespace: Arc<str> = match backend.namespace.as_deref().filter(|namespace| **namespace != *own) {
+        Some(other) if reader.permits_service(lines.object(), other, name) => other.into(),
+        Some(other) => {
+            let message = format!(
+                "the Service '{other}/{name}' is of another namespace, and nothing there grants this reference; its \
+                 share of requests is answered 500"
+            );
+            let remedy = format!(
+                "add a ReferenceGrant to the namespace '{other}', or name a Service of the route's own namespace"
+            );
+            lines.fault(Fault::RefNotPermitted, field.key("namespace"), message, &remedy);
+            return missing(other.into());
+        }
+        None => own,
+    };
+    let resolved = backend::service_target(&namespace, name, PortRef::Number(backend.port), reader);
     backend::resolved(resolved, field, lines)
 }
 
@@ -141,10 +149,16 @@ fn address(
         Err(_) => host.trim_end_matches('.').to_ascii_lowercase(),
     };
     let id = BackendId::Address { host: text.as_str().into(), port: backend.port };
-    if !reader.settings().allow_addresses {
-        let message =
-            "addresses are not allowed in a cluster; the reference's share of requests is answered 500";
-        lines.error(field.key("address"), message, "name a Service; one without selector may lead anywhere");
+    let leads = address::external_leads(&text, reader.settings());
+    let refused = match leads {
+        Leads::Anywhere => None,
+        Leads::Home(home) => Some(format!("the reference leads to '{text}', {}", home.meaning())),
+        Leads::Outside => Some("addresses are not allowed in a cluster".to_owned()),
+    };
+    if let Some(what) = refused {
+        let message = format!("{what}; the reference's share of requests is answered 500");
+        let remedy = endpoint::remedy(leads);
+        lines.fault(Fault::AddressNotPermitted, field.key("address"), message, remedy);
         return BackendTarget::Missing(id);
     }
     let sound = backend.port != 0 && (ip.is_ok() || ir::HostName::parse(&text).is_ok());

@@ -3,9 +3,11 @@
 //! So that outputs can be read, a route shows only what is not the default (and its id only as the key), unless the
 //! input has the document `kind: Output` with `full: true`. `UPDATE_GOLDEN=1` rewrites the outputs; the diff is the review.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ir::{Config, EndpointMap, Kind, ObjectRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,16 +15,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::route::RouteSeed;
-use crate::{Object, RefusedPolicy, RefusedTarget, Report, Settings, Snapshot, Translator};
+use crate::standing::Extent;
+use crate::{
+    Judgement, MESSAGE_BYTES_MAX, Object, RefusedPolicy, RefusedTarget, Report, Settings, Snapshot, Standing,
+    Translator,
+};
 
 /// What a Secret of the inputs holds; it must be in no output.
 const CANARY: &str = "canary";
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Output {
     config: Config,
     endpoints: EndpointMap,
     report: Report,
+    endpoint_report: Report,
+    standings: Value,
 }
 
 /// The document `kind: Settings`; without it a folder's settings hold.
@@ -32,7 +41,10 @@ struct SettingsDocument {
     #[serde(rename = "kind")]
     _kind: String,
     ingress_class: String,
-    allow_addresses: bool,
+    allow_external_backends: bool,
+    allow_local_endpoints: bool,
+    #[serde(default)]
+    own_addresses: Vec<IpAddr>,
     default_class_if_lone: bool,
 }
 
@@ -107,7 +119,13 @@ fn run(case: &str, input: &str) -> String {
     let mut translator = Translator::default();
     let translation = translator.translate_routes(&snapshot, &settings);
     let endpoints = translator.translate_endpoints(&snapshot, &settings, &translation.config);
-    let output = Output { config: translation.config, endpoints, report: translation.report };
+    let output = Output {
+        config: translation.config,
+        endpoints,
+        report: translation.report,
+        endpoint_report: translator.endpoint_report(),
+        standings: standings(&translation.standings),
+    };
     let output = if full { json!(output) } else { lean(&output) };
     serde_saphyr::to_string(&output).expect("the output can be written as YAML")
 }
@@ -123,7 +141,35 @@ fn lean(output: &Output) -> Value {
         (id.to_string(), route)
     });
     let routes: serde_json::Map<String, Value> = routes.collect();
-    json!({"routes": routes, "endpoints": output.endpoints.backends, "report": output.report.lines})
+    let mut lean = json!({
+        "routes": routes,
+        "endpoints": output.endpoints.backends,
+        "report": output.report.lines,
+        "standings": output.standings,
+    });
+    if !output.endpoint_report.lines.is_empty() {
+        lean["endpointReport"] = json!(output.endpoint_report.lines);
+    }
+    lean
+}
+
+/// By object; one without a fault is just `good`.
+fn standings(standings: &BTreeMap<ObjectRef, Arc<Standing>>) -> Value {
+    let written = |judgement: &Judgement| {
+        let Judgement { holds, reason, message } = judgement;
+        json!({"status": if *holds { "True" } else { "False" }, "reason": reason.as_str(), "message": message})
+    };
+    let entries = standings.iter().map(|(id, standing)| {
+        assert!(standing.accepted.message.len() <= MESSAGE_BYTES_MAX, "{id}");
+        assert!(standing.resolved_refs.message.len() <= MESSAGE_BYTES_MAX, "{id}");
+        let value = if *standing == crate::standing::standing(&[], Extent::Served, None) {
+            json!("good")
+        } else {
+            json!({"accepted": written(&standing.accepted), "resolvedRefs": written(&standing.resolved_refs)})
+        };
+        (id.to_string(), value)
+    });
+    Value::Object(entries.collect())
 }
 
 /// Leaves out members that equal the default's, and in the others what is empty.
@@ -155,7 +201,9 @@ fn read(case: &str, input: &str) -> Input {
                 let document: SettingsDocument = serde_json::from_value(document).expect("settings");
                 settings = Settings {
                     ingress_class: document.ingress_class,
-                    allow_addresses: document.allow_addresses,
+                    allow_external_backends: document.allow_external_backends,
+                    allow_local_endpoints: document.allow_local_endpoints,
+                    own_addresses: document.own_addresses,
                     default_class_if_lone: document.default_class_if_lone,
                 };
             }

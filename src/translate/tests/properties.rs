@@ -237,7 +237,7 @@ fn provider() -> BoxedStrategy<Value> {
 fn rule() -> BoxedStrategy<Value> {
     let backend = some_of(vec![
         ("name", to_value(text())),
-        ("namespace", to_value(text())),
+        ("namespace", to_value(prop_oneof![text(), select(vec!["a", "p", "cart"]).prop_map(str::to_owned)])),
         ("address", to_value(text())),
     ]);
     let backend = (backend, any::<u16>(), any::<u32>())
@@ -357,6 +357,26 @@ fn auth_policy() -> BoxedStrategy<Value> {
         .boxed()
 }
 
+/// In the namespaces that [`text`] makes rules refer to.
+fn reference_grant() -> BoxedStrategy<Value> {
+    let to = prop_oneof![
+        Just(json!({"group": "", "kind": "Service"})),
+        text().prop_map(|name| json!({"group": "", "kind": "Service", "name": name})),
+        Just(json!({"group": "", "kind": "Secret"})),
+    ];
+    let from = select(vec!["default", "other"]).prop_map(
+        |namespace| json!({"group": "gateway.baribhara.io", "kind": "GatewayRoute", "namespace": namespace}),
+    );
+    (list(from), list(to), select(vec!["a", "p", "cart"]))
+        .prop_map(|(from, to, namespace)| {
+            json!({
+                "apiVersion": "gateway.networking.k8s.io/v1", "kind": "ReferenceGrant",
+                "metadata": {"name": "g", "namespace": namespace}, "spec": {"from": from, "to": to},
+            })
+        })
+        .boxed()
+}
+
 fn any_object() -> impl Strategy<Value = Object> {
     let read = |kind: Kind| move |value: Value| Object::from_json(kind, value).expect("a well-formed object");
     prop_oneof![
@@ -365,6 +385,7 @@ fn any_object() -> impl Strategy<Value = Object> {
         2 => rate_limit_policy().prop_map(read(Kind::RateLimitPolicy)),
         2 => auth_policy().prop_map(read(Kind::AuthPolicy)),
         1 => select(vec!["cart", "a"]).prop_map(service),
+        1 => reference_grant().prop_map(read(Kind::ReferenceGrant)),
         1 => select(vec!["s1", "s2"]).prop_map(|name| slice(name, "cart", "10.0.0.1")),
     ]
 }

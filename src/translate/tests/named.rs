@@ -1,0 +1,35 @@
+//! Tests of which Secrets and ConfigMaps are fetched.
+
+use ir::Kind;
+use serde_json::{Value, json};
+
+use crate::{Object, named_objects};
+
+fn named(kind: Kind, spec: &Value) -> Vec<String> {
+    let value = json!({"metadata": {"name": "o", "namespace": "shop"}, "spec": spec});
+    let object = Object::from_json(kind, value).unwrap();
+    named_objects(&object).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_key_sets_of_a_route_and_of_a_policy_are_named_once_each() {
+    let provider = |name: &str, jwks: Value| json!({"name": name, "anyIssuer": true, "jwks": jwks});
+    let providers = json!([
+        provider("a", json!({"secretRef": {"name": "keys"}})),
+        provider("b", json!({"configMapRef": {"name": "public"}})),
+        provider("c", json!({"secretRef": {"name": "keys", "key": "other.json"}})),
+        provider("d", json!({"inline": "{}"})),
+    ]);
+    let want = ["Secret/shop/keys", "ConfigMap/shop/public"];
+    let route = json!({"jwtProviders": providers, "rules": [{"name": "main"}]});
+    assert_eq!(named(Kind::GatewayRoute, &route), want);
+    let policy = json!({"targetRefs": [], "jwtProviders": providers, "auth": {}});
+    assert_eq!(named(Kind::AuthPolicy, &policy), want);
+}
+
+#[test]
+fn what_nothing_reads_is_not_fetched() {
+    let tls = json!({"tls": [{"secretName": "certificate"}]});
+    assert_eq!(named(Kind::Ingress, &tls), [""; 0]);
+    assert_eq!(named(Kind::Service, &json!({})), [""; 0]);
+}
