@@ -51,6 +51,8 @@ pub(crate) struct Control {
     translator: Translator,
     outlets: Outlets,
     synced: bool,
+    /// What is served comes from an old copy.
+    copied: bool,
     /// Of exactly the backends that the last config names.
     endpoints: EndpointMap,
     origins: HashMap<ObjectRef, Origin>,
@@ -86,6 +88,11 @@ impl Outlets {
         };
         (Self { state, config, endpoints, problems, outlook }, inlets)
     }
+
+    /// For those who know a part of the state that the owner of the snapshot does not.
+    pub(crate) fn state(&self) -> watch::Sender<ControlState> {
+        self.state.clone()
+    }
 }
 
 impl Control {
@@ -96,6 +103,7 @@ impl Control {
             translator: Translator::default(),
             outlets,
             synced: false,
+            copied: false,
             endpoints: EndpointMap::default(),
             origins: HashMap::new(),
             files: BTreeMap::new(),
@@ -155,7 +163,10 @@ impl Control {
                 Change::Problems { file, problems, rejected_objects } => {
                     self.files.insert(file, FileProblems { problems, rejected_objects });
                 }
-                Change::Synced => self.synced = true,
+                Change::Synced => {
+                    self.synced = true;
+                    self.copied = false;
+                }
                 Change::Copied => self.serve_copy(),
             }
         }
@@ -199,7 +210,7 @@ impl Control {
 
     /// Serves what is there and forgets it, so that the true objects start from nothing.
     fn serve_copy(&mut self) {
-        self.synced = true;
+        self.copied = true;
         self.publish_translation();
         self.synced = false;
         self.snapshot = Snapshot::default();
@@ -212,9 +223,11 @@ impl Control {
         let rejected_objects = u64::try_from(self.rejected_objects()).unwrap_or(u64::MAX);
         self.outlets.state.send_if_modified(|state| {
             let new = state.rejected_objects != rejected_objects
-                || state.published_generation != published_generation;
+                || state.published_generation != published_generation
+                || state.last_good_in_use != self.copied;
             state.rejected_objects = rejected_objects;
             state.published_generation = published_generation;
+            state.last_good_in_use = self.copied;
             new
         });
     }

@@ -2,7 +2,6 @@
 //! have changed" into changes of objects. Waits for nothing and reads no clock; the time is an argument.
 
 mod claims;
-mod document;
 mod listing;
 mod read;
 mod report;
@@ -18,9 +17,9 @@ use std::time::{Duration, Instant};
 use ir::ObjectRef;
 
 use self::claims::{Claim, Claims, Fresh, Settled};
-use self::document::{Finding, Outcome};
 use self::listing::Stamp;
 use self::read::{ChunkReading, FileReading, Job, ReadChunk};
+use crate::document::{Finding, Outcome};
 use crate::schema::Schemas;
 use crate::source::{Batch, Change, Place};
 

@@ -3,10 +3,9 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use ir::{Config, ControlState, EndpointMap};
+use ir::{Config, EndpointMap};
 use tokio::sync::{mpsc, watch};
 use translate::Settings;
 
@@ -14,9 +13,10 @@ use crate::error::ControllerError;
 use crate::event_loop::{Control, Inlets, Outlets};
 use crate::folder::{Folder, Write};
 use crate::problem::Problems;
+use crate::running::{Running, Stop, spawn};
 use crate::schema::Schemas;
 use crate::source::{BATCHES_MAX, Batch};
-use crate::watch::{Notice, Stop, Waited, Watch, What};
+use crate::watch::{Notice, Waited, Watch, What};
 
 #[cfg(test)]
 mod tests;
@@ -32,22 +32,7 @@ const SCAN_SHARE: u32 = 50;
 #[derive(Debug)]
 pub struct FolderSource;
 
-/// A control plane at work. Dropping it ends its threads without waiting for them.
-#[derive(Debug)]
-pub struct Running {
-    /// Generation 0 until the first scan is done; then each published config.
-    pub config: watch::Receiver<Arc<Config>>,
-    /// Published together with the first config, then whenever endpoints change.
-    pub endpoints: watch::Receiver<Arc<EndpointMap>>,
-    /// How the control plane is. The number of refused objects is published before the config that lacks them.
-    pub state: watch::Receiver<ControlState>,
-    /// What is wrong with the objects now. Published after the config, since lines are looked for first.
-    pub problems: watch::Receiver<Arc<Problems>>,
-    stop: Stop,
-    threads: Vec<JoinHandle<()>>,
-}
-
-/// What a folder holds at one moment.
+/// What a source holds at one moment.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Arc<Config>,
@@ -82,24 +67,9 @@ impl FolderSource {
         })?;
         let Inlets { state, config, endpoints, problems, outlook: _ } = inlets;
         let threads = vec![folder, control];
-        Ok(Running { config, endpoints, state, problems, stop, threads })
-    }
-}
-
-impl Running {
-    /// Ends the threads and waits for them. The receivers keep their last values.
-    pub fn stop(mut self) {
-        self.stop.stop();
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has said so on stderr; there is nothing left to end.
-            drop(thread.join());
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.stop.stop();
+        let stop = Stop::Folder(stop);
+        let (leave, _) = watch::channel(false);
+        Ok(Running { config, endpoints, state, problems, cluster: None, leave, stop, threads })
     }
 }
 
@@ -107,19 +77,19 @@ impl Drop for Running {
 pub fn load(dirs: &[PathBuf], settings: Settings) -> Loaded {
     let mut folder = Folder::new(dirs.to_vec(), Schemas::compile());
     let batch = folder.first_scan(Instant::now(), |_, _| {});
-    let (outlets, inlets) = Outlets::new();
-    let mut control = Control::new(settings, outlets).silent();
-    control.take_in(batch);
-    control.publish();
-    let (config, endpoints) = (inlets.config.borrow().clone(), inlets.endpoints.borrow().clone());
-    Loaded { config, endpoints, problems: inlets.problems.borrow().clone() }
+    Loaded::of(batch, settings)
 }
 
-fn spawn(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, ControllerError> {
-    Builder::new()
-        .name(name.to_owned())
-        .spawn(run)
-        .map_err(|source| ControllerError::ThreadFailed { name, source })
+impl Loaded {
+    /// What these objects come to; the batch ends with `Synced`.
+    pub(crate) fn of(batch: Batch, settings: Settings) -> Self {
+        let (outlets, inlets) = Outlets::new();
+        let mut control = Control::new(settings, outlets).silent();
+        control.take_in(batch);
+        control.publish();
+        let (config, endpoints) = (inlets.config.borrow().clone(), inlets.endpoints.borrow().clone());
+        Self { config, endpoints, problems: inlets.problems.borrow().clone() }
+    }
 }
 
 /// Sends what the folder holds and then what changes, until it is stopped or nobody listens.

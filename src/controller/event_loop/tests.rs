@@ -161,7 +161,7 @@ fn an_old_copy_is_served_until_the_true_objects_are_all_there() {
     let routes = || config.borrow().routes.keys().map(ToString::to_string).collect::<Vec<_>>();
     control.take_in(vec![route("old", 1), route("kept", 1), Change::Copied]);
     assert_eq!(routes(), ["GatewayRoute/n/kept/main", "GatewayRoute/n/old/main"]);
-    assert_eq!(state.borrow().published_generation, 1);
+    assert_eq!((state.borrow().published_generation, state.borrow().last_good_in_use), (1, true));
     control.take_in(vec![route("kept", 1)]);
     control.publish();
     assert_eq!(routes().len(), 2, "half of the truth is not served");
@@ -170,4 +170,5 @@ fn an_old_copy_is_served_until_the_true_objects_are_all_there() {
     control.publish();
     assert_eq!(routes(), ["GatewayRoute/n/kept/main", "GatewayRoute/n/new/main"]);
     assert_eq!((config.borrow().generation, state.borrow().published_generation), (2, 2));
+    assert!(!state.borrow().last_good_in_use);
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ir::ObjectRef;
 use translate::{Object, RefusedPolicy};
 
-use super::document::Outcome;
+use crate::document::Outcome;
 use crate::source::{Change, Origin, Place};
 
 /// An object as it stands in a file.

@@ -11,8 +11,8 @@ use std::thread;
 
 use translate::Severity;
 
-use super::document::{self, Finding, ReadObject};
 use super::listing::Stamp;
+use crate::document::{self, Finding, ReadObject};
 use crate::schema::Schemas;
 use crate::source::Place;
 use crate::yaml::{self, Chunk, FILE_BYTES_MAX, Format, SyntaxError};

@@ -9,8 +9,8 @@ use ir::ObjectRef;
 use translate::Severity;
 
 use super::claims::Claim;
-use super::document::Finding;
 use super::{Folder, absolute, read};
+use crate::document::Finding;
 use crate::problem::Problem;
 use crate::source::{Batch, Change, Origin};
 use crate::yaml::{self, Chunk};

@@ -425,7 +425,7 @@ fn the_field_that_does_not_fit_is_not_looked_for_in_a_very_large_object() {
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"},
             "data": {"k": 1, "text": "x".repeat(bytes)},
         });
-        let reading = super::document::read(value, &schemas, false);
+        let reading = crate::document::read(value, &schemas, false);
         assert_eq!(reading.findings[0].field, field, "{bytes} bytes");
     }
 }

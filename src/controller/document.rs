@@ -1,5 +1,5 @@
 //! From one document to the objects in it: which kind it is, whether it is valid, what is filled in. Knows nothing
-//! of files; opens none.
+//! of files and of clusters; opens none.
 
 use ir::{Kind, ObjectRef};
 use serde_json::{Map, Value};
@@ -233,7 +233,7 @@ fn identify(api_version: &str, kind_name: &str) -> Identity {
     if foreign { Identity::Namesake } else { Identity::WrongVersion(kind) }
 }
 
-const fn api_version_of(kind: Kind) -> &'static str {
+pub(crate) const fn api_version_of(kind: Kind) -> &'static str {
     match kind {
         Kind::Ingress | Kind::IngressClass => "networking.k8s.io/v1",
         Kind::GatewayRoute | Kind::RateLimitPolicy | Kind::AuthPolicy => "gateway.baribhara.io/v1alpha1",
@@ -293,7 +293,7 @@ fn text<'v>(entries: &'v Map<String, Value>, key: &str) -> &'v str {
 
 /// Which object this is. `None` also where the namespace is none: an object must not be taken for one of another
 /// namespace, because the one that is meant would be deleted.
-fn object_ref(kind: Kind, value: &Value) -> Option<ObjectRef> {
+pub(crate) fn object_ref(kind: Kind, value: &Value) -> Option<ObjectRef> {
     let metadata = value.get("metadata")?;
     let name = metadata.get("name")?.as_str().filter(|name| !name.is_empty())?;
     let namespace = match metadata.get("namespace") {
