@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,7 +12,13 @@ use ipnet::IpNet;
 use ir::Algorithm;
 use proxy::AccessLogTarget;
 
-use crate::values::{duration, parse_access_log, parse_algorithm, parse_listen, parse_network, size};
+use crate::values::{
+    duration, parse_access_log, parse_algorithm, parse_listen, parse_network, parse_statuses, size,
+};
+
+mod cluster;
+
+pub(crate) use cluster::{ClusterArgs, SourceArgs};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -32,7 +39,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Serve traffic by the objects of a folder, and follow its changes
+    /// Serve traffic by the objects of a cluster or a folder, and follow their changes
+    #[command(
+        after_help = "In a pod, POD_NAME, POD_NAMESPACE, POD_UID and POD_IP (or POD_IPS) say which one it is; \
+                          without POD_NAME no status is written."
+    )]
     Run(Box<RunArgs>),
     /// Validate the YAML of folders as the API server and the gateway would
     Check(CheckArgs),
@@ -42,6 +53,8 @@ pub(crate) enum Command {
     Routes(RoutesArgs),
     /// Print the CustomResourceDefinitions as YAML
     Crds,
+    /// Ask a URL once, for probes and tests of an install: exit code 0 when the status is an expected one
+    Probe(ProbeArgs),
     /// Run a small upstream that answers every request with the request as JSON
     Echo(EchoArgs),
     /// Sign a JSON Web Token for trying things out
@@ -64,7 +77,7 @@ impl std::error::Error for UsageError {}
 
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
-    /// Folder of Kubernetes YAML to serve; changes are live at once
+    /// Folder of Kubernetes YAML to serve instead of a cluster's objects; changes are live at once
     #[arg(long, value_name = "DIR", env = "BARIBHARA_CONFIG")]
     pub(crate) config: Option<PathBuf>,
 
@@ -149,6 +162,9 @@ pub(crate) struct RunArgs {
     /// What becomes of request headers with _ in their name
     #[arg(long, value_name = "WHAT", env = "BARIBHARA_UNDERSCORE_HEADERS", default_value = "drop")]
     pub(crate) underscore_headers: UnderscoreHeaders,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -214,18 +230,6 @@ pub(crate) struct ExplainArgs {
     pub(crate) output: OutputFormat,
 }
 
-/// Where the objects come from.
-#[derive(Args, Debug)]
-pub(crate) struct SourceArgs {
-    /// Folder of Kubernetes YAML
-    #[arg(long, value_name = "DIR", env = "BARIBHARA_CONFIG", required = true)]
-    pub(crate) config: PathBuf,
-
-    /// The ingress class that the gateway serves
-    #[arg(long, value_name = "CLASS", env = "BARIBHARA_INGRESS_CLASS", default_value = "baribhara")]
-    pub(crate) ingress_class: String,
-}
-
 #[derive(Args, Debug)]
 pub(crate) struct RoutesArgs {
     #[command(flatten)]
@@ -234,6 +238,27 @@ pub(crate) struct RoutesArgs {
     /// Form of the output
     #[arg(short, long, value_name = "FORMAT", env = "BARIBHARA_OUTPUT", default_value = "text")]
     pub(crate) output: OutputFormat,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProbeArgs {
+    /// What is asked with GET; http only
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+
+    /// Statuses that are expected, as one or as a range
+    #[arg(long, value_name = "FROM-TO", env = "BARIBHARA_EXPECT", default_value = "200-399",
+          value_parser = parse_statuses)]
+    pub(crate) expect: RangeInclusive<u16>,
+
+    /// A header of the request; may be given several times
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", env = "BARIBHARA_HEADER")]
+    pub(crate) headers: Vec<String>,
+
+    /// How long the answer may take (100ms to 10m)
+    #[arg(long, value_name = "DURATION", env = "BARIBHARA_TIMEOUT", default_value = "5s",
+          value_parser = duration(MS * 100..=SECOND * 600))]
+    pub(crate) timeout: Duration,
 }
 
 #[derive(Args, Debug)]
@@ -246,6 +271,11 @@ pub(crate) struct EchoArgs {
     /// The name that stands as `pod` in the answers [default: echo-PORT]
     #[arg(long, value_name = "NAME", env = "BARIBHARA_NAME")]
     pub(crate) name: Option<String>,
+
+    /// On SIGTERM: how long to serve on, with answers that close their connections (0s to 10m)
+    #[arg(long, value_name = "DURATION", env = "BARIBHARA_DRAIN", default_value = "0s",
+          value_parser = duration(Duration::ZERO..=SECOND * 600))]
+    pub(crate) drain: Duration,
 }
 
 #[derive(Args, Debug)]

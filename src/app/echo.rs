@@ -31,7 +31,7 @@ use answer::Answer;
 /// Bodies up to this many bytes stand as text in the answer; of longer ones only length and digest.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT, and after SIGTERM for the drain time, with answers that close their connections.
 ///
 /// # Errors
 /// The address cannot be bound.
@@ -46,6 +46,8 @@ struct Upstream {
     pod: String,
     listen: SocketAddr,
     connections: Cell<u64>,
+    /// Answers say that their connection ends.
+    draining: Cell<bool>,
 }
 
 /// The request as it arrived.
@@ -94,12 +96,26 @@ async fn serve(args: &EchoArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "{pod} listening on {listen}")?;
         out.flush()?;
     }
-    let upstream = Rc::new(Upstream { pod, listen, connections: Cell::new(0) });
+    let upstream = Rc::new(Upstream { pod, listen, connections: Cell::new(0), draining: Cell::new(false) });
     let mut connections = JoinSet::new();
+    let mut end = None;
     loop {
+        let ended = async {
+            match end {
+                Some(end) => tokio::time::sleep_until(end).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+            _ = terminate.recv() => {
+                if end.is_some() || args.drain.is_zero() {
+                    return Ok(ExitCode::SUCCESS);
+                }
+                upstream.draining.set(true);
+                end = Some(tokio::time::Instant::now() + args.drain);
+            }
             _ = interrupt.recv() => return Ok(ExitCode::SUCCESS),
+            () = ended => return Ok(ExitCode::SUCCESS),
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
                     connections.spawn_local(serve_connection(Rc::clone(&upstream), stream));
@@ -181,7 +197,7 @@ async fn answer(
     if let Ok(pod) = HeaderValue::from_str(&upstream.pod) {
         response.headers_mut().insert("x-echo-pod", pod);
     }
-    if wish.close {
+    if wish.close || upstream.draining.get() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

@@ -3,15 +3,17 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::slice;
 
-use anyhow::Context as _;
+use http::Method;
 use proxy::Question;
 use serde::Serialize;
+use serde_json::json;
 use table::Table;
 
 use crate::cli::{ExplainArgs, OutputFormat};
-use crate::{folder, stdout};
+use crate::source::{self, Source};
+use crate::stdout;
+use crate::values::read_header;
 
 /// What `-o json` prints of a request that no route is asked for.
 #[derive(Debug, Serialize)]
@@ -36,12 +38,14 @@ struct Refusal {
 }
 
 /// # Errors
-/// A header without a colon, a folder that cannot be read, standard output.
+/// A header without a colon, a source that cannot be read, standard output.
 pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let headers: Vec<(String, String)> =
         args.headers.iter().map(|line| read_header(line)).collect::<anyhow::Result<_>>()?;
-    let loaded = folder::load(slice::from_ref(&args.source.config), &args.source.ingress_class)?;
-    folder::warn_of_errors(&loaded);
+    let loaded = match Source::of(&args.source) {
+        Source::Gateway(address) => return ask(address, args, &headers),
+        source @ (Source::Folder(_) | Source::Cluster(_)) => source.load(&args.source)?,
+    };
     let (table, _) = Table::compile(None, &loaded.config);
     let mut out = stdout::lock();
     match (Question::new(&args.method, &args.url, &headers), args.output) {
@@ -65,9 +69,10 @@ pub(crate) fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     stdout::finish(out, ExitCode::SUCCESS)
 }
 
-fn read_header(line: &str) -> anyhow::Result<(String, String)> {
-    let (name, value) = line
-        .split_once(':')
-        .with_context(|| format!("a header is 'Name: value', and '{line}' has no colon"))?;
-    Ok((name.trim().to_owned(), value.trim().to_owned()))
+/// Lets a running gateway explain, by the table that it serves.
+fn ask(address: &str, args: &ExplainArgs, headers: &[(String, String)]) -> anyhow::Result<ExitCode> {
+    let body = json!({
+        "method": args.method, "url": args.url, "headers": headers, "clientIp": args.client_ip,
+    });
+    source::ask(address, "/explain", Method::POST, body.to_string().into_bytes(), args.output)
 }

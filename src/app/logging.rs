@@ -6,9 +6,13 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 
+/// What is logged where `RUST_LOG` says nothing else. The client of the API server logs every single try, and quotes
+/// answers; what of it matters the controller says once.
+const DEFAULT_LEVELS: &str = "info,kube_client=off";
+
 /// Sends all events to standard error. `RUST_LOG` picks levels; without it, `info` and above.
 pub(crate) fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_LEVELS));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(false);
     match format {
         LogFormat::Text => builder.init(),

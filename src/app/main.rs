@@ -2,14 +2,17 @@
 
 mod check;
 mod cli;
+mod client;
 mod completions;
 mod crds;
 mod echo;
 mod explain;
 mod folder;
 mod logging;
+mod probe;
 mod routes;
 mod run;
+mod source;
 mod stdout;
 mod token;
 mod values;
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Routes(args) => routes::run(args),
         Command::Crds => crds::run(),
+        Command::Probe(args) => probe::run(args),
         Command::Echo(args) => echo::run(args),
         Command::Token(args) => token::run(args),
         Command::Completions(args) => completions::run(args),

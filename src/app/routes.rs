@@ -2,18 +2,23 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::slice;
 
+use http::Method;
 use table::Table;
 
 use crate::cli::{OutputFormat, RoutesArgs};
-use crate::{folder, stdout};
+use crate::source::{self, Source};
+use crate::stdout;
 
 /// # Errors
-/// A folder that cannot be read, standard output.
+/// A source that cannot be read, standard output.
 pub(crate) fn run(args: &RoutesArgs) -> anyhow::Result<ExitCode> {
-    let loaded = folder::load(slice::from_ref(&args.source.config), &args.source.ingress_class)?;
-    folder::warn_of_errors(&loaded);
+    let loaded = match Source::of(&args.source) {
+        Source::Gateway(address) => {
+            return source::ask(address, "/routes", Method::GET, Vec::new(), args.output);
+        }
+        source @ (Source::Folder(_) | Source::Cluster(_)) => source.load(&args.source)?,
+    };
     let (table, _) = Table::compile(None, &loaded.config);
     let rows = table.routes();
     let mut out = stdout::lock();

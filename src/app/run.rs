@@ -1,31 +1,33 @@
 //! `baribhara run`: wires the folder to the data plane and waits for the end. Serves nothing itself.
 
+use std::env;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::{self, ExitCode};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use anyhow::Context as _;
-use controller::FolderSource;
+use controller::{ClusterSettings, ClusterSource, FolderSource, ReplicaSettings};
 use proxy::{Feeds, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::cli::{RunArgs, UnderscoreHeaders, UsageError};
+use crate::cli::{ClusterArgs, RunArgs, UnderscoreHeaders, UsageError};
 use crate::{folder, logging};
 
 /// Serves until the first SIGTERM or SIGINT, then drains. A second one ends the process at once.
 ///
 /// # Errors
-/// No folder was named or it cannot be read, or the data plane cannot start.
+/// There is neither a folder nor a cluster, the folder cannot be read, or the data plane cannot start.
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let Some(config) = &args.config else {
-        return Err(UsageError(
-            "no --config: reading objects from a cluster comes later, until then --config DIR is needed",
-        )
-        .into());
-    };
+    let origin = Origin::of(args)?;
     logging::start(args.log_format);
-    let source = FolderSource::start(config.clone(), folder::settings(&args.ingress_class))?;
+    let source = match &origin {
+        Origin::Folder(folder) => FolderSource::start(folder.clone(), folder::settings(&args.ingress_class))?,
+        Origin::Cluster => ClusterSource::start(args.cluster.source(), cluster_settings(args))?,
+    };
     let first_signal = spawn_watcher()?;
     let feeds = Feeds {
         config: source.config.clone(),
@@ -35,13 +37,96 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let settings = args.settings()?;
     let workers = settings.workers;
     let server = Server::start(settings, feeds)?;
-    info!(http = %server.http, admin = %server.admin, workers, config = %config.display(), "listening");
+    info!(http = %server.http, admin = %server.admin, workers, objects = %origin, "listening");
+    if origin == Origin::Cluster {
+        match args.cluster.replica() {
+            Some(replica) => source.follow(replica, server.applied.clone()),
+            None => warn!("POD_NAME is not set: no status is written and no Lease is held"),
+        }
+    }
     // The sender lives as long as the process: its thread ends only with it.
     let name = first_signal.recv().context("the thread that waits for signals has ended")?;
     info!(signal = name, "stopping; a second signal ends at once");
+    // Another replica writes status from now on; objects are followed until the last request is answered.
+    source.leave();
     server.stop();
     source.stop();
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where the objects come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Origin {
+    Folder(PathBuf),
+    Cluster,
+}
+
+impl Origin {
+    fn of(args: &RunArgs) -> Result<Self, UsageError> {
+        match &args.config {
+            Some(folder) => Ok(Self::Folder(folder.clone())),
+            // The variable is there in every pod.
+            None if args.cluster.kubeconfig.is_some() || env::var_os("KUBERNETES_SERVICE_HOST").is_some() => {
+                Ok(Self::Cluster)
+            }
+            None => Err(UsageError(
+                "there is nothing to serve: name a folder of YAML with --config DIR, or a cluster with --kubeconfig FILE",
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Folder(folder) => folder.display().fmt(f),
+            Self::Cluster => f.write_str("cluster"),
+        }
+    }
+}
+
+impl ClusterArgs {
+    fn source(&self) -> ClusterSettings {
+        ClusterSettings {
+            kubeconfig: self.kubeconfig.clone(),
+            watch_namespaces: self.watch_namespace.clone(),
+            last_good: self.last_good.clone(),
+        }
+    }
+
+    /// `None`: this is no pod, or does not know which.
+    fn replica(&self) -> Option<ReplicaSettings> {
+        Some(ReplicaSettings {
+            pod_name: text("POD_NAME")?,
+            namespace: text("POD_NAMESPACE").unwrap_or_else(|| translate::DEFAULT_NAMESPACE.to_owned()),
+            pod_uid: text("POD_UID"),
+            lease_name: self.lease_name.clone(),
+            owner_deployment: self.owner_deployment.clone(),
+            publish_service: self.publish_service.clone(),
+            publish_addresses: self.publish_address.clone(),
+        })
+    }
+}
+
+fn cluster_settings(args: &RunArgs) -> translate::Settings {
+    // With two stacks the variable holds two addresses, with a comma between.
+    let own_addresses: Vec<IpAddr> = text("POD_IPS")
+        .or_else(|| text("POD_IP"))
+        .iter()
+        .flat_map(|ips| ips.split(','))
+        .flat_map(str::parse)
+        .collect();
+    translate::Settings {
+        allow_external_backends: args.cluster.allow_external_backends,
+        allow_local_endpoints: args.cluster.allow_local_endpoints,
+        own_addresses,
+        ..translate::Settings::cluster(args.ingress_class.clone())
+    }
+}
+
+/// What the pod was told about itself.
+fn text(variable: &str) -> Option<String> {
+    env::var(variable).ok().filter(|text| !text.is_empty())
 }
 
 impl RunArgs {

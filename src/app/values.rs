@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use ipnet::IpNet;
 use ir::Algorithm;
 use proxy::AccessLogTarget;
@@ -31,6 +32,12 @@ pub(crate) enum ValueError {
     NotAnAddress,
     /// Not an IP address or a network in CIDR form.
     NotANetwork,
+    /// Not the name of a namespace.
+    NotANamespace,
+    /// Not a namespace and a Service.
+    NotAService,
+    /// Neither a status nor a range of them.
+    NotStatuses,
     /// No name of RFC 7518 that we sign with.
     UnknownAlgorithm,
 }
@@ -49,6 +56,11 @@ impl fmt::Display for ValueError {
                 f.write_str("expected ADDRESS:PORT, as in 127.0.0.1:8080, [::]:8080 or :8080")
             }
             Self::NotANetwork => f.write_str("expected an IP address or a network, as in 10.0.0.0/8 or fd00::/8"),
+            Self::NotANamespace => {
+                f.write_str("expected the name of a namespace: lower case letters, digits and '-', at most 63")
+            }
+            Self::NotAService => f.write_str("expected NAMESPACE/NAME of a Service"),
+            Self::NotStatuses => f.write_str("expected a status or a range, as in 200 or 200-399"),
             Self::UnknownAlgorithm => {
                 f.write_str("expected HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA")
             }
@@ -182,6 +194,50 @@ pub(crate) fn parse_network(text: &str) -> Result<IpNet, ValueError> {
     }
 }
 
+/// Reads the name of a namespace (a DNS label, RFC 1123).
+///
+/// # Errors
+/// [`ValueError::Empty`], [`ValueError::NotANamespace`].
+pub(crate) fn parse_namespace(text: &str) -> Result<String, ValueError> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    if is_dns_label(text) { Ok(text.to_owned()) } else { Err(ValueError::NotANamespace) }
+}
+
+/// Reads the namespace and the name of a Service, with a slash between.
+///
+/// # Errors
+/// [`ValueError::Empty`], [`ValueError::NotAService`].
+pub(crate) fn parse_service(text: &str) -> Result<(String, String), ValueError> {
+    if text.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    match text.split_once('/') {
+        Some((namespace, name)) if is_dns_label(namespace) && is_dns_label(name) => {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        Some(_) | None => Err(ValueError::NotAService),
+    }
+}
+
+/// Reads HTTP statuses: one, or the first and the last of a range.
+///
+/// # Errors
+/// [`ValueError::Empty`], [`ValueError::NotStatuses`].
+pub(crate) fn parse_statuses(text: &str) -> Result<RangeInclusive<u16>, ValueError> {
+    if text.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| text.parse().ok().filter(|status| (100..=599).contains(status));
+    match (status(first), status(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        (Some(_) | None, _) => Err(ValueError::NotStatuses),
+    }
+}
+
 /// Reads where the access log goes.
 ///
 /// # Errors
@@ -204,6 +260,25 @@ pub(crate) fn parse_algorithm(text: &str) -> Result<Algorithm, ValueError> {
         return Err(ValueError::Empty);
     }
     Algorithm::named(text).ok_or(ValueError::UnknownAlgorithm)
+}
+
+/// Reads `Name: value`.
+///
+/// # Errors
+/// There is no colon.
+pub(crate) fn read_header(line: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = line
+        .split_once(':')
+        .with_context(|| format!("a header is 'Name: value', and '{line}' has no colon"))?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+fn is_dns_label(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// The decimal number at the start of the text, and what follows it.

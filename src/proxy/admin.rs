@@ -75,7 +75,7 @@ impl Admin {
                 typed("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
             (&Method::GET, "/config") => json(&*generation.config),
-            (&Method::GET, "/routes") => json(&generation.table.routes()),
+            (&Method::GET, "/routes") => routes(&generation, wants_text(request.headers())),
             (&Method::POST, "/explain") => self.explain(&generation, request).await,
             (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/routes" | "/explain") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
@@ -93,6 +93,7 @@ impl Admin {
     }
 
     async fn explain(&self, generation: &Generation, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        let as_text = wants_text(request.headers());
         let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect();
         let bytes = match tokio::time::timeout(BODY_TIME_MAX, body).await {
             Ok(Ok(body)) => body.to_bytes(),
@@ -107,7 +108,8 @@ impl Admin {
         match Question::new(&asked.method, &asked.url, &asked.headers) {
             Ok(question) => {
                 let client = asked.client_ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-                json(&generation.table.explain(&question.head(client)))
+                let explanation = generation.table.explain(&question.head(client));
+                if as_text { text(StatusCode::OK, &explanation.to_string()) } else { json(&explanation) }
             }
             Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
         }
@@ -165,6 +167,20 @@ impl Question {
             client: client.to_canonical(),
         }
     }
+}
+
+/// JSON unless text is asked for by name.
+fn wants_text(headers: &HeaderMap) -> bool {
+    headers.get(header::ACCEPT).is_some_and(|accept| accept.as_bytes().starts_with(b"text/plain"))
+}
+
+fn routes(generation: &Generation, as_text: bool) -> Response<Full<Bytes>> {
+    let rows = generation.table.routes();
+    if !as_text {
+        return json(&rows);
+    }
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    text(StatusCode::OK, &lines)
 }
 
 fn text(status: StatusCode, body: &str) -> Response<Full<Bytes>> {

@@ -34,7 +34,10 @@ fn every_flag_of_run_shows_its_default_or_says_that_there_is_none() {
     let run = command.find_subcommand("run").unwrap();
     for arg in run.get_arguments() {
         let Some(long) = arg.get_long() else { continue };
-        if ["help", "config", "debug-errors"].contains(&long) {
+        let switches = ["debug-errors", "allow-external-backends", "allow-local-endpoints"];
+        if ["help", "config", "publish-service", "publish-address"].contains(&long)
+            || switches.contains(&long)
+        {
             continue;
         }
         let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -78,6 +81,11 @@ fn values_out_of_bounds_are_refused_with_the_flag_and_the_reason() {
         ("run --no-such-flag", "--no-such-flag", "unexpected argument"),
         ("check", "<DIR>", "required"),
         ("routes", "--config", "required"),
+        ("routes --config a --kubeconfig b", "--config", "cannot be used with"),
+        ("run --config a --publish-service b/c", "--config", "cannot be used with"),
+        ("run --publish-service b", "--publish-service", "expected NAMESPACE/NAME"),
+        ("run --watch-namespace a,B", "--watch-namespace", "expected the name of a namespace"),
+        ("probe http://a/ --expect 2xx", "--expect", "expected a status"),
         ("token --claim a=b", "--key", "required"),
         ("token --key a --secret b", "--key", "cannot be used with"),
     ];
@@ -93,4 +101,14 @@ fn lists_of_networks_are_split_at_commas() {
     let Command::Run(run) = parse(line).unwrap().command else { panic!("not run") };
     let got: Vec<String> = run.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(got, ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]);
+}
+
+#[test]
+fn lists_of_namespaces_and_addresses_are_split_and_gathered() {
+    let line = "baribhara run --watch-namespace shop,web --watch-namespace api --publish-address 192.0.2.1 \
+                --publish-address gw.example.com";
+    let Command::Run(run) = parse(line).unwrap().command else { panic!("not run") };
+    assert_eq!(run.cluster.watch_namespace, ["shop", "web", "api"]);
+    assert_eq!(run.cluster.publish_address, ["192.0.2.1", "gw.example.com"]);
+    assert_eq!(run.cluster.lease_name, "baribhara-gateway");
 }

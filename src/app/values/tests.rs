@@ -109,3 +109,27 @@ fn the_access_log_goes_nowhere_to_standard_output_or_into_a_file() {
     assert_eq!(parse_access_log("/var/log/a"), Ok(AccessLogTarget::File("/var/log/a".into())));
     assert_eq!(parse_access_log(""), Err(ValueError::Empty));
 }
+
+#[test]
+fn namespaces_services_and_statuses_are_read_or_refused() {
+    assert_eq!(parse_namespace(" shop "), Ok("shop".to_owned()));
+    for input in ["Shop", "-a", "a-", "a.b", "a/b", &"a".repeat(64)] {
+        assert_eq!(parse_namespace(input), Err(ValueError::NotANamespace), "{input}");
+    }
+    assert_eq!(parse_service("ns/gw"), Ok(("ns".to_owned(), "gw".to_owned())));
+    for input in ["gw", "ns/", "/gw", "ns/gw/x", "ns/Gw"] {
+        assert_eq!(parse_service(input), Err(ValueError::NotAService), "{input}");
+    }
+    assert_eq!(parse_statuses("404"), Ok(404..=404));
+    assert_eq!(parse_statuses("200-399"), Ok(200..=399));
+    for input in ["2xx", "399-200", "99", "600", "200-", "-"] {
+        assert_eq!(parse_statuses(input), Err(ValueError::NotStatuses), "{input}");
+    }
+    for parse in [
+        |text| parse_namespace(text).err(),
+        |text| parse_service(text).err(),
+        |text| parse_statuses(text).err(),
+    ] {
+        assert_eq!(parse(""), Some(ValueError::Empty));
+    }
+}

@@ -35,7 +35,8 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 4]) {
     listener.connection_opened();
     listener.connection_closed();
     metrics.set_generation(6);
-    metrics.set_control_state(ControlState { rejected_objects: 2, ..Default::default() });
+    let watches = [(ir::Kind::Ingress, true), (ir::Kind::Secret, false)].into();
+    metrics.set_control_state(ControlState { rejected_objects: 2, watches, ..Default::default() });
     metrics.set_generation(7);
     metrics.set_generation(8);
     metrics.access_log_dropped.add(3);
@@ -63,6 +64,8 @@ fn every_handle_moves_its_own_series() {
         concat!("baribhara_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         "baribhara_config_generation 8",
         "baribhara_config_rejected_objects 2",
+        "baribhara_watch_up{kind=\"Ingress\"} 1",
+        "baribhara_watch_up{kind=\"Secret\"} 0",
         "baribhara_config_reloads_total{result=\"applied\"} 1",
         "baribhara_config_reloads_total{result=\"partial\"} 2",
         "baribhara_connections{listener=\"[::]:8080\"} 1",
