@@ -90,6 +90,7 @@ impl ClusterArgs {
         ClusterSettings {
             kubeconfig: self.kubeconfig.clone(),
             watch_namespaces: self.watch_namespace.clone(),
+            publish_service: self.publish_service.clone(),
             last_good: self.last_good.clone(),
         }
     }

@@ -47,6 +47,7 @@ impl<'a> Source<'a> {
                 let cluster = ClusterSettings {
                     kubeconfig: Some(kubeconfig.to_owned()),
                     watch_namespaces: args.watch_namespace.clone(),
+                    publish_service: None,
                     last_good: None,
                 };
                 let settings = Settings {

@@ -59,6 +59,8 @@ pub struct ClusterSettings {
     pub kubeconfig: Option<PathBuf>,
     /// Empty: all namespaces.
     pub watch_namespaces: Vec<String>,
+    /// Namespace and name of the Service whose address is published; it is read in any namespace.
+    pub publish_service: Option<(String, String)>,
     /// Where the objects in use are kept for a restart while the API server is away.
     pub last_good: Option<PathBuf>,
 }
@@ -153,7 +155,7 @@ impl Follower {
 
     /// Starts everything that reads objects.
     fn streams(&self, schemas: &Arc<Schemas>) -> JoinSet<&'static str> {
-        let targets = Target::all(&self.cluster.watch_namespaces);
+        let targets = Target::all(&self.cluster.watch_namespaces, self.cluster.publish_service.as_ref());
         let roll = Roll::new(&targets, self.state.clone());
         let (keeper, handle) = Keeper::new(self.client.clone(), Arc::clone(schemas), self.batches.clone());
         let mut tasks = JoinSet::new();

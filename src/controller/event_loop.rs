@@ -53,8 +53,6 @@ pub(crate) struct Control {
     synced: bool,
     /// What is served comes from an old copy.
     copied: bool,
-    /// Of exactly the backends that the last config names.
-    endpoints: EndpointMap,
     origins: HashMap<ObjectRef, Origin>,
     files: BTreeMap<Arc<Path>, FileProblems>,
     /// The last report with the places of its lines.
@@ -104,7 +102,6 @@ impl Control {
             outlets,
             synced: false,
             copied: false,
-            endpoints: EndpointMap::default(),
             origins: HashMap::new(),
             files: BTreeMap::new(),
             located: BTreeMap::new(),
@@ -198,13 +195,16 @@ impl Control {
         };
         // First, so that whoever takes the config knows whether it lacks something.
         self.publish_state(if changed { generation + 1 } else { generation });
-        self.publish_endpoints(endpoints, changed);
+        // Before the config that needs them; the data plane keeps those of the config before it by itself.
+        send_if_new(&self.outlets.endpoints, endpoints);
         if changed {
             config.generation = generation + 1;
             self.outlets.config.send_replace(Arc::new(config));
         }
         // Lines are looked for after the config is out.
-        self.publish_problems(translation.report.lines);
+        let mut lines = translation.report.lines;
+        lines.extend(self.translator.endpoint_report().lines);
+        self.publish_problems(lines);
         translation.standings
     }
 
@@ -234,19 +234,6 @@ impl Control {
 
     fn rejected_objects(&self) -> usize {
         self.files.values().map(|file| file.rejected_objects).sum()
-    }
-
-    /// Endpoints go out before the config that needs them. Those of the config before it stay in the map as long as
-    /// it may still be served, which is until the next publication.
-    fn publish_endpoints(&mut self, endpoints: EndpointMap, config_changed: bool) {
-        let mut published = endpoints.clone();
-        if config_changed {
-            for (id, old) in &self.endpoints.backends {
-                published.backends.entry(id.clone()).or_insert_with(|| Arc::clone(old));
-            }
-        }
-        self.endpoints = endpoints;
-        send_if_new(&self.outlets.endpoints, published);
     }
 
     fn publish_problems(&mut self, report: Vec<ReportLine>) {

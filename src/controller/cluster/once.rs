@@ -45,7 +45,7 @@ pub fn load_cluster(cluster: &ClusterSettings, settings: Settings) -> Result<Loa
 
 async fn read(client: &Client, cluster: &ClusterSettings) -> Result<Batch, Trouble> {
     let schemas = Arc::new(Schemas::compile());
-    let targets = Target::all(&cluster.watch_namespaces);
+    let targets = Target::all(&cluster.watch_namespaces, None);
     let targets = targets.into_iter().filter(|target| match target.kind {
         // Only those that are named are read.
         Kind::Secret | Kind::ConfigMap => false,

@@ -98,7 +98,12 @@ pub(super) async fn list(
     part: Part,
     page: Option<String>,
 ) -> Result<Page, Trouble> {
-    let params = ListParams { limit: Some(PAGE_OBJECTS), continue_token: page, ..ListParams::default() };
+    let params = ListParams {
+        limit: Some(PAGE_OBJECTS),
+        continue_token: page,
+        field_selector: target.field_selector(),
+        ..ListParams::default()
+    };
     let request = Request::new(resource.path(target.namespace.as_deref()));
     let request = match part {
         Part::Whole => request.list(&params),
@@ -125,7 +130,12 @@ pub(super) async fn watch(
     part: Part,
     version: &str,
 ) -> Result<Watch, Trouble> {
-    let params = WatchParams { timeout: Some(WATCH_SECONDS), bookmarks: true, ..WatchParams::default() };
+    let params = WatchParams {
+        timeout: Some(WATCH_SECONDS),
+        bookmarks: true,
+        field_selector: target.field_selector(),
+        ..WatchParams::default()
+    };
     let request = Request::new(resource.path(target.namespace.as_deref()));
     let request = match part {
         Part::Whole => request.watch(&params, version),

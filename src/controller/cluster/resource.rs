@@ -14,12 +14,14 @@ pub(super) struct Resource {
     plural: &'static str,
 }
 
-/// What one stream follows: a kind, everywhere or in one namespace.
+/// What one stream follows: a kind, everywhere or in one namespace, or a single object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target {
     pub(super) kind: Kind,
     /// `None`: all namespaces, or a kind that has none.
     pub(super) namespace: Option<Arc<str>>,
+    /// `None`: every object.
+    pub(super) name: Option<Arc<str>>,
 }
 
 /// A right that the API server did not grant, in the words of `kubectl auth can-i`.
@@ -77,27 +79,43 @@ impl Resource {
 }
 
 impl Target {
-    /// All streams of an install that watches these namespaces; none named: all of them.
-    pub(super) fn all(namespaces: &[String]) -> Vec<Self> {
+    /// All streams of an install that watches these namespaces (none named: all of them), and of the Service whose address
+    /// is published, wherever it is.
+    pub(super) fn all(namespaces: &[String], published: Option<&(String, String)>) -> Vec<Self> {
         let mut targets = Vec::new();
         for kind in Kind::ALL {
             if kind.is_namespaced() && !namespaces.is_empty() {
                 let mut sorted = namespaces.to_vec();
                 sorted.sort_unstable();
                 sorted.dedup();
-                let of = |namespace: String| Self { kind, namespace: Some(namespace.into()) };
+                let of = |namespace: String| Self { kind, namespace: Some(namespace.into()), name: None };
                 targets.extend(sorted.into_iter().map(of));
             } else {
-                targets.push(Self { kind, namespace: None });
+                targets.push(Self { kind, namespace: None, name: None });
             }
         }
+        if let Some((namespace, name)) = published
+            && !namespaces.is_empty()
+            && !namespaces.contains(namespace)
+        {
+            let (namespace, name) = (Some(namespace.as_str().into()), Some(name.as_str().into()));
+            targets.push(Self { kind: Kind::Service, namespace, name });
+        }
         targets
+    }
+
+    /// As the API server takes it, where the stream is of a single object.
+    pub(super) fn field_selector(&self) -> Option<String> {
+        self.name.as_ref().map(|name| format!("metadata.name={name}"))
     }
 
     /// Whether this stream tells of the object.
     pub(super) fn covers(&self, object: &ObjectRef) -> bool {
         let here = |namespace: &Arc<str>| *namespace == object.namespace;
-        self.kind == object.kind && self.namespace.as_ref().is_none_or(here)
+        let this = |name: &Arc<str>| *name == object.name;
+        self.kind == object.kind
+            && self.namespace.as_ref().is_none_or(here)
+            && self.name.as_ref().is_none_or(this)
     }
 }
 
@@ -117,10 +135,11 @@ pub(super) const fn is_own(kind: Kind) -> bool {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.namespace {
-            Some(namespace) => write!(f, "{}/{namespace}", self.kind),
-            None => write!(f, "{}", self.kind),
+        write!(f, "{}", self.kind)?;
+        for part in [&self.namespace, &self.name].into_iter().flatten() {
+            write!(f, "/{part}")?;
         }
+        Ok(())
     }
 }
 

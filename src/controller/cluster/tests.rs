@@ -87,16 +87,31 @@ fn each_kind_is_asked_for_where_the_api_server_has_it() {
 
 #[test]
 fn namespaces_that_are_watched_get_a_stream_each_and_kinds_without_one_get_one() {
-    let all = Target::all(&[]);
+    let all = Target::all(&[], None);
     assert_eq!(all.len(), Kind::ALL.len());
     assert!(all.iter().all(|target| target.namespace.is_none()));
-    let some = Target::all(&["b".to_owned(), "a".to_owned(), "b".to_owned()]);
+    let some = Target::all(&["b".to_owned(), "a".to_owned(), "b".to_owned()], None);
     let of = |kind: Kind| {
         let targets = some.iter().filter(|target| target.kind == kind);
         targets.map(ToString::to_string).collect::<Vec<_>>()
     };
     assert_eq!(of(Kind::Secret), ["Secret/a", "Secret/b"]);
     assert_eq!(of(Kind::IngressClass), ["IngressClass"]);
+}
+
+#[test]
+fn the_published_service_gets_a_stream_of_its_own_where_its_namespace_is_not_watched() {
+    let published = ("gw".to_owned(), "front".to_owned());
+    let services = |namespaces: &[String]| {
+        let targets = Target::all(namespaces, Some(&published));
+        let services = targets.iter().filter(|target| target.kind == Kind::Service);
+        services.map(|target| (target.to_string(), target.field_selector())).collect::<Vec<_>>()
+    };
+    assert_eq!(services(&[]), [("Service".to_owned(), None)]);
+    assert_eq!(services(&["gw".to_owned()]), [("Service/gw".to_owned(), None)]);
+    let selector = Some("metadata.name=front".to_owned());
+    let want = [("Service/shop".to_owned(), None), ("Service/gw/front".to_owned(), selector)];
+    assert_eq!(services(&["shop".to_owned()]), want);
 }
 
 #[test]

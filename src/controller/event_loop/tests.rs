@@ -68,23 +68,6 @@ fn only_a_change_is_published_and_counts() {
 }
 
 #[test]
-fn endpoints_of_the_config_before_stay_until_the_next_publication() {
-    let (mut control, Inlets { endpoints, .. }) = control();
-    let ports = || endpoints.borrow().backends.keys().map(ToString::to_string).collect::<Vec<_>>();
-    control.take_in(vec![route("a", 1), Change::Synced]);
-    control.publish();
-    assert_eq!(ports(), ["127.0.0.1:1"]);
-    control.take_in(vec![route("a", 2)]);
-    control.publish();
-    assert_eq!(ports(), ["127.0.0.1:1", "127.0.0.1:2"]);
-    control.take_in(vec![route("a", 3)]);
-    control.publish();
-    assert_eq!(ports(), ["127.0.0.1:2", "127.0.0.1:3"]);
-    control.publish();
-    assert_eq!(ports(), ["127.0.0.1:3"]);
-}
-
-#[test]
 fn problems_of_sources_and_of_translation_stand_in_one_list() {
     let (mut control, Inlets { problems, .. }) = control();
     let file: Arc<Path> = Path::new("/none/b.yaml").into();

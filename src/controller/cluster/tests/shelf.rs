@@ -114,10 +114,10 @@ fn a_list_brings_back_what_a_watch_missed() {
         fetch(&mut shelf, now, name, "5");
     }
     let versions = HashMap::from([(secret("a"), "5".to_owned()), (secret("b"), "6".to_owned())]);
-    let elsewhere = Target { kind: Kind::Secret, namespace: Some("other".into()) };
+    let elsewhere = Target { kind: Kind::Secret, namespace: Some("other".into()), name: None };
     shelf.listed(&elsewhere, &HashMap::new());
     assert_eq!(shelf.next_fetch(now), None);
-    shelf.listed(&Target { kind: Kind::Secret, namespace: None }, &versions);
+    shelf.listed(&Target { kind: Kind::Secret, namespace: None, name: None }, &versions);
     let fetched: Vec<_> = std::iter::from_fn(|| shelf.next_fetch(now)).map(|(_, object)| object).collect();
     assert_eq!(fetched, [secret("b"), secret("c")]);
 }
