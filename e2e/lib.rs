@@ -3,6 +3,13 @@
 
 pub mod backend;
 pub mod client;
+pub mod cluster_api;
+pub mod cluster_load;
+pub mod cluster_pod;
+pub mod cluster_release;
+pub mod cluster_report;
+pub mod cluster_scene;
+pub mod cluster_tools;
 pub mod echo;
 pub mod folder;
 pub mod gateway;

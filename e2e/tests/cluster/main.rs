@@ -1,0 +1,16 @@
+//! Tests on a real Kubernetes: the chart installed with Helm, objects applied, everything restarted, killed and scaled.
+//! They run inside the cluster's namespaces (`.ci/cluster`), one at a time, and end with a table of numbers.
+
+mod all_keda;
+mod examples;
+mod install;
+mod keys;
+mod latency;
+mod leader;
+mod memory;
+mod outage;
+mod refusals;
+mod rollout;
+mod scaling;
+mod scope;
+mod uninstall;
