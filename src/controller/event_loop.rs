@@ -51,6 +51,8 @@ pub(crate) struct Control {
     translator: Translator,
     outlets: Outlets,
     synced: bool,
+    /// Something came that is not just what a controller said of an object.
+    is_new: bool,
     /// What is served comes from an old copy.
     copied: bool,
     origins: HashMap<ObjectRef, Origin>,
@@ -101,6 +103,7 @@ impl Control {
             translator: Translator::default(),
             outlets,
             synced: false,
+            is_new: true,
             copied: false,
             origins: HashMap::new(),
             files: BTreeMap::new(),
@@ -137,6 +140,7 @@ impl Control {
     /// Brings the snapshot up to date.
     pub(crate) fn take_in(&mut self, batch: Batch) {
         for change in batch {
+            self.is_new |= !self.is_status_only(&change);
             match change {
                 Change::Apply { object, origin } => {
                     let id = object.object_ref();
@@ -169,12 +173,24 @@ impl Control {
         }
     }
 
+    /// Of all that the replicas write, each of them hears, and there is nothing to translate anew.
+    fn is_status_only(&self, change: &Change) -> bool {
+        let Change::Apply { object, origin: None } = change else { return false };
+        let id = object.object_ref();
+        let last = self.snapshot.object(&id).filter(|_| !self.snapshot.refused.contains_key(&id));
+        last.is_some_and(|last| object.differs_in_status_only(&last))
+    }
+
     /// Translates and publishes what is other than before. Nothing before all objects were seen once.
     pub(crate) fn publish(&mut self) {
         if !self.synced {
             return;
         }
-        let standings = self.publish_translation();
+        let standings = if std::mem::take(&mut self.is_new) {
+            Arc::new(self.publish_translation())
+        } else {
+            Arc::clone(&self.outlets.outlook.borrow().standings)
+        };
         let generation = self.outlets.config.borrow().generation;
         // A folder has nobody who would look.
         if !self.outlets.outlook.is_closed() {

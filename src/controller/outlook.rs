@@ -51,7 +51,7 @@ impl Outlook {
         generation: u64,
         marks: &Marks,
         snapshot: &Snapshot,
-        standings: BTreeMap<ObjectRef, Arc<Standing>>,
+        standings: Arc<BTreeMap<ObjectRef, Arc<Standing>>>,
     ) -> Self {
         let mut published = self.published.clone();
         // Objects that changed nothing about the config are live with the generation that is there.
@@ -62,7 +62,7 @@ impl Outlook {
         while published.len() > PUBLISHED_MAX {
             published.pop_front();
         }
-        Self { snapshot: Arc::new(snapshot.clone()), standings: Arc::new(standings), published }
+        Self { snapshot: Arc::new(snapshot.clone()), standings, published }
     }
 
     /// How far a data plane has come that serves this generation. `None`: further behind than is remembered.

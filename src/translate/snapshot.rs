@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::{AuthPolicy, GatewayRoute, RateLimitPolicy, ReferenceGrant};
+use api::{AuthPolicy, GatewayRoute, RateLimitPolicy, ReferenceGrant, Status};
 use ir::{Kind, ObjectRef};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
@@ -150,6 +150,41 @@ impl Object {
             Self::ConfigMap(object) => &object.metadata,
             Self::ReferenceGrant(object) => &object.metadata,
         }
+    }
+
+    /// Sets what a controller said of the object; only a kind of ours has such a status.
+    pub fn set_status(&mut self, status: Option<Status>) {
+        match self {
+            Self::GatewayRoute(object) => Arc::make_mut(object).status = status,
+            Self::RateLimitPolicy(object) => Arc::make_mut(object).status = status,
+            Self::AuthPolicy(object) => Arc::make_mut(object).status = status,
+            Self::Ingress(_)
+            | Self::IngressClass(_)
+            | Self::Service(_)
+            | Self::EndpointSlice(_)
+            | Self::Secret(_)
+            | Self::ConfigMap(_)
+            | Self::ReferenceGrant(_) => {}
+        }
+    }
+
+    /// Whether this object differs from an earlier state of it only in what a controller said of it, so that
+    /// translation makes the same of both. It may say no where that is so.
+    pub fn differs_in_status_only(&self, earlier: &Self) -> bool {
+        let same_spec = match (self, earlier) {
+            (Self::Ingress(now), Self::Ingress(was)) => now.spec == was.spec,
+            (Self::GatewayRoute(now), Self::GatewayRoute(was)) => now.spec == was.spec,
+            (Self::RateLimitPolicy(now), Self::RateLimitPolicy(was)) => now.spec == was.spec,
+            (Self::AuthPolicy(now), Self::AuthPolicy(was)) => now.spec == was.spec,
+            _ => false,
+        };
+        let (now, was) = (self.metadata(), earlier.metadata());
+        same_spec
+            && now.uid == was.uid
+            && now.generation == was.generation
+            && now.annotations == was.annotations
+            && now.labels == was.labels
+            && now.creation_timestamp == was.creation_timestamp
     }
 
     /// The object as it is written, apart from `apiVersion` and `kind` where its type does not hold them. Holds a

@@ -229,13 +229,19 @@ pub(super) struct Read {
 /// Reads an object as the API server sent it: without `kind` and `apiVersion` where it stood in a list.
 pub(super) fn read(kind: Kind, mut value: Value, schemas: &Schemas) -> Read {
     strip(&mut value);
+    let status = is_own(kind).then(|| value.get_mut("status").map(Value::take)).flatten();
     if let Value::Object(entries) = &mut value {
         // Where the API server offers two versions of the same shape, it is read as the better one.
         entries.insert("apiVersion".to_owned(), Value::String(api_version_of(kind).to_owned()));
         entries.insert("kind".to_owned(), Value::String(kind.as_str().to_owned()));
     }
     let reading = document::read(value, schemas, false);
-    Read { outcome: reading.object.map(|object| object.outcome), findings: reading.findings }
+    let mut outcome = reading.object.map(|object| object.outcome);
+    if let (Some(Outcome::Good(object)), Some(status)) = (&mut outcome, status) {
+        // One that cannot be read says nothing of ours, and is written anew.
+        object.set_status(serde_json::from_value(status).unwrap_or_default());
+    }
+    Read { outcome, findings: reading.findings }
 }
 
 /// Takes out what nobody reads and what would double the memory that objects need.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use translate::{Object, Settings, Severity};
 
 use super::{Control, Inlets, Outlets};
+use crate::outlook::MarkScope;
 use crate::problem::Problem;
 use crate::source::{Change, Origin, Place};
 
@@ -154,4 +155,37 @@ fn an_old_copy_is_served_until_the_true_objects_are_all_there() {
     assert_eq!(routes(), ["GatewayRoute/n/kept/main", "GatewayRoute/n/new/main"]);
     assert_eq!((config.borrow().generation, state.borrow().published_generation), (2, 2));
     assert!(!state.borrow().last_good_in_use);
+}
+
+/// As a cluster tells of a route: this generation at this version, of which this was said.
+fn told(generation: i64, version: u64, port: u16, said: &str) -> Change {
+    let value = json!({
+        "metadata": {"name": "a", "namespace": "n", "uid": "u", "generation": generation,
+            "resourceVersion": version.to_string()},
+        "spec": {"rules": [{"name": "main", "backendRefs": [{"address": "127.0.0.1", "port": port}]}]},
+        "status": {"conditions": [{"type": "Accepted", "status": "True", "reason": "Accepted", "message": said,
+            "lastTransitionTime": "2026-01-02T03:04:05Z"}]},
+    });
+    Change::Apply { object: Object::from_json(Kind::GatewayRoute, value).unwrap(), origin: None }
+}
+
+#[test]
+fn what_was_said_of_an_object_is_passed_on_and_translates_nothing() {
+    let (mut control, Inlets { mut config, outlook, .. }) = control();
+    let id = ObjectRef::new(Kind::GatewayRoute, "n", "a");
+    control.take_in(vec![told(1, 5, 1, "new"), Change::Synced]);
+    control.publish();
+    config.mark_unchanged();
+    let first = Arc::clone(&outlook.borrow());
+    control.take_in(vec![told(1, 6, 1, "seen")]);
+    control.publish();
+    let second = Arc::clone(&outlook.borrow());
+    assert!(Arc::ptr_eq(&first.standings, &second.standings), "it was translated again");
+    assert!(!config.has_changed().unwrap());
+    let Some(Object::GatewayRoute(route)) = second.snapshot.object(&id) else { panic!("it is gone") };
+    assert_eq!(route.status.as_ref().unwrap().conditions[0].message, "seen");
+    assert!(second.marks_of(1).unwrap().reach(MarkScope::Kind, &id, 6), "the version was not taken in");
+    control.take_in(vec![told(2, 7, 2, "seen"), told(2, 8, 2, "again")]);
+    control.publish();
+    assert_eq!(config.borrow_and_update().generation, 2, "what was said last hides what was changed before");
 }

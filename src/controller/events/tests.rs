@@ -22,7 +22,7 @@ fn word(kind: Kind, name: &str, uid: &str, message: &str) -> Word {
     let resolved_refs =
         Judgement { holds: true, reason: api::ConditionReason::ResolvedRefs, message: String::new() };
     let standing = Arc::new(Standing { accepted, resolved_refs });
-    let standings = BTreeMap::from([(ObjectRef::new(kind, "shop", name), standing)]);
+    let standings = Arc::new(BTreeMap::from([(ObjectRef::new(kind, "shop", name), standing)]));
     let mut memory = Memory::of_term(wall(0));
     let start = Instant::now();
     memory.look(start, &Outlook::default().next(1, &Marks::default(), &snapshot, standings));

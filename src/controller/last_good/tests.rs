@@ -1,6 +1,5 @@
 //! Tests of the copy: what is written is what is read, and nobody else reads it.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -156,7 +155,7 @@ async fn it_is_written_soon_after_a_change_then_seldom_and_once_more_before_the_
     tasks.spawn(keep(dir.path().to_owned(), receiver, stopping));
     let publish = |snapshot: Snapshot| {
         let last = Arc::clone(&outlook.borrow());
-        let next = last.next(1, &Marks::default(), &snapshot, BTreeMap::new());
+        let next = last.next(1, &Marks::default(), &snapshot, Arc::default());
         outlook.send_replace(Arc::new(next));
     };
     // Without the first line, which only counts.

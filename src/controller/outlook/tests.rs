@@ -1,6 +1,6 @@
 //! Tests of marks and of what is remembered about generations.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ir::{Kind, ObjectRef};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -54,7 +54,7 @@ fn a_generation_that_is_served_reaches_as_far_as_the_last_publication_without_ch
     let outlook = Outlook::default();
     assert_eq!(outlook.marks_of(5), None);
     let next = |outlook: &Outlook, generation, version| {
-        outlook.next(generation, &marks(version), &Snapshot::default(), BTreeMap::new())
+        outlook.next(generation, &marks(version), &Snapshot::default(), Arc::default())
     };
     let outlook = next(&outlook, 1, "3");
     let outlook = next(&outlook, 1, "4");

@@ -205,7 +205,7 @@ fn outlook(accepted: bool) -> Outlook {
         resolved_refs: judgement(true, ConditionReason::ResolvedRefs),
     };
     let standings: BTreeMap<ObjectRef, Arc<Standing>> = BTreeMap::from([(id, Arc::new(standing))]);
-    Outlook::default().next(1, &marks, &snapshot, standings)
+    Outlook::default().next(1, &marks, &snapshot, standings.into())
 }
 
 /// Waits for it, and says how long by the turned clock.

@@ -63,6 +63,8 @@ impl Target {
 
     /// What `said` becomes: a condition that stands as it stood keeps its time.
     pub(super) fn over(&self, said: &Said<'_>, wall: Timestamp) -> Said<'static> {
+        // As precise as it is written, so that what is read again is equal.
+        let wall = Timestamp::from_second(wall.as_second()).unwrap_or(wall);
         match self {
             Self::Conditions { generation, verdicts } => {
                 let last = match said {

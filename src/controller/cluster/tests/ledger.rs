@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ir::Kind;
 use serde_json::{Value, json};
+use translate::Object;
 
 use super::super::intake::{Ledger, Step};
 use super::super::stream::Event;
@@ -72,6 +73,28 @@ fn an_object_that_cannot_be_read_keeps_its_last_good_version() {
     assert_eq!(words(&step), ["1 problems, 1 rejected: cluster/GatewayRoute/shop/a"]);
     let step = ledger.take(Event::Applied(with_version(route("a", 3), 3)));
     assert_eq!(words(&step), ["apply a", "0 problems, 0 rejected: cluster/GatewayRoute/shop/a"]);
+}
+
+#[test]
+fn what_was_said_of_an_object_is_read_and_refuses_nothing() {
+    let mut ledger = ledger(Kind::GatewayRoute);
+    let mut said = |version: u64, status: Value| {
+        let mut value = with_version(route("a", 1), version);
+        value["status"] = status;
+        let mut step = ledger.take(Event::Applied(value));
+        let Some(Change::Apply { object: Object::GatewayRoute(route), .. }) = step.batch.pop() else {
+            panic!("{step:?}")
+        };
+        route.status.clone()
+    };
+    let condition = json!({
+        "type": "Accepted", "status": "True", "reason": "Accepted", "message": "fine", "observedGeneration": 3,
+        "lastTransitionTime": "2026-01-02T03:04:05Z",
+    });
+    let status = json!({"observedGeneration": 3, "conditions": [condition]});
+    assert_eq!(json!(said(1, status.clone())), status);
+    assert_eq!(said(2, json!({"conditions": "garbled"})), None);
+    assert_eq!(said(3, Value::Null), None);
 }
 
 #[test]

@@ -69,7 +69,7 @@ impl World {
         let mut told = Vec::new();
         for _ in 0..seconds * 10 {
             let outlook =
-                Outlook::default().next(1, &Marks::default(), &self.snapshot, self.standings.clone());
+                Outlook::default().next(1, &Marks::default(), &self.snapshot, self.standings.clone().into());
             self.memory.look(self.now, &outlook);
             if let Some(word) = self.memory.next(self.now) {
                 told.push(format!("{} {} {}", word.tone.as_str(), word.reason, word.note));
@@ -221,7 +221,8 @@ fn what_is_told_again_counts() {
     world.is(bad("x"));
     world.now += Duration::from_secs(5);
     world.run(0);
-    let outlook = Outlook::default().next(1, &Marks::default(), &world.snapshot, world.standings.clone());
+    let outlook =
+        Outlook::default().next(1, &Marks::default(), &world.snapshot, world.standings.clone().into());
     world.memory.look(world.now, &outlook);
     let word = world.memory.next(world.now + Duration::from_secs(5)).unwrap();
     assert_eq!(word.times, 2);

@@ -114,7 +114,8 @@ impl World {
     }
 
     fn look(&mut self) {
-        let outlook = Outlook::default().next(1, &Marks::default(), &self.snapshot, self.standings.clone());
+        let outlook =
+            Outlook::default().next(1, &Marks::default(), &self.snapshot, self.standings.clone().into());
         let replicas: Vec<&Marks> = self.replicas.iter().collect();
         let (outlook, replicas, scope) = (&outlook, replicas.as_slice(), MarkScope::Kind);
         self.plan.look(self.now, &View { outlook, replicas, scope, publication: &self.publication });
@@ -129,8 +130,8 @@ impl World {
 
     fn send(&mut self, sees: bool) {
         for write in self.plan.take(self.now) {
-            let wall =
-                Timestamp::from_second(1_700_000_000 + i64::try_from(self.millis() / 1000).unwrap()).unwrap();
+            let wall = Timestamp::from_millisecond(1_700_000_000_123 + i64::try_from(self.millis()).unwrap())
+                .unwrap();
             let said = write.target.over(&write.said, wall);
             self.writes.push((self.millis(), write.id.clone(), text(&said)));
             self.version += 1;
@@ -148,7 +149,8 @@ impl World {
         match (self.snapshot.object(id), said) {
             (Some(Object::GatewayRoute(route)), Said::Conditions(status)) => {
                 let mut route = (*route).clone();
-                route.status = Some((**status).clone());
+                // As it is written and read.
+                route.status = serde_json::from_value(serde_json::json!(status)).unwrap();
                 route.metadata.resource_version = Some(self.version.to_string());
                 self.snapshot.apply(Object::GatewayRoute(Arc::new(route)));
             }
@@ -354,6 +356,18 @@ fn what_was_written_is_not_written_again_before_the_watch_shows_it() {
         world.tick(false);
     }
     assert_eq!(world.wrote(), ["r: True live on 2/2 replicas @1"]);
+}
+
+#[test]
+fn what_the_watch_brings_back_is_what_was_written() {
+    let mut world = World::new();
+    for standing in [good(), bad(), good(), bad()] {
+        world.apply("r", 1, standing);
+        world.catch_up_all();
+        world.run(1200);
+    }
+    let times: Vec<_> = world.writes.iter().map(|(at, ..)| *at).collect();
+    assert_eq!(times, [0, 1200, 2400, 3600], "one came late, as if somebody undid what was written");
 }
 
 #[test]
