@@ -11,7 +11,7 @@ build: ## build the binary as it is shipped (release, fat LTO, some minutes)
 run: ## try it: three upstreams, the gateway on manifests/examples/demo, and curl lines to type
 	@.ci/demo
 
-test: ## everything a change must pass: demo, rooms, golden files, whole gateway
+test: ## everything a change must pass: demo, rooms, golden files, whole gateway, chart, a real Kubernetes
 	@.ci/test
 
 golden: ## rewrite the golden files; then read the diff line by line
