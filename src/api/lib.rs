@@ -14,6 +14,7 @@ mod meta;
 mod policy;
 mod route;
 mod text;
+mod tls;
 mod upstream;
 mod value;
 
@@ -35,13 +36,15 @@ pub use matches::{
 };
 pub use meta::{
     AUTH_POLICY_ANNOTATION, CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, GROUP,
-    INGRESS_CLASS_ANNOTATION, JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, VERSION,
+    INGRESS_CLASS_ANNOTATION, JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION,
+    TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, TLS_SECRET_TYPE, VERSION,
 };
 pub use policy::{
     AuthPolicy, AuthPolicySpec, Limit, LimitKey, LimitKeyType, LimitMode, Rate, RateLimitPolicy,
     RateLimitPolicySpec, TargetGroup, TargetKind, TargetRef,
 };
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
+pub use tls::{Hsts, RedirectHttp, SecretRef, Tls, TlsVersion};
 pub use upstream::{
     BackendRef, Backoff, CircuitBreaker, HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck,
     Retry, Timeouts,

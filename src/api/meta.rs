@@ -20,3 +20,12 @@ pub const RATE_LIMIT_POLICY_ANNOTATION: &str = "gateway.baribhara.io/rate-limit-
 pub const AUTH_POLICY_ANNOTATION: &str = "gateway.baribhara.io/auth-policy";
 /// The key of a Secret or ConfigMap that holds a JWK set, unless the reference names another.
 pub const JWKS_KEY: &str = "jwks.json";
+/// On an Ingress with `spec.tls`: the status (301, 302, 303, 307, 308) by which requests without TLS for the hosts in it
+/// are sent to `https`, or `false`: they are served. Default 308 (ingress-nginx: `ssl-redirect`).
+pub const REDIRECT_HTTP_ANNOTATION: &str = "gateway.baribhara.io/redirect-http";
+/// The type of Secrets that hold a certificate and its key.
+pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
+/// The entry with the certificate chain, as PEM.
+pub const TLS_CERTIFICATE_KEY: &str = "tls.crt";
+/// The entry with the private key, as PEM.
+pub const TLS_PRIVATE_KEY_KEY: &str = "tls.key";

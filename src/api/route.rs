@@ -10,6 +10,7 @@ use crate::cors::Cors;
 use crate::filter::Filter;
 use crate::matches::RouteMatch;
 use crate::text::{CIDR, DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME};
+use crate::tls::Tls;
 use crate::upstream::{BackendRef, CircuitBreaker, HealthCheck, LoadBalancing, Retry, Timeouts};
 use crate::value::ByteQuantity;
 
@@ -44,6 +45,9 @@ pub struct GatewayRouteSpec {
     #[schemars(length(max = 64), inner(length(min = 1, max = 253), regex(pattern = HOSTNAME)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub hostnames: Vec<String>,
+    /// TLS of `hostnames`. Unset: what other objects say of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// Issuers of tokens that the rules may name. At most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::{Route, RouteId};
+use crate::{Route, RouteId, Tls};
 
 /// Every route, by id. Unchanged routes keep their `Arc` from one config to the next, so that comparing two
 /// configs and compiling the next table cost only what changed.
@@ -14,6 +14,13 @@ pub struct Config {
     /// Counts up with each published config; 0 is the empty one before the first.
     pub generation: u64,
     pub routes: BTreeMap<RouteId, Arc<Route>>,
+    /// Keeps its `Arc` where nothing of it changed.
+    #[serde(skip_serializing_if = "is_without_tls")]
+    pub tls: Arc<Tls>,
+}
+
+fn is_without_tls(tls: &Arc<Tls>) -> bool {
+    tls.is_empty()
 }
 
 /// What the proxy reports back once every worker serves a generation.

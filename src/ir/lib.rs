@@ -16,6 +16,7 @@ mod path;
 mod route;
 mod secret;
 mod ser;
+mod tls;
 
 pub use auth::{
     Algorithm, Auth, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator,
@@ -37,6 +38,7 @@ pub use route::{
     PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
 };
 pub use secret::Redacted;
+pub use tls::{Certificate, RouteTls, Tls, TlsHost, TlsPolicy, TlsVersion};
 
 /// The largest compiled size of one regular expression in bytes; a larger one is refused with its rule (hardening CP05).
 pub const REGEX_SIZE_BYTES_MAX: usize = 1 << 20;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, Redirect,
-    Rewrite, RouteId, ser,
+    Rewrite, RouteId, RouteTls, ser,
 };
 
 /// One rule of one object, with everything that the proxy needs to serve it.
@@ -26,6 +26,9 @@ pub struct Route {
     pub matches: Vec<Match>,
     /// An Ingress's default backend: asked only when nothing else takes the request, on any host.
     pub last_resort: bool,
+    /// `None`: the route's object says nothing of TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<RouteTls>,
     pub cors: Option<Cors>,
     pub ip_access: IpAccess,
     /// Bytes; `None`: unlimited.

@@ -21,6 +21,11 @@ pub(crate) fn opt_millis<S: Serializer>(value: &Option<Duration>, s: S) -> Resul
     }
 }
 
+/// How much there is of something that nobody reads.
+pub(crate) fn length<S: Serializer>(value: &[u8], s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(&format!("{} bytes", value.len()))
+}
+
 /// Bytes of public keys on one line.
 pub(crate) fn hex<S: Serializer>(value: &[u8], s: S) -> Result<S::Ok, S::Error> {
     let mut text = String::with_capacity(value.len() * 2);

@@ -10,6 +10,7 @@ use crate::provider::{Providers, providers};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::route::{Built, RouteSeed, RuleCount};
+use crate::tls::gateway_route_tls;
 use crate::{auth, cors, filter, matches, upstream, value};
 
 /// The class that a GatewayRoute names.
@@ -35,6 +36,8 @@ pub(crate) fn gateway_routes(
     let providers = providers(&spec.jwt_providers, root.key("jwtProviders"), reader, lines);
     let defaults = Defaults::read(spec.defaults.as_ref(), &providers, root.key("defaults"), lines);
     let seed = RouteSeed::new(lines.object(), &object.metadata);
+    let tls = gateway_route_tls(spec, &hosts, seed.created(), reader, lines);
+    let (claim, route_tls) = tls.unzip();
     let context = RuleContext { seed, hosts, providers, defaults };
     let mut names = HashSet::new();
     let mut count = RuleCount::default();
@@ -57,13 +60,14 @@ pub(crate) fn gateway_routes(
             route.action = Action::Fail(FailReason::InvalidRule);
         }
         count.add(Some(&route));
+        route.tls.clone_from(&route_tls);
         attach::attach(&mut route, attached);
         if twice {
             route.id.rule = format!("{}#{index}", route.id.rule).into();
         }
         routes.push(route);
     }
-    Built { routes, extent: count.extent() }
+    Built { routes, tls: claim.into_iter().collect(), extent: count.extent() }
 }
 
 /// One rule and where it stands.

@@ -12,6 +12,7 @@ use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::route::{Built, RouteSeed, RuleCount, forward_plainly};
 use crate::standing::Extent;
+use crate::tls::ingress_tls;
 
 /// The rule name of the default backend.
 const DEFAULT_RULE: &str = "default";
@@ -50,20 +51,18 @@ pub(crate) fn ingress_routes(
     let root = Field::root("spec");
     let Some(spec) = &ingress.spec else {
         lines.warning(root, "the Ingress has no spec and serves nothing", "add rules or a default backend");
-        return Built { routes: Vec::new(), extent: Extent::Served };
+        return Built { routes: Vec::new(), tls: Vec::new(), extent: Extent::Served };
     };
-    if spec.tls.as_ref().is_some_and(|tls| !tls.is_empty()) {
-        let remedy = "terminate TLS in front of the gateway";
-        lines.warning(root.key("tls"), "TLS is not served yet: the routes are reachable without it", remedy);
-    }
     let seed = RouteSeed::new(lines.object(), &ingress.metadata);
     let mut routes = Vec::new();
     let mut count = RuleCount::default();
     let mut flat_index = 0;
+    let mut rule_hosts = Vec::new();
     for (rule_index, rule) in spec.rules.iter().flatten().enumerate() {
         let field = root.key("rules");
         let field = field.index(rule_index);
         let hosts = host_of(rule, field, lines);
+        rule_hosts.extend(hosts.iter().flatten().cloned());
         let Some(http) = &rule.http else {
             pathless_rule(spec.default_backend.is_some(), field, lines);
             continue;
@@ -101,7 +100,11 @@ pub(crate) fn ingress_routes(
     } else if routes.is_empty() {
         lines.warning(root, "the Ingress serves nothing", "add rules with paths, or a default backend");
     }
-    Built { routes, extent: count.extent() }
+    let tls = ingress_tls(ingress, spec, &rule_hosts, reader, lines);
+    for route in &mut routes {
+        route.tls = tls.of_route(&route.hosts);
+    }
+    Built { routes, tls: tls.claims, extent: count.extent() }
 }
 
 fn pathless_rule(has_default: bool, field: Field<'_>, lines: &mut Lines) {

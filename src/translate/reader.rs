@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ir::ObjectRef;
+use ir::{Certificate, ObjectRef};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
+use crate::certificate::Certificates;
 use crate::snapshot::Snapshot;
 use crate::{Settings, grant};
 
@@ -13,6 +14,7 @@ use crate::{Settings, grant};
 pub(crate) struct Reader<'a> {
     snapshot: &'a Snapshot,
     settings: &'a Settings,
+    certificates: &'a Certificates,
     dependencies: Vec<Dependency>,
 }
 
@@ -34,6 +36,8 @@ enum Found {
         from: ObjectRef,
         permitted: bool,
     },
+    /// Why the newest version of a Secret is not used.
+    Refusal(Option<Arc<str>>),
 }
 
 /// The states of the maps that a [`Reader`] can look into.
@@ -43,11 +47,16 @@ pub(crate) struct ReadStamps {
     secrets: Arc<()>,
     config_maps: Arc<()>,
     reference_grants: Arc<()>,
+    refusals: Arc<()>,
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(snapshot: &'a Snapshot, settings: &'a Settings) -> Self {
-        Self { snapshot, settings, dependencies: Vec::new() }
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        settings: &'a Settings,
+        certificates: &'a Certificates,
+    ) -> Self {
+        Self { snapshot, settings, certificates, dependencies: Vec::new() }
     }
 
     pub(crate) fn settings(&self) -> &'a Settings {
@@ -63,6 +72,19 @@ impl<'a> Reader<'a> {
     pub(crate) fn secret(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<Secret>> {
         let found = self.snapshot.secrets.get(namespace, name);
         self.remember(namespace, name, Found::Secret(found.cloned()));
+        found
+    }
+
+    /// The certificate of a Secret, which a result depends on by [`Self::secret`].
+    pub(crate) fn certificate(&mut self, namespace: &str, name: &str) -> Option<Arc<Certificate>> {
+        self.secret(namespace, name)?;
+        self.certificates.get(namespace, name).cloned()
+    }
+
+    /// Why the newest version of a Secret is not used.
+    pub(crate) fn refusal(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<str>> {
+        let found = self.snapshot.refusals.get(namespace, name);
+        self.remember(namespace, name, Found::Refusal(found.cloned()));
         found
     }
 
@@ -99,6 +121,7 @@ impl Dependency {
             Found::Permission { from, permitted } => {
                 grant::permits_service(snapshot, from, namespace, name) == *permitted
             }
+            Found::Refusal(found) => found.as_ref() == snapshot.refusals.get(namespace, name),
         }
     }
 }
@@ -110,6 +133,7 @@ impl ReadStamps {
             secrets: snapshot.secrets.stamp(),
             config_maps: snapshot.config_maps.stamp(),
             reference_grants: snapshot.reference_grants.stamp(),
+            refusals: snapshot.refusals.stamp(),
         }
     }
 
@@ -119,6 +143,7 @@ impl ReadStamps {
             && Arc::ptr_eq(&self.secrets, &other.secrets)
             && Arc::ptr_eq(&self.config_maps, &other.config_maps)
             && Arc::ptr_eq(&self.reference_grants, &other.reference_grants)
+            && Arc::ptr_eq(&self.refusals, &other.refusals)
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Fault {
     InvalidReference,
     /// `ResolvedRefs`: a Service or its port is not there.
     BackendNotFound,
+    /// `ResolvedRefs`: the Secret of a certificate is not there. Whoever issues certificates may be about to make it.
+    CertificateNotFound,
 }
 
 /// How bad a finding is.
@@ -79,7 +81,7 @@ impl Fault {
             Self::RuleNotFound | Self::TargetNotFound => ConditionReason::TargetNotFound,
             Self::RefNotPermitted => ConditionReason::RefNotPermitted,
             Self::AddressNotPermitted => ConditionReason::AddressNotPermitted,
-            Self::InvalidReference => ConditionReason::InvalidReference,
+            Self::InvalidReference | Self::CertificateNotFound => ConditionReason::InvalidReference,
             Self::BackendNotFound => ConditionReason::BackendNotFound,
         }
     }
@@ -91,7 +93,8 @@ impl Fault {
             Self::RefNotPermitted
             | Self::AddressNotPermitted
             | Self::InvalidReference
-            | Self::BackendNotFound => true,
+            | Self::BackendNotFound
+            | Self::CertificateNotFound => true,
         }
     }
 
@@ -103,7 +106,7 @@ impl Fault {
             | Self::RefNotPermitted
             | Self::AddressNotPermitted
             | Self::InvalidReference => Severity::Error,
-            Self::TargetNotFound | Self::BackendNotFound => Severity::Warning,
+            Self::TargetNotFound | Self::BackendNotFound | Self::CertificateNotFound => Severity::Warning,
         }
     }
 }

@@ -9,11 +9,13 @@ use ir::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::standing::Extent;
+use crate::tls::TlsClaim;
 
 /// What an Ingress or GatewayRoute becomes.
 #[derive(Debug)]
 pub(crate) struct Built {
     pub(crate) routes: Vec<Route>,
+    pub(crate) tls: Vec<TlsClaim>,
     pub(crate) extent: Extent,
 }
 
@@ -34,7 +36,7 @@ pub(crate) struct RouteSeed {
 impl Built {
     /// Not even one route, for the object's own sake.
     pub(crate) const fn refused() -> Self {
-        Self { routes: Vec::new(), extent: Extent::Refused }
+        Self { routes: Vec::new(), tls: Vec::new(), extent: Extent::Refused }
     }
 }
 
@@ -57,6 +59,11 @@ impl RouteSeed {
         Self { object: object.clone(), created }
     }
 
+    /// When the object was created, as routes hold it.
+    pub(crate) const fn created(&self) -> Option<i64> {
+        self.created
+    }
+
     /// A route with the defaults of everything that a rule may leave out. It forwards to nothing yet.
     pub(crate) fn route(
         &self,
@@ -72,6 +79,7 @@ impl RouteSeed {
             hosts,
             matches,
             last_resort: false,
+            tls: None,
             cors: None,
             ip_access: IpAccess::default(),
             request_body_bytes_max: None,

@@ -15,6 +15,7 @@ use crate::report::{Field, Lines, ReportLine};
 use crate::route::Built;
 use crate::snapshot::ByName;
 use crate::standing::{Standing, standing};
+use crate::tls::TlsClaim;
 use crate::translator::{Pass, forget_deleted};
 use crate::{gateway_route, ingress};
 
@@ -25,6 +26,7 @@ pub(crate) struct RouteMemo<T> {
     dependencies: Vec<Dependency>,
     attached: Vec<Attached>,
     routes: Vec<Arc<Route>>,
+    tls: Vec<Arc<TlsClaim>>,
     /// Findings about the policies that annotations name.
     annotated: Vec<ReportLine>,
     lines: Vec<ReportLine>,
@@ -114,16 +116,21 @@ pub(crate) fn refresh_routes<T>(
     forget_deleted(memos, objects);
 }
 
-/// What is said of the objects of one kind, and what they became.
-pub(crate) fn collect_routes<T>(
-    kind: &RouteKind<T>,
-    memos: &ByName<RouteMemo<T>>,
-    routes: &mut Vec<(RouteId, Arc<Route>)>,
-    lines: &mut Vec<ReportLine>,
-    standings: &mut Vec<(ObjectRef, Arc<Standing>)>,
-) {
+/// What the objects of all kinds became, and what is said of them.
+#[derive(Debug, Default)]
+pub(crate) struct Collected {
+    pub(crate) routes: Vec<(RouteId, Arc<Route>)>,
+    pub(crate) tls: Vec<Arc<TlsClaim>>,
+    pub(crate) lines: Vec<ReportLine>,
+    pub(crate) standings: Vec<(ObjectRef, Arc<Standing>)>,
+}
+
+/// Adds those of one kind.
+pub(crate) fn collect_routes<T>(kind: &RouteKind<T>, memos: &ByName<RouteMemo<T>>, all: &mut Collected) {
+    let Collected { routes, tls, lines, standings } = all;
     for (namespace, name, memo) in memos.iter() {
         routes.extend(memo.routes.iter().map(|route| (route.id.clone(), Arc::clone(route))));
+        tls.extend(memo.tls.iter().map(Arc::clone));
         lines.extend_from_slice(&memo.annotated);
         lines.extend_from_slice(&memo.lines);
         if let Some(standing) = &memo.standing {
@@ -178,13 +185,15 @@ impl Scope<'_> {
         let old_standing = old.and_then(|memo| memo.standing.as_ref());
         let standing =
             built.as_ref().map(|built| standing(&[&annotated, &lines], built.extent, old_standing));
-        let routes = built.map_or_else(Vec::new, |built| built.routes);
+        let (routes, tls) = built.map_or_else(Default::default, |built| (built.routes, built.tls));
         let kept = old.map_or(&[][..], |memo| &memo.routes);
+        let kept_tls = old.map_or(&[][..], |memo| &memo.tls);
         RouteMemo {
             object: Arc::clone(object),
             dependencies: reader.into_dependencies(),
             attached,
             routes: routes.into_iter().map(|route| keep_equal(route, kept)).collect(),
+            tls: tls.into_iter().map(|claim| keep_equal_claim(claim, kept_tls)).collect(),
             annotated,
             lines,
             standing,
@@ -198,6 +207,11 @@ fn keep_equal(route: Route, old: &[Arc<Route>]) -> Arc<Route> {
         Some(old) if **old == route => Arc::clone(old),
         Some(_) | None => Arc::new(route),
     }
+}
+
+/// The same for what is said of TLS.
+fn keep_equal_claim(claim: TlsClaim, old: &[Arc<TlsClaim>]) -> Arc<TlsClaim> {
+    old.iter().find(|old| ***old == claim).map_or_else(|| Arc::new(claim), Arc::clone)
 }
 
 /// In a folder nobody else would serve it, so it is most likely a slip.

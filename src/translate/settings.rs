@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ir::{Kind, ObjectRef};
+
 /// How an install reads its objects. Plain values, set once from the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -15,12 +17,21 @@ pub struct Settings {
     pub allow_local_endpoints: bool,
     /// The addresses of the pod that this runs in.
     pub own_addresses: Vec<IpAddr>,
+    /// Namespace and name of the Secret whose certificate is served to clients that name no host or an unknown one
+    /// (`--default-tls-secret`).
+    pub default_tls_secret: Option<(String, String)>,
     /// Whether GatewayRoutes without a class are served where no IngressClass object gives them to another. True for a
     /// folder, where this install is alone.
     pub default_class_if_lone: bool,
 }
 
 impl Settings {
+    /// The Secret of the default certificate.
+    pub fn default_tls_secret(&self) -> Option<ObjectRef> {
+        let (namespace, name) = self.default_tls_secret.as_ref()?;
+        Some(ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str()))
+    }
+
     /// What a folder of YAML is read with.
     pub fn folder() -> Self {
         Self {
@@ -28,6 +39,7 @@ impl Settings {
             allow_external_backends: true,
             allow_local_endpoints: true,
             own_addresses: Vec::new(),
+            default_tls_secret: None,
             default_class_if_lone: true,
         }
     }
@@ -39,6 +51,7 @@ impl Settings {
             allow_external_backends: false,
             allow_local_endpoints: false,
             own_addresses: Vec::new(),
+            default_tls_secret: None,
             default_class_if_lone: false,
         }
     }

@@ -11,6 +11,8 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::certificate::entry;
+
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -85,6 +87,8 @@ pub struct Snapshot {
     pub(crate) secrets: ByName<Arc<Secret>>,
     pub(crate) config_maps: ByName<Arc<ConfigMap>>,
     pub(crate) reference_grants: ByName<Arc<ReferenceGrant>>,
+    /// Why the newest version of a Secret is not used; the last good one, if there is one, still is.
+    pub(crate) refusals: ByName<Arc<str>>,
     /// The slices of each Service by their names; kept in step with `endpoint_slices`.
     slices_by_service: ByName<BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
 }
@@ -150,6 +154,12 @@ impl Object {
             Self::ConfigMap(object) => &object.metadata,
             Self::ReferenceGrant(object) => &object.metadata,
         }
+    }
+
+    /// Chain and key (PEM) of a Secret that has both entries of the type `kubernetes.io/tls`.
+    pub fn certificate(&self) -> Option<(&[u8], &[u8])> {
+        let Self::Secret(secret) = self else { return None };
+        Some((entry(secret, api::TLS_CERTIFICATE_KEY)?, entry(secret, api::TLS_PRIVATE_KEY_KEY)?))
     }
 
     /// Sets what a controller said of the object; only a kind of ours has such a status.
@@ -230,6 +240,9 @@ impl Snapshot {
     pub fn apply(&mut self, object: Object) {
         let id = object.object_ref();
         self.refused.remove(&id);
+        if id.kind == Kind::Secret {
+            self.refusals.remove(&id);
+        }
         match object {
             Object::Ingress(object) => drop(self.ingresses.insert(&id, object)),
             Object::IngressClass(object) => drop(self.ingress_classes.insert(&id, object)),
@@ -247,6 +260,9 @@ impl Snapshot {
     /// Takes an object away, and a refused policy too. Unknown names change nothing.
     pub fn delete(&mut self, id: &ObjectRef) {
         self.refused.remove(id);
+        if id.kind == Kind::Secret {
+            self.refusals.remove(id);
+        }
         match id.kind {
             Kind::Ingress => drop(self.ingresses.remove(id)),
             Kind::IngressClass => drop(self.ingress_classes.remove(id)),
@@ -263,6 +279,11 @@ impl Snapshot {
             Kind::ConfigMap => drop(self.config_maps.remove(id)),
             Kind::ReferenceGrant => drop(self.reference_grants.remove(id)),
         }
+    }
+
+    /// Notes that the newest version of a Secret cannot be used, until another comes. The one before stays.
+    pub fn refuse_secret(&mut self, id: &ObjectRef, reason: impl Into<Arc<str>>) {
+        self.refusals.insert(id, reason.into());
     }
 
     /// The object of this name, if it is there.

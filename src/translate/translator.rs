@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{AuthPolicy, GatewayRoute, RateLimitPolicy};
-use ir::{Config, EndpointMap, ObjectRef};
+use ir::{Certificate, Config, EndpointMap, ObjectRef, Tls};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::Settings;
 use crate::attach::PolicyIndex;
+use crate::certificate::Certificates;
 use crate::class::Classes;
 use crate::endpoint_map::Endpoints;
 use crate::policy_memo::{
@@ -17,10 +18,13 @@ use crate::policy_memo::{
     index_policies, index_refused, refresh_policies, refused_policies,
 };
 use crate::reader::{Dependency, ReadStamps, Reader};
-use crate::report::Report;
-use crate::route_memo::{GATEWAY_ROUTE, INGRESS, RouteMemo, Scope, collect_routes, refresh_routes};
+use crate::report::{Report, ReportLine};
+use crate::route_memo::{
+    Collected, GATEWAY_ROUTE, INGRESS, RouteMemo, Scope, collect_routes, refresh_routes,
+};
 use crate::snapshot::{ByName, Snapshot};
 use crate::standing::Standing;
+use crate::tls::{self, TlsClaim};
 
 /// What the routes' half of translation gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +48,18 @@ pub struct Translator {
     refused: Vec<RefusedMemo>,
     ingresses: ByName<RouteMemo<Ingress>>,
     gateway_routes: ByName<RouteMemo<GatewayRoute>>,
+    certificates: Certificates,
+    tls: MergedTls,
     endpoints: Endpoints,
+}
+
+/// What was made of all claims last.
+#[derive(Debug, Default)]
+struct MergedTls {
+    claims: Vec<Arc<TlsClaim>>,
+    default: Option<Arc<Certificate>>,
+    tls: Arc<Tls>,
+    findings: Vec<ReportLine>,
 }
 
 /// Translates with no memory.
@@ -63,6 +78,7 @@ pub(crate) struct Basis {
 pub(crate) struct Pass<'a> {
     pub(crate) snapshot: &'a Snapshot,
     pub(crate) basis: &'a Basis,
+    certificates: &'a Certificates,
     /// Nothing that a [`Reader`] can see has changed since the last call.
     readable_unchanged: bool,
 }
@@ -79,9 +95,12 @@ impl Translator {
             self.gateway_routes = ByName::default();
         }
         let readable_unchanged = self.stamps.as_ref().is_some_and(|last| last.same_as(&stamps));
-        let pass = Pass { snapshot, basis: &basis, readable_unchanged };
+        let mut certificates = std::mem::take(&mut self.certificates);
+        certificates.refresh(snapshot);
+        let pass = Pass { snapshot, basis: &basis, certificates: &certificates, readable_unchanged };
         self.refresh(&pass);
-        let translation = self.collect();
+        let translation = self.collect(settings, &certificates);
+        self.certificates = certificates;
         self.basis = Some(basis);
         self.stamps = Some(stamps);
         translation
@@ -119,18 +138,48 @@ impl Translator {
         refresh_routes(&GATEWAY_ROUTE, &mut self.gateway_routes, &snapshot.gateway_routes, &scope);
     }
 
-    fn collect(&self) -> Translation {
-        let (mut routes, mut lines, mut standings) = (Vec::new(), Vec::new(), Vec::new());
-        collect_routes(&INGRESS, &self.ingresses, &mut routes, &mut lines, &mut standings);
-        collect_routes(&GATEWAY_ROUTE, &self.gateway_routes, &mut routes, &mut lines, &mut standings);
+    fn collect(&mut self, settings: &Settings, certificates: &Certificates) -> Translation {
+        let mut all = Collected::default();
+        collect_routes(&INGRESS, &self.ingresses, &mut all);
+        collect_routes(&GATEWAY_ROUTE, &self.gateway_routes, &mut all);
+        let Collected { routes, tls, mut lines, mut standings } = all;
+        self.tls.merge(tls, settings, certificates);
+        lines.extend_from_slice(&self.tls.findings);
         collect_policies(&self.rate_limit_policies, &mut lines, &mut standings);
         collect_policies(&self.auth_policies, &mut lines, &mut standings);
         collect_refused(&self.refused, &mut lines, &mut standings);
         Translation {
-            config: Config { generation: 0, routes: routes.into_iter().collect() },
+            config: Config {
+                generation: 0,
+                routes: routes.into_iter().collect(),
+                tls: Arc::clone(&self.tls.tls),
+            },
             report: Report::from_lines(lines),
             standings: standings.into_iter().collect(),
         }
+    }
+}
+
+impl MergedTls {
+    /// Does nothing where all claims are those of the last time.
+    fn merge(&mut self, claims: Vec<Arc<TlsClaim>>, settings: &Settings, certificates: &Certificates) {
+        let secret = settings.default_tls_secret();
+        let named = secret.as_ref();
+        let default = named.and_then(|secret| certificates.get(&secret.namespace, &secret.name)).cloned();
+        let same = default == self.default
+            && claims.len() == self.claims.len()
+            && claims.iter().zip(&self.claims).all(|(now, last)| Arc::ptr_eq(now, last));
+        if same && (secret.is_none() || default.is_some()) {
+            return;
+        }
+        let (tls, mut findings) = tls::merge(&claims, default.clone());
+        if let (Some(secret), None) = (&secret, &default) {
+            findings.extend(tls::missing_default(secret));
+        }
+        if *self.tls != tls {
+            self.tls = Arc::new(tls);
+        }
+        *self = Self { claims, default, tls: Arc::clone(&self.tls), findings };
     }
 }
 
@@ -140,7 +189,7 @@ impl Pass<'_> {
     }
 
     pub(crate) fn reader(&self) -> Reader<'_> {
-        Reader::new(self.snapshot, &self.basis.settings)
+        Reader::new(self.snapshot, &self.basis.settings, self.certificates)
     }
 }
 

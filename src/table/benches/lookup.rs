@@ -118,7 +118,7 @@ fn config(count: usize, shape: Shape) -> ir::Config {
         let route = route(index, &host, prefix);
         (route.id.clone(), Arc::new(route))
     });
-    ir::Config { generation: 1, routes: routes.collect::<BTreeMap<_, _>>() }
+    ir::Config { generation: 1, routes: routes.collect::<BTreeMap<_, _>>(), ..ir::Config::default() }
 }
 
 fn route(index: usize, host: &str, prefix: String) -> ir::Route {
@@ -138,6 +138,7 @@ fn route(index: usize, host: &str, prefix: String) -> ir::Route {
             client_cidrs: Vec::new(),
         }],
         last_resort: false,
+        tls: None,
         cors: None,
         ip_access: ir::IpAccess::default(),
         request_body_bytes_max: None,

@@ -128,12 +128,13 @@ impl Step {
     }
 }
 
-/// What is done to the request and its answer: redirect, CORS, direct response, request transform, balancing,
+/// What is done to the request and its answer: to `https`, redirect, CORS, direct response, request transform, balancing,
 /// response transform.
 pub(super) fn filters(compiled: &CompiledRoute) -> Vec<Step> {
     let route = &compiled.route;
     let object = &route.id.object;
     let mut steps = Vec::new();
+    steps.extend(route.tls.as_ref().and_then(|tls| tls_step(tls, object)));
     if let Action::Redirect(redirect) = &route.action {
         steps.push(redirect_step(redirect, object));
     }
@@ -269,6 +270,16 @@ fn cors_step(cors: &ir::Cors, object: &ObjectRef) -> Step {
         .list("exposeHeaders", &cors.expose_headers)
         .with("allowCredentials", Detail::Flag(cors.allow_credentials))
         .text("maxAge", cors.max_age.map(duration))
+}
+
+/// `None`: the route has a certificate and no more.
+fn tls_step(tls: &ir::RouteTls, object: &ObjectRef) -> Option<Step> {
+    let ir::RouteTls { redirect_status, hsts } = tls;
+    if redirect_status.is_none() && hsts.is_none() {
+        return None;
+    }
+    let hsts = hsts.as_ref().and_then(|hsts| hsts.to_str().ok()).map(str::to_owned);
+    Some(Step::new("TLS", object).number("redirectHTTP", redirect_status.map(u64::from)).text("hsts", hsts))
 }
 
 fn redirect_step(redirect: &ir::Redirect, object: &ObjectRef) -> Step {

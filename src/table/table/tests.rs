@@ -21,6 +21,7 @@ fn route(name: &str, hosts: &[&str]) -> ir::Route {
             client_cidrs: Vec::new(),
         }],
         last_resort: false,
+        tls: None,
         cors: None,
         ip_access: ir::IpAccess::default(),
         request_body_bytes_max: None,
@@ -37,7 +38,7 @@ fn one_changed_route_rebuilds_only_its_hosts() {
     let routes =
         [route("a", &["a.com", "shared.com"]), route("b", &["b.com", "shared.com"]), route("c", &["c.com"])];
     let routes = routes.into_iter().map(|route| (route.id.clone(), Arc::new(route)));
-    let mut config = ir::Config { generation: 1, routes: routes.collect() };
+    let mut config = ir::Config { generation: 1, routes: routes.collect(), ..ir::Config::default() };
     let (first, _) = Table::compile(None, &config);
     let changed = ir::Route { created: Some(1), ..route("b", &["b.com", "shared.com", "new.com"]) };
     config.routes.insert(changed.id.clone(), Arc::new(changed));

@@ -45,6 +45,7 @@ struct SettingsDocument {
     allow_local_endpoints: bool,
     #[serde(default)]
     own_addresses: Vec<IpAddr>,
+    default_tls_secret: Option<(String, String)>,
     default_class_if_lone: bool,
 }
 
@@ -82,6 +83,17 @@ struct RefusedTargetDocument {
     kind: String,
     name: String,
     section_name: Option<String>,
+}
+
+/// The document `kind: RefusedSecret`: a Secret whose newest version was refused. Stands after the good one.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RefusedSecretDocument {
+    #[serde(rename = "kind")]
+    _kind: String,
+    namespace: String,
+    name: String,
+    reason: String,
 }
 
 #[test]
@@ -147,6 +159,9 @@ fn lean(output: &Output) -> Value {
         "report": output.report.lines,
         "standings": output.standings,
     });
+    if !output.config.tls.is_empty() {
+        lean["tls"] = json!(output.config.tls);
+    }
     if !output.endpoint_report.lines.is_empty() {
         lean["endpointReport"] = json!(output.endpoint_report.lines);
     }
@@ -204,12 +219,19 @@ fn read(case: &str, input: &str) -> Input {
                     allow_external_backends: document.allow_external_backends,
                     allow_local_endpoints: document.allow_local_endpoints,
                     own_addresses: document.own_addresses,
+                    default_tls_secret: document.default_tls_secret,
                     default_class_if_lone: document.default_class_if_lone,
                 };
             }
             "Output" => {
                 let document: OutputDocument = serde_json::from_value(document).expect("output options");
                 full = document.full;
+            }
+            "RefusedSecret" => {
+                let document: RefusedSecretDocument =
+                    serde_json::from_value(document).expect("a refused Secret");
+                let id = ObjectRef::new(Kind::Secret, document.namespace, document.name);
+                snapshot.refuse_secret(&id, document.reason);
             }
             "Refused" => {
                 let document: RefusedDocument = serde_json::from_value(document).expect("a refused policy");

@@ -28,8 +28,15 @@ fn the_key_sets_of_a_route_and_of_a_policy_are_named_once_each() {
 }
 
 #[test]
+fn certificates_are_named_once_each() {
+    let tls = json!({"tls": [{"secretName": "b"}, {"secretName": "a"}, {"secretName": "b"}, {"secretName": ""}, {}]});
+    assert_eq!(named(Kind::Ingress, &tls), ["Secret/shop/a", "Secret/shop/b"]);
+    let route = json!({"tls": {"secretRef": {"name": "a"}}, "rules": [{"name": "main"}]});
+    assert_eq!(named(Kind::GatewayRoute, &route), ["Secret/shop/a"]);
+}
+
+#[test]
 fn what_nothing_reads_is_not_fetched() {
-    let tls = json!({"tls": [{"secretName": "certificate"}]});
-    assert_eq!(named(Kind::Ingress, &tls), [""; 0]);
+    assert_eq!(named(Kind::Ingress, &json!({"tls": [{}], "rules": []})), [""; 0]);
     assert_eq!(named(Kind::Service, &json!({})), [""; 0]);
 }

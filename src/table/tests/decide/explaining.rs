@@ -173,6 +173,27 @@ fn what_the_object_does_not_say_is_not_explained() {
 }
 
 #[test]
+fn what_is_done_without_tls_comes_first_and_a_bare_certificate_is_no_step() {
+    let explained = |tls: ir::RouteTls| {
+        let table = table(vec![ir::Route { tls: Some(tls), ..route("tls", &[], vec![prefix("/")]) }]);
+        let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");
+        serde_json::to_value(&winner.filters).expect("plain data")
+    };
+    let both =
+        ir::RouteTls { redirect_status: Some(308), hsts: Some(HeaderValue::from_static("max-age=60")) };
+    let step = &explained(both)[0];
+    assert_eq!(
+        (&step["kind"], &step["redirectHTTP"], &step["hsts"]),
+        (&"TLS".into(), &308.into(), &"max-age=60".into())
+    );
+    let filters = explained(ir::RouteTls::default());
+    assert!(
+        filters.as_array().is_some_and(|filters| filters.iter().all(|step| step["kind"] != "TLS")),
+        "{filters}"
+    );
+}
+
+#[test]
 fn no_secret_is_ever_explained() {
     let loser = ir::Route { created: Some(200), ..full() };
     let mut loser = ir::Route { id: ir::RouteId { rule: "late".into(), ..loser.id.clone() }, ..loser };

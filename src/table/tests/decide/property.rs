@@ -200,7 +200,7 @@ proptest! {
             let mut place = 0;
             routes.retain(|_, _| { place += 1; (place + step) % 3 != 0 });
             routes.extend(changes.into_iter().map(|route| (route.id.clone(), Arc::new(route))));
-            let config = ir::Config { generation: 1, routes: routes.clone() };
+            let config = ir::Config { generation: 1, routes: routes.clone(), ..ir::Config::default() };
             let (next, problems) = Table::compile(Some(&table), &config);
             let (fresh, fresh_problems) = Table::compile(None, &config);
             prop_assert_eq!(problems, fresh_problems);

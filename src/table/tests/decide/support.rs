@@ -83,6 +83,7 @@ pub(crate) fn route(name: &str, hosts: &[&str], matches: Vec<ir::Match>) -> ir::
         hosts: hosts.iter().map(|pattern| host(pattern)).collect(),
         matches,
         last_resort: false,
+        tls: None,
         cors: None,
         ip_access: ir::IpAccess::default(),
         request_body_bytes_max: None,
@@ -170,7 +171,7 @@ pub(crate) fn cors() -> ir::Cors {
 
 pub(crate) fn config(routes: Vec<ir::Route>) -> ir::Config {
     let routes = routes.into_iter().map(|route| (route.id.clone(), Arc::new(route)));
-    ir::Config { generation: 1, routes: routes.collect() }
+    ir::Config { generation: 1, routes: routes.collect(), ..ir::Config::default() }
 }
 
 /// A table whose every route compiles.

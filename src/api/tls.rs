@@ -1,0 +1,81 @@
+//! TLS of a GatewayRoute: its certificate and what clients without TLS are told.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::text::DNS_SUBDOMAIN;
+use crate::value::Duration;
+
+/// How the hosts of a route are served over TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// The Secret with the certificate and its key. Unset: the install's default certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<SecretRef>,
+    /// The oldest version that is spoken: `1.2` or `1.3`. Default `1.2`.
+    #[serde(default)]
+    pub min_version: TlsVersion,
+    /// Sends requests that come without TLS to `https`. Unset: they are served.
+    #[serde(default, rename = "redirectHTTP", skip_serializing_if = "Option::is_none")]
+    pub redirect_http: Option<RedirectHttp>,
+    /// Tells browsers to come with TLS only (RFC 6797). Unset: they are not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts: Option<Hsts>,
+}
+
+/// A Secret of type `kubernetes.io/tls` in the namespace of the object.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
+    pub name: String,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// The redirect from `http` to `https`. ACME challenges (`/.well-known/acme-challenge/`) are served all the same.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RedirectHttp {
+    /// 301, 302, 303, 307 or 308. Default 308.
+    #[serde(default = "permanent")]
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
+    pub status_code: u16,
+}
+
+/// `Strict-Transport-Security` of every answer over TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hsts {
+    /// How long a browser remembers it; whole seconds are sent. Default 8760h.
+    #[serde(default = "a_year")]
+    pub max_age: Duration,
+    /// Whether it holds for all names below, too. Default true.
+    #[serde(default = "yes")]
+    pub include_sub_domains: bool,
+    /// Whether browsers may put the host into the list that they are shipped with. Default false.
+    #[serde(default)]
+    pub preload: bool,
+}
+
+fn permanent() -> u16 {
+    308
+}
+
+fn a_year() -> Duration {
+    Duration::from_millis(8760 * 3_600_000)
+}
+
+fn yes() -> bool {
+    true
+}

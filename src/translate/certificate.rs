@@ -1,0 +1,68 @@
+//! The Secrets that hold certificates, each as one value however many objects name it. Parses nothing.
+
+use std::sync::Arc;
+
+use ir::{Certificate, Kind, ObjectRef, Redacted};
+use k8s_openapi::api::core::v1::Secret;
+
+use crate::snapshot::{ByName, Snapshot};
+
+/// The certificates of a snapshot by the names of their Secrets.
+#[derive(Debug, Default)]
+pub(crate) struct Certificates {
+    by_secret: ByName<Entry>,
+    /// The state of the Secrets that this was made of.
+    stamp: Option<Arc<()>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    secret: Arc<Secret>,
+    certificate: Arc<Certificate>,
+}
+
+impl Certificates {
+    /// Takes in what changed; a certificate that did not keeps its `Arc`.
+    pub(crate) fn refresh(&mut self, snapshot: &Snapshot) {
+        let stamp = snapshot.secrets.stamp();
+        if self.stamp.as_ref().is_some_and(|last| Arc::ptr_eq(last, &stamp)) {
+            return;
+        }
+        let mut fresh = ByName::default();
+        for (namespace, name, secret, last) in snapshot.secrets.iter_with(&self.by_secret) {
+            let id = ObjectRef::new(Kind::Secret, Arc::clone(namespace), Arc::clone(name));
+            let kept = last.filter(|last| Arc::ptr_eq(&last.secret, secret));
+            let certificate = match kept {
+                Some(last) => Some(Arc::clone(&last.certificate)),
+                None => read(&id, secret).map(|read| match last {
+                    Some(last) if *last.certificate == read => Arc::clone(&last.certificate),
+                    Some(_) | None => Arc::new(read),
+                }),
+            };
+            if let Some(certificate) = certificate {
+                fresh.insert(&id, Entry { secret: Arc::clone(secret), certificate });
+            }
+        }
+        self.by_secret = fresh;
+        self.stamp = Some(stamp);
+    }
+
+    pub(crate) fn get(&self, namespace: &str, name: &str) -> Option<&Arc<Certificate>> {
+        self.by_secret.get(namespace, name).map(|entry| &entry.certificate)
+    }
+}
+
+/// `None`: the Secret lacks one of the two entries.
+fn read(id: &ObjectRef, secret: &Secret) -> Option<Certificate> {
+    Some(Certificate {
+        source: id.clone(),
+        chain_pem: entry(secret, api::TLS_CERTIFICATE_KEY)?.to_vec(),
+        key_pem: Redacted::new(entry(secret, api::TLS_PRIVATE_KEY_KEY)?.to_vec()),
+    })
+}
+
+/// `stringData` wins, as on the API server, which a folder has none of.
+pub(crate) fn entry<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
+    let text = secret.string_data.as_ref().and_then(|entries| entries.get(key)).map(String::as_bytes);
+    text.or_else(|| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice()))
+}
