@@ -13,7 +13,8 @@ use ir::Algorithm;
 use proxy::AccessLogTarget;
 
 use crate::values::{
-    duration, parse_access_log, parse_algorithm, parse_listen, parse_network, parse_statuses, size,
+    MaybeListen, duration, parse_access_log, parse_algorithm, parse_listen, parse_maybe_listen,
+    parse_network, parse_secret, parse_statuses, size,
 };
 
 mod cluster;
@@ -86,6 +87,15 @@ pub(crate) struct RunArgs {
           value_parser = parse_listen)]
     pub(crate) http: SocketAddr,
 
+    /// Where to serve HTTPS (an address as for --http), or off
+    #[arg(long, value_name = "ADDR", env = "BARIBHARA_HTTPS", default_value = "[::]:8443",
+          value_parser = parse_maybe_listen)]
+    pub(crate) https: MaybeListen,
+
+    /// Secret whose certificate is served to clients that name no host or an unknown one [default: they are refused]
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "BARIBHARA_DEFAULT_TLS_SECRET", value_parser = parse_secret)]
+    pub(crate) default_tls_secret: Option<(String, String)>,
+
     /// Where to serve /livez, /readyz, /metrics, /config, /routes and /explain
     #[arg(long, value_name = "ADDR", env = "BARIBHARA_ADMIN", default_value = "127.0.0.1:9900",
           value_parser = parse_listen)]
@@ -114,6 +124,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", env = "BARIBHARA_WRITE_TIMEOUT", default_value = "30s",
           value_parser = duration(MS * 100..=HOUR))]
     pub(crate) write_timeout: Duration,
+
+    /// How long a TLS handshake may take (100ms to 1m)
+    #[arg(long, value_name = "DURATION", env = "BARIBHARA_HANDSHAKE_TIMEOUT", default_value = "10s",
+          value_parser = duration(MS * 100..=SECOND * 60))]
+    pub(crate) handshake_timeout: Duration,
 
     /// How long a client's connection may be idle between requests (100ms to 24h)
     #[arg(long, value_name = "DURATION", env = "BARIBHARA_IDLE_TIMEOUT", default_value = "120s",

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use anyhow::Context as _;
 use controller::Loaded;
@@ -14,6 +15,14 @@ pub(crate) fn settings(ingress_class: &str) -> Settings {
     Settings { ingress_class: ingress_class.to_owned(), ..Settings::folder() }
 }
 
+/// Whether a certificate can be served now. The one place where the control plane's question meets the data plane.
+///
+/// # Errors
+/// Why not, for people.
+pub(crate) fn check_certificate(chain_pem: &[u8], key_pem: &[u8]) -> Result<(), String> {
+    proxy::check_certificate(chain_pem, key_pem, SystemTime::now())
+}
+
 /// Reads folders (or single files) as one.
 ///
 /// # Errors
@@ -24,7 +33,7 @@ pub(crate) fn load(folders: &[PathBuf], ingress_class: &str) -> anyhow::Result<L
             if folder.is_file() { fs::File::open(folder).map(drop) } else { fs::read_dir(folder).map(drop) };
         readable.with_context(|| format!("{} cannot be read", folder.display()))?;
     }
-    Ok(controller::load(folders, settings(ingress_class)))
+    Ok(controller::load(folders, settings(ingress_class), check_certificate))
 }
 
 /// Says on standard error that the answer is about less than what stands in the folder.

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::cli::{ClusterArgs, RunArgs, UnderscoreHeaders, UsageError};
+use crate::folder::check_certificate;
 use crate::{folder, logging};
 
 /// Serves until the first SIGTERM or SIGINT, then drains. A second one ends the process at once.
@@ -25,8 +26,15 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let origin = Origin::of(args)?;
     logging::start(args.log_format);
     let source = match &origin {
-        Origin::Folder(folder) => FolderSource::start(folder.clone(), folder::settings(&args.ingress_class))?,
-        Origin::Cluster => ClusterSource::start(args.cluster.source(), cluster_settings(args))?,
+        Origin::Folder(folder) => {
+            let default_tls_secret = args.default_tls_secret.clone();
+            let settings =
+                translate::Settings { default_tls_secret, ..folder::settings(&args.ingress_class) };
+            FolderSource::start(folder.clone(), settings, check_certificate)?
+        }
+        Origin::Cluster => {
+            ClusterSource::start(args.cluster.source(), cluster_settings(args), check_certificate)?
+        }
     };
     let first_signal = spawn_watcher()?;
     let feeds = Feeds {
@@ -37,7 +45,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let settings = args.settings()?;
     let workers = settings.workers;
     let server = Server::start(settings, feeds)?;
-    info!(http = %server.http, admin = %server.admin, workers, objects = %origin, "listening");
+    let https = server.https.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    info!(http = %server.http, https, admin = %server.admin, workers, objects = %origin, "listening");
     if origin == Origin::Cluster {
         match args.cluster.replica() {
             Some(replica) => source.follow(replica, server.applied.clone()),
@@ -121,6 +130,7 @@ fn cluster_settings(args: &RunArgs) -> translate::Settings {
         allow_external_backends: args.cluster.allow_external_backends,
         allow_local_endpoints: args.cluster.allow_local_endpoints,
         own_addresses,
+        default_tls_secret: args.default_tls_secret.clone(),
         ..translate::Settings::cluster(args.ingress_class.clone())
     }
 }
@@ -139,12 +149,14 @@ impl RunArgs {
         };
         Ok(Settings {
             http: self.http,
+            https: self.https.0,
             admin: self.admin,
             workers,
             trusted_proxies: self.trusted_proxies.clone(),
             read_timeout: self.read_timeout,
             write_timeout: self.write_timeout,
             idle_timeout: self.idle_timeout,
+            handshake_timeout: self.handshake_timeout,
             head_bytes_max: usize::try_from(self.max_head).context("--max-head")?,
             lame_duck: self.lame_duck,
             drain: self.drain,
@@ -208,6 +220,7 @@ mod tests {
     #[test]
     fn every_flag_arrives_in_the_settings_of_the_data_plane() {
         let line = "baribhara run --config d --http 127.0.0.1:1 --admin 127.0.0.1:2 --workers 3 \
+                    --https 127.0.0.1:3 --handshake-timeout 11s \
                     --trusted-proxies 10.0.0.0/8 --read-timeout 4s --write-timeout 5s --idle-timeout 6s \
                     --max-head 64Ki --lame-duck 7s --drain 8s --max-connection-age 9s --upstream-idle 10s \
                     --access-log off --debug-errors --underscore-headers reject";
@@ -218,6 +231,7 @@ mod tests {
         assert_eq!(got.http.port(), 1);
         assert_eq!(got.admin.port(), 2);
         assert_eq!(got.workers, 3);
+        assert_eq!(got.https.unwrap().port(), 3);
         assert_eq!(got.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
         let times = [
             got.read_timeout,
@@ -227,8 +241,9 @@ mod tests {
             got.drain,
             got.connection_age_max,
             got.upstream_idle,
+            got.handshake_timeout,
         ];
-        assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(times.map(|time| time.as_secs()), [4, 5, 6, 7, 8, 9, 10, 11]);
         assert_eq!(got.head_bytes_max, 64 << 10);
         assert_eq!(got.access_log, proxy::AccessLogTarget::Off);
         assert!(got.debug_errors);

@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
                     allow_external_backends: args.allow_external_backends,
                     ..Settings::cluster(args.ingress_class.clone())
                 };
-                controller::load_cluster(&cluster, settings)?
+                controller::load_cluster(&cluster, settings, folder::check_certificate)?
             }
             Self::Gateway(address) => bail!("{address} is a gateway, which is asked"),
         };

@@ -36,6 +36,8 @@ pub(crate) enum ValueError {
     NotANamespace,
     /// Not a namespace and a Service.
     NotAService,
+    /// Not a namespace and a Secret.
+    NotASecret,
     /// Neither a status nor a range of them.
     NotStatuses,
     /// No name of RFC 7518 that we sign with.
@@ -60,6 +62,7 @@ impl fmt::Display for ValueError {
                 f.write_str("expected the name of a namespace: lower case letters, digits and '-', at most 63")
             }
             Self::NotAService => f.write_str("expected NAMESPACE/NAME of a Service"),
+            Self::NotASecret => f.write_str("expected NAMESPACE/NAME of a Secret"),
             Self::NotStatuses => f.write_str("expected a status or a range, as in 200 or 200-399"),
             Self::UnknownAlgorithm => {
                 f.write_str("expected HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA")
@@ -176,6 +179,18 @@ pub(crate) fn parse_listen(text: &str) -> Result<SocketAddr, ValueError> {
     full.parse().map_err(|_| ValueError::NotAnAddress)
 }
 
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MaybeListen(pub(crate) Option<SocketAddr>);
+
+/// The same, or `off`.
+///
+/// # Errors
+/// [`ValueError::Empty`], [`ValueError::NotAnAddress`].
+pub(crate) fn parse_maybe_listen(text: &str) -> Result<MaybeListen, ValueError> {
+    if text == "off" { Ok(MaybeListen(None)) } else { parse_listen(text).map(|addr| MaybeListen(Some(addr))) }
+}
+
 /// Parses a network; a bare address is the network of that one address.
 ///
 /// # Errors
@@ -219,6 +234,24 @@ pub(crate) fn parse_service(text: &str) -> Result<(String, String), ValueError> 
             Ok((namespace.to_owned(), name.to_owned()))
         }
         Some(_) | None => Err(ValueError::NotAService),
+    }
+}
+
+/// Reads the namespace and the name of a Secret, with a slash between.
+///
+/// # Errors
+/// [`ValueError::Empty`], [`ValueError::NotASecret`].
+pub(crate) fn parse_secret(text: &str) -> Result<(String, String), ValueError> {
+    if text.is_empty() {
+        return Err(ValueError::Empty);
+    }
+    match text.split_once('/') {
+        Some((namespace, name))
+            if is_dns_label(namespace) && name.len() <= 253 && name.split('.').all(is_dns_label) =>
+        {
+            Ok((namespace.to_owned(), name.to_owned()))
+        }
+        Some(_) | None => Err(ValueError::NotASecret),
     }
 }
 

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir::ControlState;
+use ir::{ControlState, ObjectRef};
 use kube::Client;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
@@ -41,7 +41,7 @@ use crate::event_loop::{Control, Inlets, Outlets};
 use crate::last_good;
 use crate::outlook::{MarkScope, Outlook};
 use crate::running::{Running, Stop, spawn};
-use crate::schema::Schemas;
+use crate::schema::{CertificateCheck, Schemas};
 use crate::source::{BATCHES_MAX, Batch, Change};
 
 pub(crate) use self::link::ClusterLink;
@@ -73,6 +73,9 @@ pub struct ClusterSource;
 struct Follower {
     client: Client,
     cluster: ClusterSettings,
+    /// Is read though no object names it.
+    default_tls_secret: Option<ObjectRef>,
+    check: CertificateCheck,
     batches: mpsc::Sender<Batch>,
     state: watch::Sender<ControlState>,
     outlook: watch::Receiver<Arc<Outlook>>,
@@ -86,7 +89,11 @@ impl ClusterSource {
     ///
     /// # Errors
     /// There is no way to a cluster, or a thread cannot be started.
-    pub fn start(cluster: ClusterSettings, settings: Settings) -> Result<Running, ControllerError> {
+    pub fn start(
+        cluster: ClusterSettings,
+        settings: Settings,
+        check: CertificateCheck,
+    ) -> Result<Running, ControllerError> {
         let runtime = runtime()?;
         let (client, url) = client::client(cluster.kubeconfig.as_deref(), &runtime)?;
         info!(api_server = url, namespaces = ?cluster.watch_namespaces, "following the cluster");
@@ -95,6 +102,7 @@ impl ClusterSource {
         let (outlets, inlets) = Outlets::new();
         let sender = outlets.state();
         let Inlets { state, config, endpoints, problems, outlook } = inlets;
+        let default_tls_secret = settings.default_tls_secret();
         let control = Control::new(settings, outlets).with_scope(scope);
         let control = spawn("control", move || control.run(inbox))?;
         let (stop, stopping) = watch::channel(false);
@@ -106,7 +114,17 @@ impl ClusterSource {
             scope,
             tasks: task_sender,
         };
-        let follower = Follower { client, cluster, batches, state: sender, outlook, stopping, tasks };
+        let follower = Follower {
+            client,
+            cluster,
+            default_tls_secret,
+            check,
+            batches,
+            state: sender,
+            outlook,
+            stopping,
+            tasks,
+        };
         let follower = spawn("cluster", move || runtime.block_on(follower.run()))?;
         let (stop, threads) = (Stop::Cluster(stop), vec![follower, control]);
         let (leave, _) = watch::channel(false);
@@ -117,7 +135,7 @@ impl ClusterSource {
 impl Follower {
     /// Follows the API server until it is stopped.
     async fn run(mut self) {
-        let schemas = Arc::new(Schemas::compile());
+        let schemas = Arc::new(Schemas::compile(self.check));
         if let Some(dir) = &self.cluster.last_good
             && let Some(copy) = last_good::read(dir, &schemas)
             && self.batches.send(copy).await.is_err()
@@ -167,13 +185,15 @@ impl Follower {
                 tasks.spawn(named("stream", stream.run()));
             }
         }
-        tasks.spawn(named("sync", sync(roll, self.batches.clone())));
+        let first = self.default_tls_secret.iter().cloned().collect();
+        tasks.spawn(named("sync", sync(handle, first, roll, self.batches.clone())));
         tasks
     }
 }
 
 /// Says once that all objects are there. What they name was fetched before each of them was sent.
-async fn sync(roll: Roll, batches: mpsc::Sender<Batch>) {
+async fn sync(keeper: KeeperHandle, first: Vec<ObjectRef>, roll: Roll, batches: mpsc::Sender<Batch>) {
+    keeper.take(first).await;
     while timeout(SAY_MISSING_AFTER, roll.all_listed()).await.is_err() {
         info!(missing = ?roll.missing(), "waiting for the first list of these kinds");
     }

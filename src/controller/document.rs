@@ -132,9 +132,9 @@ impl Reading {
             | Kind::IngressClass
             | Kind::Service
             | Kind::EndpointSlice
-            | Kind::Secret
             | Kind::ConfigMap
             | Kind::ReferenceGrant => return self.build(kind, &value),
+            Kind::Secret => return self.build(kind, &value).check_certificate(schemas, &value),
         }
         // The targets are read from the object as it was written, before anything is taken out of it.
         let as_refused = refused(kind, &value);
@@ -176,6 +176,18 @@ impl Reading {
                 self.refuse(kind, value)
             }
         }
+    }
+
+    /// A certificate that cannot be served is refused where it is read, so that the one before it stays.
+    fn check_certificate(mut self, schemas: &Schemas, value: &Value) -> Self {
+        let Some(ReadObject { outcome: Outcome::Good(object), .. }) = &self.object else { return self };
+        let Some((chain, key)) = object.certificate() else { return self };
+        let Err(reason) = (schemas.check_certificate)(chain, key) else { return self };
+        let message = format!("its certificate cannot be served: {reason}");
+        let remedy =
+            "store the chain as PEM in tls.crt, the server's own certificate first, and its key in tls.key";
+        self.find(Severity::Error, "data", &message, remedy);
+        self.refuse(Kind::Secret, value)
     }
 
     fn refuse(mut self, kind: Kind, value: &Value) -> Self {

@@ -153,6 +153,7 @@ impl Control {
                     self.snapshot.refused.insert(object.clone(), policy);
                     self.set_origin(object, origin);
                 }
+                Change::RefuseSecret { object, reason } => self.snapshot.refuse_secret(&object, reason),
                 Change::Delete(object) => {
                     self.snapshot.delete(&object);
                     self.origins.remove(&object);
@@ -207,7 +208,7 @@ impl Control {
         let endpoints = self.translator.translate_endpoints(&self.snapshot, &self.settings, &config);
         let (generation, changed) = {
             let last = self.outlets.config.borrow();
-            (last.generation, last.generation == 0 || last.routes != config.routes)
+            (last.generation, last.generation == 0 || last.routes != config.routes || last.tls != config.tls)
         };
         // First, so that whoever takes the config knows whether it lacks something.
         self.publish_state(if changed { generation + 1 } else { generation });

@@ -14,7 +14,7 @@ use crate::event_loop::{Control, Inlets, Outlets};
 use crate::folder::{Folder, Write};
 use crate::problem::Problems;
 use crate::running::{Running, Stop, spawn};
-use crate::schema::Schemas;
+use crate::schema::{CertificateCheck, Schemas};
 use crate::source::{BATCHES_MAX, Batch};
 use crate::watch::{Notice, Waited, Watch, What};
 
@@ -46,7 +46,11 @@ impl FolderSource {
     /// # Errors
     /// The folder cannot be read, or a thread cannot be started. What is wrong inside the folder is a problem, not an
     /// error.
-    pub fn start(dir: PathBuf, settings: Settings) -> Result<Running, ControllerError> {
+    pub fn start(
+        dir: PathBuf,
+        settings: Settings,
+        check: CertificateCheck,
+    ) -> Result<Running, ControllerError> {
         std::fs::read_dir(&dir)
             .map_err(|source| ControllerError::FolderUnreadable { path: dir.clone(), source })?;
         let (batches, inbox) = mpsc::channel(BATCHES_MAX);
@@ -58,7 +62,7 @@ impl FolderSource {
             let watch = Watch::new(&dir);
             // The receiver waits for exactly this.
             drop(stop_sender.send(watch.stop()));
-            let folder = Folder::new(vec![dir], Schemas::compile());
+            let folder = Folder::new(vec![dir], Schemas::compile(check));
             follow(folder, watch, &batches);
         })?;
         let stop = stop_receiver.recv().map_err(|_| ControllerError::ThreadFailed {
@@ -74,8 +78,8 @@ impl FolderSource {
 }
 
 /// Reads folders (or single files) once. Never fails: what cannot be read is a problem.
-pub fn load(dirs: &[PathBuf], settings: Settings) -> Loaded {
-    let mut folder = Folder::new(dirs.to_vec(), Schemas::compile());
+pub fn load(dirs: &[PathBuf], settings: Settings, check: CertificateCheck) -> Loaded {
+    let mut folder = Folder::new(dirs.to_vec(), Schemas::compile(check));
     let batch = folder.first_scan(Instant::now(), |_, _| {});
     Loaded::of(batch, settings)
 }

@@ -29,3 +29,4 @@ pub use folder_source::{FolderSource, Loaded, load};
 pub use problem::{Problem, Problems};
 pub use replica::ReplicaSettings;
 pub use running::Running;
+pub use schema::CertificateCheck;

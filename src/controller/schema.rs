@@ -24,9 +24,15 @@ use serde_json::Value;
 
 use node::Node;
 
-/// The compiled schemas of GatewayRoute, RateLimitPolicy and AuthPolicy.
+/// Whether a certificate chain and its key (PEM) can be served now; why not, for people, without a byte of them. This room
+/// knows nothing of cryptography: who wires it gives this.
+pub type CertificateCheck = fn(chain_pem: &[u8], key_pem: &[u8]) -> Result<(), String>;
+
+/// The compiled schemas of GatewayRoute, RateLimitPolicy and AuthPolicy, and the check of certificates.
 pub(crate) struct Schemas {
     kinds: Vec<(Kind, Node)>,
+    /// Of Secrets that hold a certificate.
+    pub(crate) check_certificate: CertificateCheck,
     /// The functions that rules may call; without variables.
     context: Context<'static>,
 }
@@ -66,12 +72,13 @@ impl Schemas {
         clippy::expect_used,
         reason = "the definitions are constants of this binary, and a test compiles them"
     )]
-    pub(crate) fn compile() -> Self {
-        Self::of(api::crds()).expect("invariant: every definition of this binary can be enforced")
+    pub(crate) fn compile(check_certificate: CertificateCheck) -> Self {
+        Self::of(api::crds(), check_certificate)
+            .expect("invariant: every definition of this binary can be enforced")
     }
 
     /// Fails where a definition holds a keyword, pattern or rule that this room could not enforce.
-    fn of(crds: Vec<CustomResourceDefinition>) -> Result<Self, String> {
+    fn of(crds: Vec<CustomResourceDefinition>, check_certificate: CertificateCheck) -> Result<Self, String> {
         let mut kinds = Vec::new();
         for crd in crds {
             let name = crd.spec.names.kind;
@@ -85,7 +92,7 @@ impl Schemas {
                 kinds.push((kind, Node::compile(&schema, &name, "")?));
             }
         }
-        Ok(Self { kinds, context: Context::default().with_all() })
+        Ok(Self { kinds, check_certificate, context: Context::default().with_all() })
     }
 
     /// Prunes, defaults and validates one object. An object of another kind passes as it is.

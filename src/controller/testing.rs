@@ -4,6 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Takes every certificate but one.
+pub(crate) fn check_certificate(chain: &[u8], _key: &[u8]) -> Result<(), String> {
+    if chain == b"bad" { Err("it is bad".to_owned()) } else { Ok(()) }
+}
+
 /// A folder that is removed with the value.
 #[derive(Debug)]
 pub(crate) struct TempDir {

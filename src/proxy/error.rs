@@ -12,6 +12,9 @@ pub(crate) enum Reason {
     BadHost,
     /// A header name with `_` where those are rejected, or fields that contradict each other.
     BadHeader,
+    /// The connection's TLS was agreed on for another host, whose certificate or settings are not this one's (RFC 9110
+    /// §15.5.20).
+    MisdirectedRequest,
     /// CONNECT and TRACE.
     MethodNotAllowed,
     /// An expectation other than `100-continue`.
@@ -57,6 +60,11 @@ impl Reason {
             Self::BadPath => (StatusCode::BAD_REQUEST, "bad-path", "The path is malformed"),
             Self::BadHost => (StatusCode::BAD_REQUEST, "bad-host", "The Host field is missing or malformed"),
             Self::BadHeader => (StatusCode::BAD_REQUEST, "bad-header", "A header field is not accepted"),
+            Self::MisdirectedRequest => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "misdirected-request",
+                "This connection is for another host",
+            ),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed")
             }

@@ -12,6 +12,7 @@ use crate::filter::auth::{AuthStage, Verifiers};
 use crate::filter::limit::{LimitStores, RouteLimits};
 use crate::observe::{Metrics, RouteMetrics};
 use crate::random;
+use crate::tls::{TlsBuilder, TlsRuntime};
 use crate::upstream::{Backend, Backends};
 
 /// What requests see.
@@ -19,6 +20,7 @@ use crate::upstream::{Backend, Backends};
 pub(crate) struct Generation {
     pub(crate) config: Arc<Config>,
     pub(crate) table: Table,
+    pub(crate) tls: Arc<TlsRuntime>,
     /// By slot.
     runtimes: Vec<Option<Arc<RouteRuntime>>>,
 }
@@ -67,6 +69,7 @@ pub(crate) struct Builder {
     backends: Backends,
     verifiers: Verifiers,
     limits: LimitStores,
+    tls: TlsBuilder,
     last: Option<Arc<Generation>>,
 }
 
@@ -78,6 +81,7 @@ impl Builder {
             backends: Backends::default(),
             verifiers: Verifiers::default(),
             limits: LimitStores::new(seed),
+            tls: TlsBuilder::default(),
             last: None,
         }
     }
@@ -105,7 +109,8 @@ impl Builder {
                 *slot = Some(runtime);
             }
         }
-        let generation = Arc::new(Generation { config, table, runtimes });
+        let tls = self.tls.build(&config.tls);
+        let generation = Arc::new(Generation { config, table, tls, runtimes });
         self.last = Some(Arc::clone(&generation));
         generation
     }

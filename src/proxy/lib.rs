@@ -16,9 +16,11 @@ mod request;
 mod server;
 mod settings;
 mod timer;
+mod tls;
 mod upstream;
 
 pub use admin::Question;
 pub use filter::auth::{SelfTestError, SignError, SigningKey, sign_token};
 pub use server::{Feeds, Server, StartError};
 pub use settings::{AccessLogTarget, Settings, UnderscoreHeaders};
+pub use tls::check_certificate;

@@ -17,6 +17,7 @@ use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decisi
 use crate::body::RequestBody;
 use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
+use crate::filter::https;
 use crate::filter::limit::{self, LimitNotes};
 use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
@@ -122,14 +123,18 @@ struct Matched<'a> {
 }
 
 impl Stage<'_> {
-    /// The stages in the order of the design: match, redirect, preflight, address, size, limits before authentication,
-    /// authentication and authorization, limits by claim, fixed answer, transform and send, transform the answer.
+    /// The stages in the order of the design: match, to `https`, redirect, preflight, address, size, limits before
+    /// authentication, authentication and authorization, limits by claim, fixed answer, transform and send, transform
+    /// the answer.
     async fn run(
         &self,
         asked: &mut Asked,
         body: &mut Option<RequestBody>,
         notes: &mut Notes,
     ) -> Result<Response<Payload>, Refusal> {
+        if self.is_misdirected(asked) {
+            return Err(Reason::MisdirectedRequest.into());
+        }
         let decision = self.generation.table.decide(&asked.head()).ok_or(Reason::RouteNotFound)?;
         let match_index = decision.match_index;
         let runtime = self.generation.runtime(decision.slot).ok_or(Reason::RuleInvalid)?;
@@ -139,6 +144,9 @@ impl Stage<'_> {
 
         if let Action::Fail(_) = route.action {
             return Err(Reason::RuleInvalid.into());
+        }
+        if let Some(status) = https::redirect_status(asked, route) {
+            return to_https(asked, status);
         }
         if let Action::Redirect(redirect) = &route.action {
             return redirect_to(asked, runtime, match_index, redirect.status);
@@ -176,6 +184,13 @@ impl Stage<'_> {
         };
         table::apply_header_edit(&route.header_edits.response, response.headers_mut());
         Ok(response)
+    }
+
+    /// Whether the connection's TLS was agreed on for a host that is served otherwise than the request's (hardening
+    /// TL01).
+    fn is_misdirected(&self, asked: &Asked) -> bool {
+        let Some(session) = self.downstream.tls() else { return false };
+        !self.generation.tls.serves_alike(session.server_name.as_deref(), asked.host())
     }
 
     /// Who asks, if the route wants to know.
@@ -277,6 +292,14 @@ impl Stage<'_> {
     }
 }
 
+fn to_https(asked: &Asked, status: u16) -> Result<Response<Payload>, Refusal> {
+    let location = https::location(&asked.public_host(), asked.path(), asked.query());
+    let mut response = Response::new(Payload::Empty);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::PERMANENT_REDIRECT);
+    response.headers_mut().insert(header::LOCATION, location.ok_or(Reason::BadHost)?);
+    Ok(response)
+}
+
 fn redirect_to(
     asked: &Asked,
     runtime: &RouteRuntime,
@@ -330,6 +353,9 @@ fn finish_headers(worker: &Worker, asked: &Asked, notes: &mut Notes, headers: &m
     }
     let Some(route) = &notes.route else { return };
     std::mem::take(&mut notes.limits).apply(headers);
+    if let Some(hsts) = https::hsts(asked, &route.compiled.route) {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     if let Some(cors) = route.compiled.cors().filter(|_| !notes.is_preflight) {
         cors.apply_response(asked.origin(), headers);
     }

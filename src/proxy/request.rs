@@ -37,6 +37,8 @@ pub(crate) struct Asked {
     pub(crate) client_is_unsure: bool,
     /// The peer may speak for its client.
     pub(crate) peer_is_trusted: bool,
+    /// How the peer itself asked.
+    peer_scheme: Scheme,
 }
 
 /// Where the host's text stands.
@@ -68,6 +70,7 @@ impl Asked {
             client: downstream.peer,
             client_is_unsure: false,
             peer_is_trusted: is_in(downstream.peer, &settings.trusted_proxies),
+            peer_scheme: if downstream.tls().is_some() { Scheme::Https } else { Scheme::Http },
         };
         let fault = asked.screen(settings).err();
         (asked, fault)
@@ -197,7 +200,8 @@ impl Asked {
     pub(crate) fn scheme(&self) -> Scheme {
         match self.said("x-forwarded-proto") {
             Some(proto) if proto.eq_ignore_ascii_case("https") => Scheme::Https,
-            Some(_) | None => Scheme::Http,
+            Some(proto) if proto.eq_ignore_ascii_case("http") => Scheme::Http,
+            Some(_) | None => self.peer_scheme,
         }
     }
 

@@ -11,12 +11,16 @@ use ipnet::IpNet;
 pub struct Settings {
     /// Where plain HTTP is served. An unspecified IPv6 address is dual-stack.
     pub http: SocketAddr,
+    /// Where HTTP over TLS is served; `None`: nowhere.
+    pub https: Option<SocketAddr>,
     /// Where `/metrics`, `/readyz` and the rest of the read-only admin interface are served.
     pub admin: SocketAddr,
     /// Worker threads; each has its own runtime, listeners and upstream pools. At least 1.
     pub workers: usize,
     /// Peers whose `X-Forwarded-*` headers count.
     pub trusted_proxies: Vec<IpNet>,
+    /// For a whole TLS handshake, from the connection on.
+    pub handshake_timeout: Duration,
     /// For a whole request head, and for each gap in a request body.
     pub read_timeout: Duration,
     /// The longest time without progress while a client takes an answer.
@@ -46,9 +50,11 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             http: SocketAddr::from(([0u16; 8], 8080)),
+            https: Some(SocketAddr::from(([0u16; 8], 8443))),
             admin: SocketAddr::from(([127, 0, 0, 1], 9900)),
             workers: 1,
             trusted_proxies: Vec::new(),
+            handshake_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(120),

@@ -120,6 +120,13 @@ fn namespaces_services_and_statuses_are_read_or_refused() {
     for input in ["gw", "ns/", "/gw", "ns/gw/x", "ns/Gw"] {
         assert_eq!(parse_service(input), Err(ValueError::NotAService), "{input}");
     }
+    assert_eq!(parse_secret("ns/wild.example.com"), Ok(("ns".to_owned(), "wild.example.com".to_owned())));
+    for input in ["tls", "ns/", "/tls", "ns/tls/x", "ns/Tls", "ns/a..b", "n.s/tls"] {
+        assert_eq!(parse_secret(input), Err(ValueError::NotASecret), "{input}");
+    }
+    assert_eq!(parse_maybe_listen("off"), Ok(MaybeListen(None)));
+    assert_eq!(parse_maybe_listen("127.0.0.1:443"), Ok(MaybeListen("127.0.0.1:443".parse().ok())));
+    assert_eq!(parse_maybe_listen("of"), Err(ValueError::NotAnAddress));
     assert_eq!(parse_statuses("404"), Ok(404..=404));
     assert_eq!(parse_statuses("200-399"), Ok(200..=399));
     for input in ["2xx", "399-200", "99", "600", "200-", "-"] {
@@ -128,6 +135,8 @@ fn namespaces_services_and_statuses_are_read_or_refused() {
     for parse in [
         |text| parse_namespace(text).err(),
         |text| parse_service(text).err(),
+        |text| parse_secret(text).err(),
+        |text| parse_maybe_listen(text).err(),
         |text| parse_statuses(text).err(),
     ] {
         assert_eq!(parse(""), Some(ValueError::Empty));

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir::ObjectRef;
+use ir::{Kind, ObjectRef};
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -259,7 +259,12 @@ impl Keeper {
             Some(Outcome::Good(good)) => {
                 vec![Change::Apply { object: good, origin: None }, intake::say(object, findings, false)]
             }
-            Some(Outcome::Refused(_)) | None => vec![intake::say(object, findings, true)],
+            Some(Outcome::Refused(_)) | None => {
+                let reason = findings.first().map(|finding| finding.message.clone()).unwrap_or_default();
+                let refuse = Change::RefuseSecret { object: object.clone(), reason };
+                let is_secret = object.kind == Kind::Secret;
+                is_secret.then_some(refuse).into_iter().chain([intake::say(object, findings, true)]).collect()
+            }
         }
     }
 

@@ -19,7 +19,7 @@ use super::{ClusterSettings, client, is_optional, runtime};
 use crate::document::Outcome;
 use crate::error::ControllerError;
 use crate::folder_source::Loaded;
-use crate::schema::Schemas;
+use crate::schema::{CertificateCheck, Schemas};
 use crate::source::{Batch, Change};
 
 /// How long a command waits for one answer.
@@ -31,10 +31,14 @@ const REQUESTS_MAX: usize = 16;
 ///
 /// # Errors
 /// There is no way to the cluster, it does not answer, or it does not allow to read something.
-pub fn load_cluster(cluster: &ClusterSettings, settings: Settings) -> Result<Loaded, ControllerError> {
+pub fn load_cluster(
+    cluster: &ClusterSettings,
+    settings: Settings,
+    check: CertificateCheck,
+) -> Result<Loaded, ControllerError> {
     let runtime = runtime()?;
     let (client, url) = client::client(cluster.kubeconfig.as_deref(), &runtime)?;
-    let batch = runtime.block_on(read(&client, cluster)).map_err(|trouble| {
+    let batch = runtime.block_on(read(&client, cluster, &settings, check)).map_err(|trouble| {
         if let Trouble::Forbidden(permission) = &trouble {
             return ControllerError::PermissionMissing { url, permission: permission.to_string() };
         }
@@ -43,8 +47,13 @@ pub fn load_cluster(cluster: &ClusterSettings, settings: Settings) -> Result<Loa
     Ok(Loaded::of(batch, settings))
 }
 
-async fn read(client: &Client, cluster: &ClusterSettings) -> Result<Batch, Trouble> {
-    let schemas = Arc::new(Schemas::compile());
+async fn read(
+    client: &Client,
+    cluster: &ClusterSettings,
+    settings: &Settings,
+    check: CertificateCheck,
+) -> Result<Batch, Trouble> {
+    let schemas = Arc::new(Schemas::compile(check));
     let targets = Target::all(&cluster.watch_namespaces, None);
     let targets = targets.into_iter().filter(|target| match target.kind {
         // Only those that are named are read.
@@ -59,7 +68,7 @@ async fn read(client: &Client, cluster: &ClusterSettings) -> Result<Batch, Troub
         | Kind::ReferenceGrant => true,
     });
     let mut batch = Batch::new();
-    let mut names = BTreeSet::new();
+    let mut names: BTreeSet<ObjectRef> = settings.default_tls_secret().into_iter().collect();
     for target in targets {
         let mut ledger = Ledger::new(target.kind, Arc::clone(&schemas));
         let step = match list(client, &target, &mut ledger).await {

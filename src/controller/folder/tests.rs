@@ -22,7 +22,8 @@ impl Fixture {
         for (name, text) in files {
             dir.write(name, text);
         }
-        let mut folder = Folder::new(vec![dir.path().to_owned()], Schemas::compile());
+        let mut folder =
+            Folder::new(vec![dir.path().to_owned()], Schemas::compile(crate::testing::check_certificate));
         let now = Instant::now();
         let batch = folder.first_scan(now, |_, _| {});
         (Self { dir, folder, now }, batch)
@@ -54,6 +55,7 @@ fn words(batch: &Batch) -> Vec<String> {
             }
             Change::Move { object, origin } => words.push(format!("move {object}:{}", origin.line)),
             Change::Refuse { object, .. } => words.push(format!("refuse {object}")),
+            Change::RefuseSecret { object, reason } => words.push(format!("refuse {object}: {reason}")),
             Change::Delete(object) => words.push(format!("delete {object}")),
             Change::Problems { problems, .. } => {
                 words.extend(
@@ -73,6 +75,7 @@ fn problems(batch: &Batch) -> Vec<&Problem> {
         Change::Apply { .. }
         | Change::Move { .. }
         | Change::Refuse { .. }
+        | Change::RefuseSecret { .. }
         | Change::Delete(_)
         | Change::Synced
         | Change::Copied => None,
@@ -284,6 +287,22 @@ fn what_is_no_object_breaks_its_file() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_served_is_refused_and_the_one_before_it_stays() {
+    let secret = |chain: &str| {
+        format!(
+            "kind: Secret\napiVersion: v1\nmetadata: {{name: a}}\nstringData: {{tls.crt: {chain}, tls.key: k}}\n"
+        )
+    };
+    let (mut f, batch) = Fixture::new(&[("x.yaml", &secret("good"))]);
+    assert_eq!(words(&batch), ["apply Secret/default/a:1", "synced"]);
+    let batch = f.write("x.yaml", &secret("bad"));
+    assert_eq!(words(&batch), ["Error 1"]);
+    let problem = problems(&batch)[0];
+    assert!(problem.message.contains("cannot be served: it is bad"), "{problem}");
+    assert_eq!(words(&f.write("x.yaml", &secret("better"))), ["apply Secret/default/a:1"]);
+}
+
+#[test]
 fn a_message_about_a_secret_never_quotes_it() {
     let text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a}\nstringData: canary-7531\n";
     let (_, batch) = Fixture::new(&[("x.yaml", text)]);
@@ -419,7 +438,7 @@ fn no_message_quotes_the_tags_or_keys_of_a_secret() {
 
 #[test]
 fn the_field_that_does_not_fit_is_not_looked_for_in_a_very_large_object() {
-    let schemas = Schemas::compile();
+    let schemas = Schemas::compile(crate::testing::check_certificate);
     for (bytes, field) in [(10, "data.k"), (17 << 20, "")] {
         let value = serde_json::json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"},

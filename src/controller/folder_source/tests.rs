@@ -12,13 +12,14 @@ use translate::{Settings, Severity};
 
 use super::{FolderSource, Running, load};
 use crate::problem::Problems;
-use crate::testing::{TempDir, limit_policy, route};
+use crate::testing::{TempDir, check_certificate, limit_policy, route};
 
 /// Far beyond what is promised: only a defect takes that long, not a busy machine.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn start(dir: &TempDir) -> Running {
-    let mut running = FolderSource::start(dir.path().to_owned(), Settings::folder()).unwrap();
+    let mut running =
+        FolderSource::start(dir.path().to_owned(), Settings::folder(), check_certificate).unwrap();
     wait(&mut running.config, |config| config.generation == 1);
     running
 }
@@ -61,7 +62,7 @@ fn an_empty_folder_is_published_as_generation_1() {
 #[test]
 fn a_missing_folder_is_an_error() {
     let dir = TempDir::new();
-    let error = FolderSource::start(dir.file("none"), Settings::folder()).unwrap_err();
+    let error = FolderSource::start(dir.file("none"), Settings::folder(), check_certificate).unwrap_err();
     assert!(error.to_string().contains("none"), "{error}");
 }
 
@@ -225,7 +226,7 @@ fn the_folder_itself_may_be_replaced() {
     let outer = TempDir::new();
     outer.write("live/a.yaml", &route("a", "/1"));
     outer.write("next/a.yaml", &route("a", "/2"));
-    let mut running = FolderSource::start(outer.file("live"), Settings::folder()).unwrap();
+    let mut running = FolderSource::start(outer.file("live"), Settings::folder(), check_certificate).unwrap();
     wait_for_path(&mut running, "a", Some("/1"));
     fs::rename(outer.file("live"), outer.file("old")).unwrap();
     fs::rename(outer.file("next"), outer.file("live")).unwrap();
@@ -244,7 +245,7 @@ fn a_folder_behind_a_link_follows_the_link() {
     outer.write("one/a.yaml", &route("a", "/1"));
     outer.write("two/a.yaml", &route("a", "/2"));
     symlink("one", outer.file("live")).unwrap();
-    let mut running = FolderSource::start(outer.file("live"), Settings::folder()).unwrap();
+    let mut running = FolderSource::start(outer.file("live"), Settings::folder(), check_certificate).unwrap();
     wait_for_path(&mut running, "a", Some("/1"));
     symlink("two", outer.file("swap")).unwrap();
     let started = Instant::now();
@@ -317,7 +318,8 @@ fn loading_reads_folders_and_single_files_and_never_fails() {
     let dir = TempDir::new();
     dir.write("x/a.yaml", &route("a", "/1"));
     dir.write("b.json", "{\"apiVersion\": \"v1\", \"kind\": \"Service\",\n \"metadata\": {\"name\": 3}}");
-    let loaded = load(&[dir.file("x"), dir.file("b.json"), dir.file("none")], Settings::folder());
+    let loaded =
+        load(&[dir.file("x"), dir.file("b.json"), dir.file("none")], Settings::folder(), check_certificate);
     assert_eq!((loaded.config.generation, loaded.config.routes.len()), (1, 1));
     let mut lines: Vec<_> = loaded.problems.lines.iter().map(|line| (line.file.clone(), line.line)).collect();
     lines.sort();

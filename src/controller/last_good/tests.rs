@@ -76,6 +76,7 @@ fn taken(batch: &Batch) -> Vec<(ObjectRef, Value)> {
         Change::Apply { object, .. } => Some(json_of(object)),
         Change::Move { .. }
         | Change::Refuse { .. }
+        | Change::RefuseSecret { .. }
         | Change::Delete(_)
         | Change::Problems { .. }
         | Change::Synced
@@ -88,7 +89,7 @@ fn taken(batch: &Batch) -> Vec<(ObjectRef, Value)> {
 fn every_kind_and_every_refused_policy_comes_back_as_it_was() {
     let (dir, snapshot) = (TempDir::new(), snapshot());
     write(dir.path(), &snapshot).unwrap();
-    let batch = read(dir.path(), &Schemas::compile()).unwrap();
+    let batch = read(dir.path(), &Schemas::compile(crate::testing::check_certificate)).unwrap();
     assert_eq!(taken(&batch), snapshot.objects().map(|object| json_of(&object)).collect::<Vec<_>>());
     let refused: Vec<_> = batch.iter().filter(|change| matches!(change, Change::Refuse { .. })).collect();
     let [Change::Refuse { object, policy, .. }] = refused[..] else { panic!("{refused:?}") };
@@ -112,7 +113,7 @@ fn only_its_owner_may_read_it_whatever_was_left_behind() {
 
 #[test]
 fn a_copy_that_is_not_whole_is_not_used_at_all() {
-    let (dir, schemas) = (TempDir::new(), Schemas::compile());
+    let (dir, schemas) = (TempDir::new(), Schemas::compile(crate::testing::check_certificate));
     assert!(read(dir.path(), &schemas).is_none(), "there is none");
     write(dir.path(), &snapshot()).unwrap();
     let whole = std::fs::read_to_string(dir.file(FILE)).unwrap();
@@ -140,7 +141,8 @@ fn the_folder_source_reads_it_too() {
     write(&dir.file("copy"), &snapshot).unwrap();
     let text = std::fs::read_to_string(dir.file("copy").join(FILE)).unwrap();
     assert!(yaml::split(&text, yaml::Format::Json).iter().all(|chunk| yaml::parse(chunk).error.is_none()));
-    let loaded = crate::load(&[dir.file("copy")], translate::Settings::folder());
+    let loaded =
+        crate::load(&[dir.file("copy")], translate::Settings::folder(), crate::testing::check_certificate);
     assert_eq!(loaded.problems.rejected_objects, 0, "{:?}", loaded.problems);
     let served: Vec<_> = loaded.config.routes.keys().map(ToString::to_string).collect();
     assert_eq!(served, ["GatewayRoute/shop/o/main"], "the Ingress has no class");
@@ -194,7 +196,7 @@ fn a_large_copy_is_read_in_no_time() {
         snapshot.apply(object(Kind::GatewayRoute, &format!("r{number}"), rules));
     }
     write(dir.path(), &snapshot).unwrap();
-    let schemas = Schemas::compile();
+    let schemas = Schemas::compile(crate::testing::check_certificate);
     let start = Instant::now();
     assert_eq!(read(dir.path(), &schemas).unwrap().len(), 2_001);
     let time = start.elapsed();

@@ -1,4 +1,5 @@
-//! Filters that keep state between requests.
+//! Filters: what a route asks of requests beside where they go.
 
 pub(crate) mod auth;
+pub(crate) mod https;
 pub(crate) mod limit;

@@ -6,7 +6,7 @@ use prometheus::proto::{
     MetricType,
 };
 
-use super::metrics::{BREAKER_KINDS, Metrics};
+use super::metrics::{BREAKER_KINDS, HANDSHAKE_RESULTS, Metrics};
 use super::names::{self, Family, FamilyKind};
 use super::route::{BUCKET_BOUNDS_SECONDS, MethodTotals};
 use super::value::Counter;
@@ -123,10 +123,6 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     let mut reloads = Series::new(&names::CONFIG_RELOADS_TOTAL);
     reloads.push(&["applied"], float(metrics.reloads_applied.get()));
     reloads.push(&["partial"], float(metrics.reloads_partial.get()));
-    let mut connections = Series::new(&names::CONNECTIONS);
-    for listener in metrics.listeners.all() {
-        connections.push(&[&listener.label], signed(listener.connections.get()));
-    }
     let control = metrics.control.load();
     let mut watches = Series::new(&names::WATCH_UP);
     for (kind, is_up) in &control.watches {
@@ -148,7 +144,14 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
         Series::single(&names::LEADER, float(control.is_leader.into())),
         Series::single(&names::LAST_GOOD_IN_USE, float(control.last_good_in_use.into())),
         watches,
-        connections,
+    ]);
+    all.extend(listeners(metrics));
+    all.extend([
+        Series::single(&names::TLS_CERTIFICATES, signed(metrics.certificates.get())),
+        Series::single(
+            &names::TLS_CERTIFICATE_NOT_AFTER_SECONDS,
+            signed(metrics.certificates_not_after_s.get()),
+        ),
     ]);
     all.extend(backends(metrics));
     all.extend(limits(metrics));
@@ -174,6 +177,18 @@ fn routes(metrics: &Metrics) -> [Series; 3] {
         retries.push_used(&[route.label()], route.retries());
     }
     [requests, durations, retries]
+}
+
+fn listeners(metrics: &Metrics) -> [Series; 2] {
+    let mut connections = Series::new(&names::CONNECTIONS);
+    let mut handshakes = Series::new(&names::TLS_HANDSHAKES_TOTAL);
+    for listener in metrics.listeners.all() {
+        connections.push(&[&listener.label], signed(listener.connections.get()));
+        for ((_, result), counter) in HANDSHAKE_RESULTS.iter().zip(&listener.handshakes) {
+            handshakes.push_used(&[&listener.label, result], counter);
+        }
+    }
+    [connections, handshakes]
 }
 
 fn backends(metrics: &Metrics) -> [Series; 4] {

@@ -25,6 +25,8 @@ pub(crate) struct Metrics {
     pub(super) reloads_partial: Counter,
     pub(super) access_log_dropped: Counter,
     pub(super) panics: Counter,
+    pub(super) certificates: Gauge,
+    pub(super) certificates_not_after_s: Gauge,
     pub(super) process: ProcessGauges,
     pub(super) routes: Alive<Arc<str>, RouteMetrics>,
     pub(super) limits: Alive<(Arc<str>, Arc<str>), LimitMetrics>,
@@ -56,6 +58,8 @@ impl Metrics {
             reloads_partial: Counter::default(),
             access_log_dropped: Counter::default(),
             panics: Counter::default(),
+            certificates: Gauge::default(),
+            certificates_not_after_s: Gauge::default(),
             process: ProcessGauges::default(),
             routes,
             limits: Alive::default(),
@@ -105,7 +109,14 @@ impl Metrics {
         self.listeners.get_or_make(Arc::from(label), |label| ListenerMetrics {
             label: Arc::clone(label),
             connections: Gauge::default(),
+            handshakes: Default::default(),
         })
+    }
+
+    /// So many certificates are served now, and the first of them ends then (seconds since 1970).
+    pub(crate) fn set_certificates(&self, count: usize, not_after_s: u64) {
+        self.certificates.set(u64::try_from(count).unwrap_or(u64::MAX));
+        self.certificates_not_after_s.set(not_after_s);
     }
 
     /// All workers serve this generation. Counts as a reload, `partial` while objects are refused.
@@ -214,6 +225,20 @@ impl BackendMetrics {
 pub(crate) struct ListenerMetrics {
     pub(super) label: Arc<str>,
     pub(super) connections: Gauge,
+    pub(super) handshakes: [Counter; HANDSHAKE_RESULTS.len()],
+}
+
+/// How a TLS handshake ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandshakeResult {
+    Ok,
+    /// By a ticket of an earlier connection.
+    Resumed,
+    /// There is none for the name that the client asked for, and no default one.
+    NoCertificate,
+    Timeout,
+    /// The client left, has nothing in common with us, or does not speak TLS.
+    Failed,
 }
 
 impl ListenerMetrics {
@@ -226,7 +251,22 @@ impl ListenerMetrics {
     pub(crate) fn connection_closed(&self) {
         self.connections.dec();
     }
+
+    pub(crate) fn handshake_ended(&self, result: HandshakeResult) {
+        if let Some(counter) = self.handshakes.get(result as usize) {
+            counter.inc();
+        }
+    }
 }
+
+/// In the order of the enum, which is that of the array in [`ListenerMetrics`].
+pub(super) const HANDSHAKE_RESULTS: [(HandshakeResult, &str); 5] = [
+    (HandshakeResult::Ok, "ok"),
+    (HandshakeResult::Resumed, "resumed"),
+    (HandshakeResult::NoCertificate, "no_certificate"),
+    (HandshakeResult::Timeout, "timeout"),
+    (HandshakeResult::Failed, "failed"),
+];
 
 /// In the order of the enum, which is that of the array in [`BackendMetrics`].
 pub(super) const BREAKER_KINDS: [(BreakerKind, &str); 4] = [

@@ -9,6 +9,6 @@ mod route;
 mod value;
 
 pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
-pub(crate) use metrics::{BackendMetrics, LimitMetrics, ListenerMetrics, Metrics};
+pub(crate) use metrics::{BackendMetrics, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics};
 pub(crate) use process::Sampler;
 pub(crate) use route::{MethodLabel, RouteMetrics};

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 25] = [
+pub(super) const ALL: [&Family; 28] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -35,6 +35,9 @@ pub(super) const ALL: [&Family; 25] = [
     &LAST_GOOD_IN_USE,
     &WATCH_UP,
     &CONNECTIONS,
+    &TLS_HANDSHAKES_TOTAL,
+    &TLS_CERTIFICATES,
+    &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_CONNECT_FAILURES_TOTAL,
     &ENDPOINT_EJECTIONS_TOTAL,
@@ -149,6 +152,27 @@ pub(super) const CONNECTIONS: Family = Family {
     kind: FamilyKind::Gauge,
     labels: &["listener"],
     help: "Open connections of clients.",
+};
+
+pub(super) const TLS_HANDSHAKES_TOTAL: Family = Family {
+    name: "baribhara_tls_handshakes_total",
+    kind: FamilyKind::Counter,
+    labels: &["listener", "result"],
+    help: "TLS handshakes with clients by how they ended.",
+};
+
+pub(super) const TLS_CERTIFICATES: Family = Family {
+    name: "baribhara_tls_certificates",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Certificates that clients are served with now.",
+};
+
+pub(super) const TLS_CERTIFICATE_NOT_AFTER_SECONDS: Family = Family {
+    name: "baribhara_tls_certificate_not_after_seconds",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "When the first of the certificates ends, in seconds since 1970; 0 without any.",
 };
 
 pub(super) const UPSTREAM_CONNECTIONS: Family = Family {

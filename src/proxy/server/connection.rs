@@ -1,12 +1,13 @@
 //! One client's connection: its deadlines, its age and its end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::{IpAddr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -16,8 +17,10 @@ use hyper::service::{HttpService, service_fn};
 use tokio::net::TcpStream;
 
 use super::socket::Socket;
+use super::tls::{self, Session};
 use super::worker::Worker;
 use crate::answer::AnswerBody;
+use crate::observe::{HandshakeResult, ListenerMetrics};
 use crate::pipeline;
 use crate::timer::Timer;
 use crate::upstream::UpstreamBody;
@@ -49,11 +52,14 @@ pub(crate) struct Downstream {
     pub(crate) lingers: Cell<bool>,
     /// An answer whose request is still being sent upstream while hyper does not ask for more of it.
     pub(crate) uploading: RefCell<Weak<RefCell<UpstreamBody>>>,
+    /// Set when the handshake is done; never for a connection without TLS.
+    tls: OnceCell<Session>,
     phase: Cell<Phase>,
     phase_timer: Timer,
     read_timeout: Duration,
     idle_timeout: Duration,
-    opened: Instant,
+    /// When requests could first come.
+    opened: Cell<Instant>,
     retire_at: Instant,
     close: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -61,6 +67,8 @@ pub(crate) struct Downstream {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
+    /// TLS is being agreed on.
+    Handshake,
     /// Nothing of the next request has come.
     Waiting,
     /// A part of a head has come.
@@ -87,11 +95,12 @@ impl Downstream {
             unflushed: Cell::new(0),
             lingers: Cell::new(false),
             uploading: RefCell::default(),
+            tls: OnceCell::new(),
             phase: Cell::new(Phase::Waiting),
             phase_timer: Timer::new(),
             read_timeout: settings.read_timeout,
             idle_timeout: settings.idle_timeout,
-            opened: Instant::now(),
+            opened: Cell::new(Instant::now()),
             retire_at: Instant::now() + (age - jitter),
             close: Cell::new(false),
             waker: RefCell::new(None),
@@ -99,6 +108,24 @@ impl Downstream {
         // The first request must come as fast as any other; only later ones may be waited for.
         downstream.phase_timer.arm(settings.read_timeout);
         downstream
+    }
+
+    /// How TLS was agreed on; `None`: the connection is without.
+    pub(crate) fn tls(&self) -> Option<&Session> {
+        self.tls.get()
+    }
+
+    fn begin_handshake(&self, timeout: Duration) {
+        self.phase.set(Phase::Handshake);
+        self.phase_timer.arm(timeout);
+    }
+
+    fn end_handshake(&self, session: Session) {
+        // Nothing else sets it.
+        drop(self.tls.set(session));
+        self.phase.set(Phase::Waiting);
+        self.opened.set(Instant::now());
+        self.phase_timer.arm(self.read_timeout);
     }
 
     pub(super) fn on_read(&self) {
@@ -145,9 +172,12 @@ impl Downstream {
     }
 
     /// Asks the connection to end: at once if it is idle, else with its current answer. A connection on which nothing
-    /// has come yet gets a moment: its first request may be on the way.
+    /// has come yet gets a moment: its first request may be on the way. A handshake is let come to its end before.
     pub(super) fn close(&self) {
-        if self.phase.get() == Phase::Waiting && self.opened.elapsed() < NEWBORN && !self.close.get() {
+        if self.phase.get() == Phase::Handshake {
+            return;
+        }
+        if self.phase.get() == Phase::Waiting && self.opened.get().elapsed() < NEWBORN && !self.close.get() {
             return;
         }
         self.close.set(true);
@@ -173,27 +203,100 @@ impl Downstream {
     }
 }
 
-/// Serves a connection to its end. It is known to the worker until then.
+/// Serves a connection without TLS to its end. It is known to the worker until then.
 pub(super) fn serve(
     worker: &Rc<Worker>,
-    builder: &http1::Builder,
+    listener: &Arc<ListenerMetrics>,
     stream: TcpStream,
     peer: SocketAddr,
 ) -> impl Future<Output = ()> + use<> {
-    let local_port = stream.local_addr().map_or(0, |address| address.port());
-    let downstream = Rc::new(Downstream::new(peer, local_port, worker));
-    worker.listener.connection_opened();
-    let id = worker.connections.borrow_mut().insert(Rc::clone(&downstream));
-    let socket = Socket::new(stream, Rc::clone(&downstream));
+    let open = Open::new(worker, listener, &stream, peer);
+    let socket = Socket::plain(stream, Rc::clone(&open.downstream));
+    serve_http(open, socket)
+}
+
+/// Serves a connection with TLS to its end. It is known to the worker from before its handshake on, so that a drain
+/// waits for it.
+pub(super) fn serve_tls(
+    worker: &Rc<Worker>,
+    listener: &Arc<ListenerMetrics>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> impl Future<Output = ()> + use<> {
+    // Not in the future: a task that was only spawned must be waited for, too.
+    let open = Open::new(worker, listener, &stream, peer);
+    open.downstream.begin_handshake(worker.settings.handshake_timeout);
+    async move {
+        let accepted = match handshake(&open, stream).await {
+            Ok(accepted) => accepted,
+            Err(result) => return open.listener.handshake_ended(result),
+        };
+        let result = if accepted.resumed { HandshakeResult::Resumed } else { HandshakeResult::Ok };
+        open.listener.handshake_ended(result);
+        open.downstream.end_handshake(accepted.session);
+        let socket = Socket::tls(accepted.stream, Rc::clone(&open.downstream));
+        serve_http(open, socket).await;
+    }
+}
+
+/// Within its time. What it needs is freed with it, not with the connection.
+async fn handshake(open: &Open, stream: TcpStream) -> Result<tls::Accepted, HandshakeResult> {
+    let mut accepting = Box::pin(tls::accept(&open.worker, stream));
+    poll_fn(|cx| {
+        let polled = catch_unwind(AssertUnwindSafe(|| accepting.as_mut().poll(cx)));
+        let Ok(polled) = polled else {
+            open.worker.metrics.panicked();
+            tracing::error!("a TLS handshake panicked; its connection is closed");
+            return Poll::Ready(Err(HandshakeResult::Failed));
+        };
+        if polled.is_pending() && open.downstream.phase_timer.poll_expired(cx) {
+            return Poll::Ready(Err(HandshakeResult::Timeout));
+        }
+        polled
+    })
+    .await
+}
+
+fn serve_http(open: Open, socket: Socket) -> impl Future<Output = ()> {
     let service = {
-        let (worker, downstream) = (Rc::clone(worker), Rc::clone(&downstream));
+        let (worker, downstream) = (Rc::clone(&open.worker), Rc::clone(&open.downstream));
         service_fn(move |request| {
             downstream.on_request();
             pipeline::serve(Rc::clone(&worker), Rc::clone(&downstream), request)
         })
     };
-    let http = builder.serve_connection(socket, service);
-    Connection { http, downstream, worker: Rc::clone(worker), id, closing: false }
+    let http = open.worker.http.serve_connection(socket, service);
+    Connection { http, open, closing: false }
+}
+
+/// A connection that counts as open, and that the worker knows.
+struct Open {
+    downstream: Rc<Downstream>,
+    worker: Rc<Worker>,
+    listener: Arc<ListenerMetrics>,
+    id: u64,
+}
+
+impl Open {
+    fn new(
+        worker: &Rc<Worker>,
+        listener: &Arc<ListenerMetrics>,
+        stream: &TcpStream,
+        peer: SocketAddr,
+    ) -> Self {
+        let local_port = stream.local_addr().map_or(0, |address| address.port());
+        let downstream = Rc::new(Downstream::new(peer, local_port, worker));
+        listener.connection_opened();
+        let id = worker.connections.borrow_mut().insert(Rc::clone(&downstream));
+        Self { downstream, worker: Rc::clone(worker), listener: Arc::clone(listener), id }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.listener.connection_closed();
+        self.worker.connections.borrow_mut().remove(self.id);
+    }
 }
 
 /// A connection as a task of its worker.
@@ -202,9 +305,7 @@ where
     S: HttpService<Incoming>,
 {
     http: http1::Connection<Socket, S>,
-    downstream: Rc<Downstream>,
-    worker: Rc<Worker>,
-    id: u64,
+    open: Open,
     closing: bool,
 }
 
@@ -217,30 +318,36 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
         // hyper would drop a head that has begun to arrive; its answer will say `Connection: close`.
-        if this.downstream.close.get() && !this.closing && this.downstream.phase.get() != Phase::Head {
+        if this.open.downstream.close.get()
+            && !this.closing
+            && this.open.downstream.phase.get() != Phase::Head
+        {
             this.closing = true;
             Pin::new(&mut this.http).graceful_shutdown();
         }
         // A panic costs its own connection and no other.
         let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.http).poll(cx)));
         let Ok(polled) = polled else {
-            this.worker.metrics.panicked();
+            this.open.worker.metrics.panicked();
             tracing::error!("serving a request panicked; its connection is closed");
             return Poll::Ready(());
         };
         // How a connection ended is in the records of its requests; nobody else wants to know.
-        if polled.is_ready() || this.downstream.phase_timer.poll_expired(cx) {
+        if polled.is_ready() {
             return Poll::Ready(());
         }
-        this.downstream.drive_upload(cx);
-        this.downstream.remember_waker(cx);
+        if this.open.downstream.phase_timer.poll_expired(cx) {
+            // An idle one is ended as HTTP and TLS have it (RFC 8446 §6.1), if that takes no waiting.
+            if !this.closing && this.open.downstream.phase.get() == Phase::Waiting {
+                this.closing = true;
+                Pin::new(&mut this.http).graceful_shutdown();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return Poll::Ready(());
+        }
+        this.open.downstream.drive_upload(cx);
+        this.open.downstream.remember_waker(cx);
         Poll::Pending
-    }
-}
-
-impl<S: HttpService<Incoming>> Drop for Connection<S> {
-    fn drop(&mut self) {
-        self.worker.listener.connection_closed();
-        self.worker.connections.borrow_mut().remove(self.id);
     }
 }

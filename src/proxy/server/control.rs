@@ -103,7 +103,7 @@ impl Control {
 
     /// Hands the generation to all workers and waits until each serves it.
     async fn publish(&self, generation: Arc<Generation>, admin: &Rc<Admin>) {
-        let number = generation.config.generation;
+        let (number, tls) = (generation.config.generation, Arc::clone(&generation.tls));
         // What was refused in the same change makes its reload a partial one.
         self.metrics.set_control_state(self.feeds.state.borrow().clone());
         admin.set_generation(Arc::clone(&generation));
@@ -115,6 +115,7 @@ impl Control {
         }
         drop((done, generation));
         while acknowledged.recv().await.is_some() {}
+        self.metrics.set_certificates(tls.certificates, tls.not_after_s);
         self.metrics.set_generation(number);
         self.applied.send_replace(Applied { generation: number });
         admin.set_synced();

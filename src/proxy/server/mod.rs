@@ -4,6 +4,9 @@ mod connection;
 mod control;
 mod listener;
 mod socket;
+#[cfg(test)]
+mod tests;
+mod tls;
 mod worker;
 
 use std::io;
@@ -19,7 +22,7 @@ pub(crate) use connection::Downstream;
 pub(crate) use worker::Worker;
 
 use self::control::Control;
-use self::worker::WorkerParts;
+use self::worker::{Bound, WorkerParts};
 use crate::observe::{AccessLog, Metrics};
 use crate::settings::{AccessLogTarget, Settings};
 
@@ -53,6 +56,8 @@ pub enum StartError {
 pub struct Server {
     /// Where plain HTTP is served.
     pub http: SocketAddr,
+    /// Where HTTP over TLS is served, if it is.
+    pub https: Option<SocketAddr>,
     /// Where the admin interface is served.
     pub admin: SocketAddr,
     /// The last generation that every worker serves.
@@ -78,6 +83,9 @@ impl Server {
         };
         let (admin, admin_listener) = bind(settings.admin, 1)?;
         let (http, http_listeners) = bind(settings.http, workers)?;
+        let https = settings.https.map(|address| bind(address, workers)).transpose()?;
+        let (https, https_listeners) = https.unzip();
+        let mut https_listeners = https_listeners.into_iter().flatten();
         let metrics = Metrics::new();
         let log = open_log(&settings.access_log, &metrics)?;
         let epoch = Instant::now();
@@ -90,8 +98,10 @@ impl Server {
                 settings: Arc::clone(&settings),
                 metrics: Arc::clone(&metrics),
                 log: log.buffer(),
-                listener,
-                address: http,
+                http: Bound { address: http, listener },
+                https: https
+                    .zip(https_listeners.next())
+                    .map(|(address, listener)| Bound { address, listener }),
                 orders: receiver,
                 epoch,
             };
@@ -101,7 +111,7 @@ impl Server {
         let (applied_to, applied) = watch::channel(Applied::default());
         let control = Control { settings, metrics, feeds, orders, applied: applied_to, stopping };
         let control = spawn("control", move || control::run(control, admin_listener))?;
-        Ok(Self { http, admin, applied, stop, threads, control, log })
+        Ok(Self { http, https, admin, applied, stop, threads, control, log })
     }
 
     /// Begins the end: not ready at once, connections are still taken for the lame-duck time, then what is in flight

@@ -10,16 +10,24 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::Downstream;
+use super::tls::Wire;
 
 /// A client's connection as hyper sees it.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    io: TokioIo<TcpStream>,
+    io: Io,
     downstream: Rc<Downstream>,
     /// Nothing more is written.
     shut: bool,
+}
+
+#[derive(Debug)]
+enum Io {
+    Plain(TokioIo<TcpStream>),
+    Tls(Box<TokioIo<TlsStream<Wire>>>),
 }
 
 /// How long a client that was refused in the middle of its body may go on sending it.
@@ -28,8 +36,19 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_READS: usize = 16;
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, downstream: Rc<Downstream>) -> Self {
-        Self { io: TokioIo::new(stream), downstream, shut: false }
+    pub(super) fn plain(stream: TcpStream, downstream: Rc<Downstream>) -> Self {
+        Self { io: Io::Plain(TokioIo::new(stream)), downstream, shut: false }
+    }
+
+    pub(super) fn tls(stream: TlsStream<Wire>, downstream: Rc<Downstream>) -> Self {
+        Self { io: Io::Tls(Box::new(TokioIo::new(stream))), downstream, shut: false }
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        match &self.io {
+            Io::Plain(io) => io.inner(),
+            Io::Tls(io) => &io.inner().get_ref().0.tcp,
+        }
     }
 
     /// Arms the deadline while a write is stuck and takes it off when it moves.
@@ -42,17 +61,44 @@ impl Socket {
             self.downstream.on_written(cx, *written.as_ref().unwrap_or(&0));
             return polled;
         }
+        self.poll_stuck(cx)
+    }
+
+    /// The same for what leaves TLS: rustls takes bytes before the client does, so a write of it proves nothing, and a
+    /// flush that is not done may have moved.
+    fn watch_tls<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Io::Tls(io) = &mut self.io
+            && std::mem::take(&mut io.inner_mut().get_mut().0.moved)
+            && self.downstream.write_timer.is_armed()
+        {
+            self.downstream.write_timer.disarm();
+        }
+        if polled.is_pending() { self.poll_stuck(cx) } else { polled }
+    }
+
+    fn watch_tls_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = &polled {
+            self.downstream.on_written(cx, *written);
+        }
+        self.watch_tls(cx, polled)
+    }
+
+    /// A write can't go on.
+    fn poll_stuck<T>(&self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let timer = &self.downstream.write_timer;
         if !timer.is_armed() {
             timer.arm(self.downstream.write_timeout);
         }
         if timer.poll_expired(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        polled
+        Poll::Pending
     }
-}
 
-impl Socket {
     /// Reads away what the client still sends, until it closes or the time is over: closing a socket with unread
     /// bytes resets it, and the reset could reach the client before the answer.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -61,8 +107,8 @@ impl Socket {
             if self.downstream.write_timer.poll_expired(cx) {
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.io.inner().poll_read_ready(cx))?;
-            match self.io.inner().try_read(&mut scrap) {
+            ready!(self.tcp().poll_read_ready(cx))?;
+            match self.tcp().try_read(&mut scrap) {
                 Ok(0) => return Poll::Ready(Ok(())),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -81,7 +127,12 @@ impl Read for Socket {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        let polled = match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_read(cx, buffer),
+            // An end without close_notify is an error here, which hyper takes for any other end: a request's own
+            // framing tells whether it is whole (RFC 9112 §9.8).
+            Io::Tls(io) => Pin::new(&mut **io).poll_read(cx, buffer),
+        };
         if polled.is_ready() {
             self.downstream.on_read();
         }
@@ -91,17 +142,39 @@ impl Read for Socket {
 
 impl Write for Socket {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.watch_write(cx, polled)
+        match &mut self.io {
+            Io::Plain(io) => {
+                let polled = Pin::new(io).poll_write(cx, bytes);
+                self.watch_write(cx, polled)
+            }
+            Io::Tls(io) => {
+                let polled = Pin::new(&mut **io).poll_write(cx, bytes);
+                self.watch_tls_write(cx, polled)
+            }
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        match &mut self.io {
+            Io::Plain(io) => Pin::new(io).poll_flush(cx),
+            Io::Tls(io) => {
+                let polled = Pin::new(&mut **io).poll_flush(cx);
+                self.watch_tls(cx, polled)
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.shut {
-            ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
+            let polled = match &mut self.io {
+                Io::Plain(io) => Pin::new(io).poll_shutdown(cx),
+                // Sends close_notify first.
+                Io::Tls(io) => {
+                    let polled = Pin::new(&mut **io).poll_shutdown(cx);
+                    self.watch_tls(cx, polled)
+                }
+            };
+            ready!(polled)?;
             self.shut = true;
             self.downstream.write_timer.arm(LINGER);
         }
@@ -112,7 +185,10 @@ impl Write for Socket {
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        match &self.io {
+            Io::Plain(io) => io.is_write_vectored(),
+            Io::Tls(io) => io.is_write_vectored(),
+        }
     }
 
     fn poll_write_vectored(
@@ -120,7 +196,15 @@ impl Write for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
-        self.watch_write(cx, polled)
+        match &mut self.io {
+            Io::Plain(io) => {
+                let polled = Pin::new(io).poll_write_vectored(cx, slices);
+                self.watch_write(cx, polled)
+            }
+            Io::Tls(io) => {
+                let polled = Pin::new(&mut **io).poll_write_vectored(cx, slices);
+                self.watch_tls_write(cx, polled)
+            }
+        }
     }
 }

@@ -49,7 +49,8 @@ pub(crate) enum Order {
 pub(crate) struct Worker {
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(super) listener: Arc<ListenerMetrics>,
+    /// How HTTP/1.1 is spoken.
+    pub(super) http: http1::Builder,
     pub(crate) random: Random,
     pub(crate) pools: RefCell<Pools>,
     pub(crate) verdicts: RefCell<VerdictCache>,
@@ -70,10 +71,47 @@ pub(super) struct WorkerParts {
     pub(super) settings: Arc<Settings>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) log: LogBuffer,
-    pub(super) listener: std::net::TcpListener,
-    pub(super) address: SocketAddr,
+    pub(super) http: Bound,
+    pub(super) https: Option<Bound>,
     pub(super) orders: mpsc::Receiver<Order>,
     pub(super) epoch: Instant,
+}
+
+/// A worker's socket on an address.
+#[derive(Debug)]
+pub(super) struct Bound {
+    pub(super) address: SocketAddr,
+    pub(super) listener: std::net::TcpListener,
+}
+
+/// What a worker accepts from.
+struct Listeners {
+    http: Listener,
+    https: Option<Listener>,
+}
+
+struct Listener {
+    socket: TcpListener,
+    metrics: Arc<ListenerMetrics>,
+    has_tls: bool,
+}
+
+impl Listener {
+    fn new(bound: Bound, metrics: &Metrics, has_tls: bool) -> io::Result<Self> {
+        let metrics = metrics.listener(&bound.address.to_string());
+        Ok(Self { socket: TcpListener::from_std(bound.listener)?, metrics, has_tls })
+    }
+}
+
+impl Listeners {
+    /// The next connection, whichever listener it comes to: neither keeps the other out. Can be dropped at any time.
+    async fn accept(&self) -> (&Listener, io::Result<(TcpStream, SocketAddr)>) {
+        let Some(https) = &self.https else { return (&self.http, self.http.socket.accept().await) };
+        tokio::select! {
+            accepted = self.http.socket.accept() => (&self.http, accepted),
+            accepted = https.socket.accept() => (https, accepted),
+        }
+    }
 }
 
 /// The open connections, so that they can be told to end.
@@ -120,11 +158,14 @@ pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = LocalSet::new();
     local.block_on(&runtime, async move {
-        let listener = TcpListener::from_std(parts.listener)?;
+        let listeners = Listeners {
+            http: Listener::new(parts.http, &parts.metrics, false)?,
+            https: parts.https.map(|https| Listener::new(https, &parts.metrics, true)).transpose()?,
+        };
         let workers = parts.settings.workers.max(1);
         let worker = Rc::new(Worker {
             upstream_idle_max: parts.settings.upstream_idle_connections_max.div_ceil(workers),
-            listener: parts.metrics.listener(&parts.address.to_string()),
+            http: http_builder(parts.settings.head_bytes_max),
             settings: parts.settings,
             metrics: parts.metrics,
             random: Random::new(),
@@ -138,7 +179,7 @@ pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
             closing: Cell::new(false),
         });
         let housekeeping = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
-        serve(&worker, listener, parts.orders).await;
+        serve(&worker, listeners, parts.orders).await;
         housekeeping.abort();
         worker.log.borrow_mut().flush();
         Ok(())
@@ -163,11 +204,15 @@ async fn keep_house(worker: Rc<Worker>) {
     }
 }
 
-async fn serve(worker: &Rc<Worker>, listener: TcpListener, mut orders: mpsc::Receiver<Order>) {
+fn http_builder(head_bytes_max: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None);
-    builder.max_buf_size(worker.settings.head_bytes_max.max(8 << 10));
-    builder.max_header_size(worker.settings.head_bytes_max);
+    builder.max_buf_size(head_bytes_max.max(8 << 10));
+    builder.max_header_size(head_bytes_max);
+    builder
+}
+
+async fn serve(worker: &Rc<Worker>, listeners: Listeners, mut orders: mpsc::Receiver<Order>) {
     // Nothing is accepted before there is something to serve: connections wait in the kernel's queue meanwhile.
     let mut led = true;
     loop {
@@ -181,12 +226,14 @@ async fn serve(worker: &Rc<Worker>, listener: TcpListener, mut orders: mpsc::Rec
                 // The control thread is gone. The last generation is served for ever.
                 None => led = false,
             },
-            accepted = listener.accept(), if accepting => accept(worker, &builder, accepted).await,
+            (listener, accepted) = listeners.accept(), if accepting => accept(worker, listener, accepted).await,
         }
     }
     worker.closing.set(true);
-    if let Err(error) = accept_queued(worker, &builder, listener) {
-        warn!(%error, "connections that waited to be accepted are lost");
+    for listener in [Some(listeners.http), listeners.https].into_iter().flatten() {
+        if let Err(error) = accept_queued(worker, listener) {
+            warn!(%error, "connections that waited to be accepted are lost");
+        }
     }
     tokio::select! {
         () = drain(worker) => {}
@@ -212,13 +259,9 @@ fn take_generation(worker: &Worker, generation: Arc<Generation>, done: &mpsc::Se
     }
 }
 
-async fn accept(
-    worker: &Rc<Worker>,
-    builder: &http1::Builder,
-    accepted: io::Result<(TcpStream, SocketAddr)>,
-) {
+async fn accept(worker: &Rc<Worker>, listener: &Listener, accepted: io::Result<(TcpStream, SocketAddr)>) {
     match accepted {
-        Ok((stream, peer)) => start(worker, builder, stream, peer),
+        Ok((stream, peer)) => start(worker, &listener.metrics, listener.has_tls, stream, peer),
         Err(error) => {
             // Out of file descriptors or memory: the queue stays, so trying again at once would only spin.
             warn!(%error, "accepting a connection failed");
@@ -227,23 +270,34 @@ async fn accept(
     }
 }
 
-fn start(worker: &Rc<Worker>, builder: &http1::Builder, stream: TcpStream, peer: SocketAddr) {
+fn start(
+    worker: &Rc<Worker>,
+    metrics: &Arc<ListenerMetrics>,
+    has_tls: bool,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "the client was gone before its connection was served");
         return;
     }
-    tokio::task::spawn_local(connection::serve(worker, builder, stream, peer));
+    if has_tls {
+        tokio::task::spawn_local(connection::serve_tls(worker, metrics, stream, peer));
+    } else {
+        tokio::task::spawn_local(connection::serve(worker, metrics, stream, peer));
+    }
 }
 
 /// Takes every connection that the kernel has completed already, so that closing the listener resets none. Asks the
 /// kernel itself: the runtime says "nothing there" also where it has only not looked.
-fn accept_queued(worker: &Rc<Worker>, builder: &http1::Builder, listener: TcpListener) -> io::Result<()> {
-    let listener = listener.into_std()?;
+fn accept_queued(worker: &Rc<Worker>, listener: Listener) -> io::Result<()> {
+    let Listener { socket, metrics, has_tls } = listener;
+    let socket = socket.into_std()?;
     loop {
-        match listener.accept() {
+        match socket.accept() {
             Ok((stream, peer)) => {
                 stream.set_nonblocking(true)?;
-                start(worker, builder, TcpStream::from_std(stream)?, peer);
+                start(worker, &metrics, has_tls, TcpStream::from_std(stream)?, peer);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error)

@@ -120,6 +120,8 @@ fn help_names_every_command_and_every_flag_with_its_default() {
     for text in [
         "--http <ADDR>",
         "[default: [::]:8080]",
+        "--https <ADDR>",
+        "[default: [::]:8443]",
         "[default: 127.0.0.1:9900]",
         "[default: 120s]",
         "[default: 1Mi]",
@@ -146,8 +148,17 @@ fn run_without_a_folder_is_a_usage_error_in_one_line() {
 
 #[test]
 fn run_on_a_folder_that_is_not_there_says_so_in_one_line() {
-    let outcome =
-        run(&["run", "--config", "/nowhere/at/all", "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let outcome = run(&[
+        "run",
+        "--config",
+        "/nowhere/at/all",
+        "--http",
+        "127.0.0.1:0",
+        "--https",
+        "off",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     assert_eq!(outcome.code, 1);
     let last = outcome.stderr.lines().last().unwrap();
     assert!(last.starts_with("error: ") && last.contains("/nowhere/at/all"), "{}", outcome.stderr);
@@ -158,7 +169,17 @@ fn run_says_when_its_address_is_taken() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let folder = Folder::with("taken", ROUTE);
-    let outcome = run(&["run", "--config", folder.text(), "--http", &address, "--admin", "127.0.0.1:0"]);
+    let outcome = run(&[
+        "run",
+        "--config",
+        folder.text(),
+        "--http",
+        &address,
+        "--https",
+        "off",
+        "--admin",
+        "127.0.0.1:0",
+    ]);
     assert_eq!(outcome.code, 1);
     assert!(outcome.stderr.lines().last().unwrap().contains(&address), "{}", outcome.stderr);
 }

@@ -13,7 +13,7 @@ use crate::schema::Schemas;
 use crate::source::Change;
 
 fn ledger(kind: Kind) -> Ledger {
-    Ledger::new(kind, Arc::new(Schemas::compile()))
+    Ledger::new(kind, Arc::new(Schemas::compile(crate::testing::check_certificate)))
 }
 
 /// The changes in words.
@@ -27,7 +27,9 @@ fn words(step: &Step) -> Vec<String> {
         Change::Problems { file, problems, rejected_objects } => {
             format!("{} problems, {rejected_objects} rejected: {}", problems.len(), file.display())
         }
-        Change::Move { .. } | Change::Synced | Change::Copied => panic!("{change:?}"),
+        Change::Move { .. } | Change::RefuseSecret { .. } | Change::Synced | Change::Copied => {
+            panic!("{change:?}")
+        }
     };
     step.batch.iter().map(word).collect()
 }

@@ -11,7 +11,7 @@ use super::fake::{Fake, GRANTS, LIMITS, Mood, OLD_GRANTS, ROUTES, SECRETS, SERVI
 use super::{guarded_route, route};
 use crate::error::ControllerError;
 use crate::running::Running;
-use crate::testing::TempDir;
+use crate::testing::{TempDir, check_certificate};
 
 /// Far longer than anything here takes; only a failing test waits for it.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ impl Bench {
     }
 
     fn start(&self) -> Running {
-        ClusterSource::start(self.cluster(), settings()).unwrap()
+        ClusterSource::start(self.cluster(), settings(), check_certificate).unwrap()
     }
 }
 
@@ -253,6 +253,59 @@ fn a_secret_that_cannot_be_read_is_told_of_without_a_byte_of_it() {
 }
 
 #[test]
+fn a_certificate_that_cannot_be_served_leaves_the_one_before_it_and_is_told_of() {
+    let bench = Bench::new();
+    let secret = |chain: &str| {
+        json!({
+            "metadata": {"name": "keys", "namespace": "shop"},
+            "type": "kubernetes.io/tls",
+            "data": {"tls.crt": chain, "tls.key": "a2V5"},
+        })
+    };
+    bench.fake.apply(SECRETS, secret("Z29vZA=="));
+    let mut secure = route("secure", 1);
+    secure["spec"]["hostnames"] = json!(["secure.example.com"]);
+    secure["spec"]["tls"] = json!({"secretRef": {"name": "keys"}});
+    bench.fake.apply(ROUTES, secure);
+    let running = bench.start();
+    wait_for_routes(&running, &["secure"]);
+    let chains = || {
+        let config = running.config.borrow();
+        let chain =
+            |host: &std::sync::Arc<ir::TlsHost>| host.certificate.as_ref().map(|c| c.chain_pem.clone());
+        config.tls.hosts.values().map(chain).collect::<Vec<_>>()
+    };
+    assert_eq!(chains(), [Some(b"good".to_vec())], "the certificate was there with its route");
+    bench.fake.apply(SECRETS, secret("YmFk"));
+    let said = |text: &str| running.problems.borrow().lines.iter().any(|line| line.message.contains(text));
+    wait("it is said of the Secret and of the route", || {
+        said("its certificate cannot be served: it is bad") && said("its last good version is served")
+    });
+    assert_eq!(chains(), [Some(b"good".to_vec())]);
+    bench.fake.apply(SECRETS, secret("YmV0dGVy"));
+    wait("the new one", || chains() == [Some(b"better".to_vec())] && !said("last good"));
+    bench.fake.delete(SECRETS, "shop", "keys");
+    wait("none is left", || chains() == [None] && said("there is no Secret 'shop/keys'"));
+    running.stop();
+}
+
+#[test]
+fn the_default_certificate_is_read_though_no_object_names_it() {
+    let bench = Bench::new();
+    let data = json!({"tls.crt": "Z29vZA==", "tls.key": "a2V5"});
+    bench.fake.apply(SECRETS, json!({"metadata": {"name": "keys", "namespace": "shop"}, "data": data}));
+    bench.fake.apply(ROUTES, route("open", 1));
+    let settings =
+        Settings { default_tls_secret: Some(("shop".to_owned(), "keys".to_owned())), ..settings() };
+    let running = ClusterSource::start(bench.cluster(), settings.clone(), check_certificate).unwrap();
+    wait_for_routes(&running, &["open"]);
+    assert!(running.config.borrow().tls.default.is_some(), "the first generation has it");
+    running.stop();
+    let loaded = load_cluster(&bench.cluster(), settings, check_certificate).unwrap();
+    assert!(loaded.config.tls.default.is_some());
+}
+
+#[test]
 fn an_object_that_does_not_fit_harms_only_itself() {
     let bench = Bench::new();
     let mut bad = route("bad", 1);
@@ -272,7 +325,7 @@ fn a_restart_without_the_api_server_serves_the_copy_and_the_truth_afterwards() {
     let cluster = ClusterSettings { last_good: Some(bench.dir.file("copy")), ..bench.cluster() };
     bench.fake.apply(SECRETS, keys("first"));
     bench.fake.apply(ROUTES, guarded_route("guarded"));
-    let running = ClusterSource::start(cluster.clone(), settings()).unwrap();
+    let running = ClusterSource::start(cluster.clone(), settings(), check_certificate).unwrap();
     wait_for_routes(&running, &["guarded"]);
     let file = bench.dir.file("copy/objects.json");
     wait("the copy", || file.exists());
@@ -281,7 +334,7 @@ fn a_restart_without_the_api_server_serves_the_copy_and_the_truth_afterwards() {
     for path in ["/api/", "/apis/"] {
         bench.fake.mood(path, Mood::Status(503));
     }
-    let running = ClusterSource::start(cluster, settings()).unwrap();
+    let running = ClusterSource::start(cluster, settings(), check_certificate).unwrap();
     wait_for_routes(&running, &["guarded"]);
     assert!(!is_closed(&running.config.borrow(), "guarded"), "its key is in the copy");
     assert!(running.state.borrow().last_good_in_use);
@@ -301,7 +354,7 @@ fn a_cluster_is_read_once_for_a_command() {
     bench.fake.apply(ROUTES, guarded_route("guarded"));
     bench.fake.apply(ROUTES, route("open", 1));
     bench.fake.mood(LIMITS, Mood::Status(404));
-    let loaded = load_cluster(&bench.cluster(), settings()).unwrap();
+    let loaded = load_cluster(&bench.cluster(), settings(), check_certificate).unwrap();
     assert_eq!(names(&loaded.config), ["guarded", "open"]);
     assert!(!is_closed(&loaded.config, "guarded"));
     assert!(
@@ -315,7 +368,7 @@ fn a_cluster_is_read_once_for_a_command() {
 fn a_command_says_which_right_is_missing_and_which_server_is_away() {
     let bench = Bench::new();
     bench.fake.mood(ROUTES, Mood::Status(403));
-    let error = load_cluster(&bench.cluster(), settings()).unwrap_err();
+    let error = load_cluster(&bench.cluster(), settings(), check_certificate).unwrap_err();
     let url = format!("http://{}/", bench.fake.address);
     assert_eq!(
         error.to_string(),
@@ -327,7 +380,7 @@ fn a_command_says_which_right_is_missing_and_which_server_is_away() {
     let cluster = bench.cluster();
     let Bench { fake, dir } = bench;
     drop(fake);
-    let error = load_cluster(&cluster, settings()).unwrap_err();
+    let error = load_cluster(&cluster, settings(), check_certificate).unwrap_err();
     assert!(matches!(error, ControllerError::ClusterUnreadable { .. }), "{error}");
     assert!(error.to_string().contains("cannot be reached"), "{error}");
     drop(dir);
@@ -337,6 +390,6 @@ fn a_command_says_which_right_is_missing_and_which_server_is_away() {
 fn without_a_way_to_a_cluster_nothing_starts() {
     let dir = TempDir::new();
     let cluster = ClusterSettings { kubeconfig: Some(dir.file("none")), ..ClusterSettings::default() };
-    let error = ClusterSource::start(cluster, settings()).unwrap_err();
+    let error = ClusterSource::start(cluster, settings(), check_certificate).unwrap_err();
     assert!(matches!(error, ControllerError::KubeconfigUnusable { .. }), "{error}");
 }

@@ -34,6 +34,11 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 4]) {
     listener.connection_opened();
     listener.connection_opened();
     listener.connection_closed();
+    for (result, _) in HANDSHAKE_RESULTS {
+        listener.handshake_ended(result);
+    }
+    listener.handshake_ended(HandshakeResult::Timeout);
+    metrics.set_certificates(12, 1_800_000_000);
     metrics.set_generation(6);
     let watches = [(ir::Kind::Ingress, true), (ir::Kind::Secret, false)].into();
     metrics.set_control_state(ControlState { rejected_objects: 2, watches, ..Default::default() });
@@ -69,6 +74,13 @@ fn every_handle_moves_its_own_series() {
         "baribhara_config_reloads_total{result=\"applied\"} 1",
         "baribhara_config_reloads_total{result=\"partial\"} 2",
         "baribhara_connections{listener=\"[::]:8080\"} 1",
+        "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"ok\"} 1",
+        "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"resumed\"} 1",
+        "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"no_certificate\"} 1",
+        "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"timeout\"} 2",
+        "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"failed\"} 1",
+        "baribhara_tls_certificates 12",
+        "baribhara_tls_certificate_not_after_seconds 1800000000",
         "baribhara_upstream_connections{backend=\"ns/svc:80\"} 1",
         "baribhara_upstream_connect_failures_total{backend=\"ns/svc:80\"} 1",
         "baribhara_retries_total{endpoint=\"ns/shop/0\"} 1",
@@ -97,6 +109,13 @@ fn every_named_metric_is_exposed_with_its_type_and_help_and_no_other_is() {
     assert_eq!(types, want);
     for family in names::ALL {
         assert!(has(&text, &format!("# HELP {} {}", family.name, family.help)), "{}", family.name);
+    }
+}
+
+#[test]
+fn the_handshake_results_stand_in_the_order_of_their_enum() {
+    for (index, (result, _)) in HANDSHAKE_RESULTS.into_iter().enumerate() {
+        assert_eq!(result as usize, index);
     }
 }
 

@@ -1,0 +1,103 @@
+//! The way of a connection from its first byte to the end of its TLS handshake. Knows no HTTP.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustls::HandshakeKind;
+use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::worker::Worker;
+use crate::observe::HandshakeResult;
+
+/// A client's TCP connection below TLS. It remembers that bytes went out: rustls has a buffer between, so that what TLS
+/// says of a write tells nothing about the client.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) tcp: TcpStream,
+    /// Since the last look.
+    pub(super) moved: bool,
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.tcp).poll_write(cx, bytes);
+        self.moved |= polled.is_ready();
+        polled
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.tcp).poll_write_vectored(cx, slices);
+        self.moved |= polled.is_ready();
+        polled
+    }
+}
+
+/// What a handshake agreed on.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// The name that the client asked for (RFC 6066 §3), folded. `None`: it named none, or none that could be one.
+    pub(crate) server_name: Option<Box<str>>,
+}
+
+/// A handshake that came to its end.
+#[derive(Debug)]
+pub(super) struct Accepted {
+    pub(super) stream: TlsStream<Wire>,
+    pub(super) session: Session,
+    pub(super) resumed: bool,
+}
+
+/// A fatal alert `unrecognized_name` as a record (RFC 8446 §5.1, §6.2). There are no keys yet to seal it.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+
+/// Leads a handshake by the generation that the worker has when the client's first message is whole. Its time is the
+/// caller's to bound.
+///
+/// # Errors
+/// Why there is no connection. The client has its alert, where there is one for it.
+pub(super) async fn accept(worker: &Worker, tcp: TcpStream) -> Result<Accepted, HandshakeResult> {
+    let wire = Wire { tcp, moved: false };
+    let hello = LazyConfigAcceptor::new(Acceptor::default(), wire).await;
+    let mut hello = hello.map_err(|_| HandshakeResult::Failed)?;
+    let selected = worker.generation().tls.select(hello.client_hello().server_name());
+    let Some((config, server_name)) = selected else {
+        // The client may have gone; it is refused either way.
+        drop(hello.io.write_all(&UNRECOGNIZED_NAME).await);
+        drop(hello.io.shutdown().await);
+        return Err(HandshakeResult::NoCertificate);
+    };
+    let stream = hello.into_stream(config).await.map_err(|_| HandshakeResult::Failed)?;
+    let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+    Ok(Accepted { stream, session: Session { server_name }, resumed })
+}

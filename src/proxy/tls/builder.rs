@@ -1,0 +1,162 @@
+//! What handshakes of one generation see, built from the one before so that keys are made once. Opens no socket.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use ir::{Certificate, ObjectRef, Tls, TlsPolicy, TlsVersion};
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion, version};
+use tracing::error;
+
+use super::certificate::{Loaded, PROVIDER};
+use super::store::{Store, fold_server_name};
+
+/// TLS of one generation.
+#[derive(Debug)]
+pub(crate) struct TlsRuntime {
+    // Each generation has a `ServerConfig` per policy, whose resolver is the generation's own store: a handshake sees
+    // one generation throughout, a new one holds for the next handshake, and no lock or swap is between. What must
+    // outlive it, the tickets' keys, is the builder's.
+    configs: HashMap<TlsPolicy, Arc<ServerConfig>>,
+    store: Arc<Store>,
+    /// Certificates that can be used.
+    pub(crate) certificates: usize,
+    /// The earliest end of one of them, in seconds since 1970; 0 where there are none.
+    pub(crate) not_after_s: u64,
+}
+
+impl Default for TlsRuntime {
+    fn default() -> Self {
+        Self { configs: HashMap::new(), store: Arc::new(Store::new(None)), certificates: 0, not_after_s: 0 }
+    }
+}
+
+impl TlsRuntime {
+    /// What a handshake that names this server is led with, and the name as the router writes it. A name that is none
+    /// counts as not given. `None`: there is no certificate for it.
+    pub(crate) fn select(&self, server_name: Option<&str>) -> Option<(Arc<ServerConfig>, Option<Box<str>>)> {
+        let name = server_name.and_then(fold_server_name);
+        let served = self.store.find(name.as_deref());
+        served.key.as_ref()?;
+        let config = self.configs.get(&served.policy)?;
+        Some((Arc::clone(config), name.map(|name| name.into_owned().into())))
+    }
+
+    /// Whether a connection whose handshake named `server_name` may carry requests for `host`. Both are folded.
+    pub(crate) fn serves_alike(&self, server_name: Option<&str>, host: &str) -> bool {
+        server_name == Some(host) || self.store.serves_alike(server_name, Some(host))
+    }
+}
+
+/// Builds [`TlsRuntime`]s. Belongs to the control thread.
+#[derive(Debug, Default)]
+pub(crate) struct TlsBuilder {
+    /// What tickets are sealed with, for the life of the process: a change of certificates costs no client its
+    /// resumption. One per policy, so that a ticket of a laxer one is worth nothing at a stricter (hardening TL06).
+    tickets: HashMap<TlsPolicy, Arc<dyn ProducesTickets>>,
+    /// The certificates of the last generation, by their Secret.
+    known: HashMap<ObjectRef, Known>,
+    last: Option<(Arc<Tls>, Arc<TlsRuntime>)>,
+}
+
+/// A certificate as it was written and what became of it.
+#[derive(Clone, Debug)]
+struct Known {
+    written: Arc<Certificate>,
+    /// `None`: it can't be used, which was said when it came.
+    loaded: Option<Arc<Loaded>>,
+}
+
+impl TlsBuilder {
+    /// The same runtime again where nothing changed.
+    pub(crate) fn build(&mut self, tls: &Arc<Tls>) -> Arc<TlsRuntime> {
+        if let Some((last, runtime)) = &self.last
+            && (Arc::ptr_eq(last, tls) || last == tls)
+        {
+            return Arc::clone(runtime);
+        }
+        let mut used = HashMap::new();
+        let default = tls.default.as_ref().and_then(|default| self.load(default, &mut used));
+        let mut store = Store::new(default);
+        let mut policies = vec![TlsPolicy::default()];
+        for (host, settings) in &tls.hosts {
+            let own = settings.certificate.as_ref().and_then(|own| self.load(own, &mut used));
+            store.insert(host, own, settings.policy);
+            if !policies.contains(&settings.policy) {
+                policies.push(settings.policy);
+            }
+        }
+        let loaded = || used.values().filter_map(|known: &Known| known.loaded.as_ref());
+        let not_after_s = loaded().map(|loaded| loaded.validity.not_after_s).min().unwrap_or(0);
+        let (certificates, not_after_s) = (loaded().count(), u64::try_from(not_after_s).unwrap_or(0));
+        let store = Arc::new(store);
+        let configs = policies.into_iter().filter_map(|policy| {
+            let config = self.config(policy, Arc::clone(&store));
+            Some((policy, config.inspect_err(|error| error!(%error, "TLS can't be served")).ok()?))
+        });
+        let configs = configs.collect();
+        let runtime = Arc::new(TlsRuntime { configs, store, certificates, not_after_s });
+        self.known = used;
+        self.last = Some((Arc::clone(tls), Arc::clone(&runtime)));
+        runtime
+    }
+
+    /// The key of a certificate: the one that it had, if it did not change.
+    fn load(
+        &self,
+        written: &Arc<Certificate>,
+        used: &mut HashMap<ObjectRef, Known>,
+    ) -> Option<Arc<CertifiedKey>> {
+        let is_it = |known: &&Known| Arc::ptr_eq(&known.written, written) || known.written == *written;
+        let known = used.get(&written.source).filter(is_it);
+        let known = match known.or_else(|| self.known.get(&written.source).filter(is_it)) {
+            Some(known) => known.clone(),
+            None => {
+                let loaded = Loaded::new(&written.chain_pem, written.key_pem.expose());
+                let loaded = loaded.map(Arc::new).inspect_err(
+                    |error| error!(secret = %written.source, error, "certificate can't be used"),
+                );
+                Known { written: Arc::clone(written), loaded: loaded.ok() }
+            }
+        };
+        let key = known.loaded.as_ref().map(|loaded| Arc::clone(&loaded.key));
+        used.insert(written.source.clone(), known);
+        key
+    }
+
+    fn config(&mut self, policy: TlsPolicy, store: Arc<Store>) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let tickets = match self.tickets.get(&policy) {
+            Some(tickets) => Arc::clone(tickets),
+            None => {
+                let tickets = Ticketer::new()?;
+                self.tickets.insert(policy, Arc::clone(&tickets));
+                tickets
+            }
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
+            .with_protocol_versions(versions(policy.min_version))?
+            .with_no_client_auth()
+            .with_cert_resolver(store);
+        config.ignore_client_order = true;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = tickets;
+        // Requests before the handshake's end can be replayed (RFC 8446 §8, hardening TL07).
+        config.max_early_data_size = 0;
+        Ok(Arc::new(config))
+    }
+}
+
+fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    static FROM_1_2: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
+    static FROM_1_3: [&SupportedProtocolVersion; 1] = [&version::TLS13];
+    match min {
+        TlsVersion::V1_2 => &FROM_1_2,
+        TlsVersion::V1_3 => &FROM_1_3,
+    }
+}
+
+#[cfg(test)]
+mod tests;

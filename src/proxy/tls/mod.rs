@@ -1,0 +1,12 @@
+//! TLS as the data plane needs it: certificates made of PEM, the store that finds them by host, and what handshakes
+//! keep to. Opens no socket.
+
+mod builder;
+mod certificate;
+mod store;
+#[cfg(test)]
+pub(crate) mod testing;
+mod validity;
+
+pub(crate) use builder::{TlsBuilder, TlsRuntime};
+pub use certificate::check_certificate;

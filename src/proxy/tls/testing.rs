@@ -1,0 +1,144 @@
+//! Certificates for tests. Valid in January 2026; who connects with them does not ask.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use ir::{Certificate, Kind, ObjectRef, Redacted};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SignatureAlgorithm};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion, version};
+
+use super::certificate::PROVIDER;
+
+/// A chain with its key.
+#[derive(Debug)]
+pub(crate) struct Issued {
+    /// The server's own certificate, then that of its authority.
+    pub(crate) chain_der: Vec<CertificateDer<'static>>,
+    pub(crate) chain_pem: [String; 2],
+    pub(crate) key_pem: String,
+}
+
+impl Issued {
+    pub(crate) fn of(names: &[&str]) -> Self {
+        Self::with_key(names, &rcgen::PKCS_ECDSA_P256_SHA256)
+    }
+
+    pub(crate) fn with_key(names: &[&str], algorithm: &'static SignatureAlgorithm) -> Self {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut authority = CertificateParams::new(Vec::new()).unwrap();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let authority_key = KeyPair::generate().unwrap();
+        let authority_certificate = authority.self_signed(&authority_key).unwrap();
+        let issuer = Issuer::new(authority, authority_key);
+        let mut own = CertificateParams::new(names).unwrap();
+        own.not_before = rcgen::date_time_ymd(2026, 1, 1);
+        own.not_after = rcgen::date_time_ymd(2026, 1, 31);
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let certificate = own.signed_by(&key, &issuer).unwrap();
+        Self {
+            chain_der: vec![certificate.der().clone(), authority_certificate.der().clone()],
+            chain_pem: [certificate.pem(), authority_certificate.pem()],
+            key_pem: key.serialize_pem(),
+        }
+    }
+
+    /// As the Secret `shop/NAME`.
+    pub(crate) fn secret(&self, name: &str) -> Arc<Certificate> {
+        Arc::new(Certificate {
+            source: ObjectRef::new(Kind::Secret, "shop", name),
+            chain_pem: self.chain_pem.concat().into_bytes(),
+            key_pem: Redacted::new(self.key_pem.clone().into_bytes()),
+        })
+    }
+}
+
+/// So many days after the begin of the certificates' time.
+pub(crate) fn day(days: u64) -> SystemTime {
+    const BEGIN_S: u64 = 1_767_225_600;
+    SystemTime::UNIX_EPOCH + Duration::from_secs(BEGIN_S) + Duration::from_secs(days * 86_400)
+}
+
+/// `*.suffix` takes one or more labels, `?.suffix` exactly one.
+pub(crate) fn host(pattern: &str) -> ir::HostPattern {
+    let name = |text: &str| ir::HostName::parse(text).unwrap();
+    match (pattern.strip_prefix("*."), pattern.strip_prefix("?.")) {
+        (Some(suffix), _) => ir::HostPattern::Wildcard { suffix: name(suffix), one_label: false },
+        (None, Some(suffix)) => ir::HostPattern::Wildcard { suffix: name(suffix), one_label: true },
+        (None, None) => ir::HostPattern::Exact(name(pattern)),
+    }
+}
+
+/// Each pattern with its certificate and the oldest version that it takes.
+pub(crate) fn tls(
+    hosts: &[(&str, Option<&Arc<Certificate>>, ir::TlsVersion)],
+    default: Option<&Arc<Certificate>>,
+) -> Arc<ir::Tls> {
+    let hosts = hosts.iter().map(|(pattern, certificate, min_version)| {
+        let settings = ir::TlsHost {
+            source: ObjectRef::new(Kind::GatewayRoute, "shop", *pattern),
+            certificate: certificate.cloned(),
+            policy: ir::TlsPolicy { min_version: *min_version },
+        };
+        (host(pattern), Arc::new(settings))
+    });
+    Arc::new(ir::Tls { hosts: hosts.collect(), default: default.cloned() })
+}
+
+/// A client that takes any certificate, if its key has signed the handshake. Its clones share their tickets.
+pub(crate) fn client(versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Arc<ClientConfig> {
+    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+        .with_protocol_versions(versions)
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(TakesAny))
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    Arc::new(config)
+}
+
+/// One of today's clients.
+pub(crate) fn any_client() -> Arc<ClientConfig> {
+    client(&[&version::TLS13, &version::TLS12], &[b"http/1.1"])
+}
+
+#[derive(Debug)]
+struct TakesAny;
+
+impl ServerCertVerifier for TakesAny {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &PROVIDER.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &PROVIDER.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        PROVIDER.signature_verification_algorithms.supported_schemes()
+    }
+}
