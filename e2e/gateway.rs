@@ -16,6 +16,7 @@ use crate::until::{until, until_within};
 pub struct Gateway {
     pub process: Process,
     pub http: SocketAddr,
+    pub https: SocketAddr,
     pub admin: SocketAddr,
 }
 
@@ -59,12 +60,16 @@ impl Gateway {
     }
 
     fn attach(process: Process) -> Self {
-        let (http, admin) = until("the gateway says where it listens", || {
+        let (http, https, admin) = until("the gateway says where it listens", || {
             let lines = process.stderr();
             let line = lines.iter().find(|line| line.contains("listening http="))?;
-            Some((address_after(line, "http=")?, address_after(line, "admin=")?))
+            Some((
+                address_after(line, "http=")?,
+                address_after(line, "https=")?,
+                address_after(line, "admin=")?,
+            ))
         });
-        Self { process, http, admin }
+        Self { process, http, https, admin }
     }
 
     /// # Panics
@@ -163,7 +168,7 @@ fn arguments(config: &Path, flags: &[&str]) -> Vec<String> {
     let mut args: Vec<String> = ["run", "--config"].map(str::to_owned).to_vec();
     args.push(config.display().to_string());
     args.extend(["--admin", "127.0.0.1:0"].map(str::to_owned));
-    for (flag, value) in [("--http", "127.0.0.1:0"), ("--workers", "2")] {
+    for (flag, value) in [("--http", "127.0.0.1:0"), ("--https", "127.0.0.1:0"), ("--workers", "2")] {
         if !flags.contains(&flag) {
             args.extend([flag, value].map(str::to_owned));
         }
@@ -174,5 +179,6 @@ fn arguments(config: &Path, flags: &[&str]) -> Vec<String> {
 
 fn address_after(line: &str, key: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once(key)?;
-    rest.split(' ').next()?.parse().ok()
+    // A field that is a text stands in quotation marks.
+    rest.split(' ').next()?.trim_matches('"').parse().ok()
 }

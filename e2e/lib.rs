@@ -2,6 +2,7 @@
 //! every byte, and load. Knows the gateway only from outside: its binary, its sockets, its files.
 
 pub mod backend;
+pub mod certificate;
 pub mod client;
 pub mod cluster_api;
 pub mod cluster_load;
@@ -18,4 +19,5 @@ pub mod load;
 pub mod port;
 pub mod process;
 pub mod sockets;
+pub mod tls_client;
 pub mod until;

@@ -254,7 +254,7 @@ spec:{providers if mission else ""}
 {policies if mission else ""}""")
     command = [
         str(pathlib.Path(binary).resolve()), "run", "--config", str(config), "--workers", "1",
-        "--http", f"127.0.0.1:{ports.http}", "--admin", f"127.0.0.1:{ports.admin}",
+        "--http", f"127.0.0.1:{ports.http}", "--https", "off", "--admin", f"127.0.0.1:{ports.admin}",
         "--access-log", "off", "--lame-duck", "0s", "--drain", "1s",
     ]
     return Proxy("baribhara", command, ports, "http_requests_total", True if mission else None)

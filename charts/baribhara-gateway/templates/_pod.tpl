@@ -3,6 +3,7 @@
 {{- $v := .Values }}
 - run
 - {{ printf "--http=[::]:%d" (int $v.containerPorts.http) | quote }}
+- {{ printf "--https=[::]:%d" (int $v.containerPorts.https) | quote }}
 - {{ printf "--admin=[::]:%d" (int $v.containerPorts.admin) | quote }}
 - {{ printf "--ingress-class=%s" $v.ingressClass.name | quote }}
 {{- with $v.watchNamespaces }}
@@ -32,7 +33,10 @@
 {{- with $v.gateway.trustedProxies }}
 - {{ printf "--trusted-proxies=%s" (join "," .) | quote }}
 {{- end }}
-{{- range $flag := list "readTimeout" "writeTimeout" "idleTimeout" "maxHead" "maxConnectionAge" "upstreamIdle" "underscoreHeaders" }}
+{{- with $v.gateway.defaultTlsSecret }}
+- {{ printf "--default-tls-secret=%s" . | quote }}
+{{- end }}
+{{- range $flag := list "readTimeout" "writeTimeout" "handshakeTimeout" "idleTimeout" "maxHead" "maxConnectionAge" "upstreamIdle" "underscoreHeaders" }}
 {{- with index $v.gateway $flag }}
 - {{ printf "--%s=%s" (kebabcase $flag) . | quote }}
 {{- end }}

@@ -183,11 +183,12 @@ build_keda() {
 }
 
 cmd_build() {
-  local targets=("${BASE[@]}") names target start
+  local targets=("${BASE[@]}") names target start fetch=
   while [[ $# -gt 0 ]]; do
     case $1 in
       --with) IFS=, read -ra names <<<"${2:-}"; targets=("${BASE[@]}" "${names[@]}"); shift ;;
       --only) IFS=, read -ra targets <<<"${2:-}"; shift ;;
+      --fetch) fetch=yes ;;
       *) die "build: unknown argument '$1'" ;;
     esac
     shift
@@ -200,6 +201,11 @@ cmd_build() {
   start=$(millis)
   GO_VERSION=$(go env GOVERSION)
   mkdir -p "$BIN" "$IMAGES/addons" "$CLUSTER_HOME/stamps"
+  if [[ -n $fetch ]]; then
+    FETCH_ONLY=yes
+    for target in "${targets[@]}"; do "build_$target"; done
+    return
+  fi
   exec 8>"$CLUSTER_HOME/build.lock"
   flock -n 8 || { say "another build is under way; waiting for it"; flock 8; }
   CACHED=()

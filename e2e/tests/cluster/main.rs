@@ -2,6 +2,7 @@
 //! They run inside the cluster's namespaces (`.ci/cluster`), one at a time, and end with a table of numbers.
 
 mod all_keda;
+mod certificates;
 mod examples;
 mod install;
 mod keys;

@@ -1,0 +1,116 @@
+//! Certificates of the tests: an authority of their own, what it signs, and the Secrets that hold them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::pki_types::CertificateDer;
+
+/// The year whose first day ends a certificate of which nothing else is said.
+const LAST_YEAR: i32 = 2120;
+
+/// A certificate authority with a P-256 key, which nobody trusts but who is told to.
+pub struct Authority {
+    pub pem: String,
+    pub der: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authority").finish_non_exhaustive()
+    }
+}
+
+/// A server's certificate with its key, as PEM.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    pub certificate_pem: String,
+    pub key_pem: String,
+    pub der: CertificateDer<'static>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// # Panics
+    /// When the system gives no random bytes.
+    pub fn new() -> Self {
+        let key = KeyPair::generate().expect("a P-256 key");
+        let mut params = params(&[], LAST_YEAR);
+        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let certificate = params.self_signed(&key).expect("a certificate of the authority");
+        Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+    }
+
+    /// A certificate for these names with a P-256 key of its own.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn issue(&self, names: &[&str]) -> Issued {
+        self.issue_for(names, &KeyPair::generate().expect("a P-256 key"))
+    }
+
+    /// As [`Authority::issue`], with an RSA key of 2048 bits.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn issue_rsa(&self, names: &[&str]) -> Issued {
+        self.issue_for(names, &KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).expect("an RSA key"))
+    }
+
+    /// As [`Authority::issue`], for this key.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn issue_for(&self, names: &[&str], key: &KeyPair) -> Issued {
+        self.sign(&params(names, LAST_YEAR), key)
+    }
+
+    /// As [`Authority::issue`], but it ends with the first day of this year.
+    ///
+    /// # Panics
+    /// When a name is none.
+    pub fn issue_until(&self, year: i32, names: &[&str]) -> Issued {
+        self.sign(&params(names, year), &KeyPair::generate().expect("a P-256 key"))
+    }
+
+    fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Issued {
+        let certificate = params.signed_by(key, &self.issuer).expect("a signed certificate");
+        Issued {
+            certificate_pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            der: certificate.der().clone(),
+        }
+    }
+}
+
+impl Issued {
+    /// A Secret in namespace `shop` that holds it.
+    pub fn secret(&self, name: &str) -> String {
+        tls_secret(name, &self.certificate_pem, &self.key_pem)
+    }
+}
+
+/// A Secret of type `kubernetes.io/tls` in namespace `shop` with these texts, whatever they are.
+pub fn tls_secret(name: &str, certificate: &str, key: &str) -> String {
+    format!(
+        "---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\n\
+         type: kubernetes.io/tls\ndata:\n  tls.crt: \"{}\"\n  tls.key: \"{}\"\n",
+        STANDARD.encode(certificate),
+        STANDARD.encode(key),
+    )
+}
+
+fn params(names: &[&str], last_year: i32) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names of hosts");
+    params.not_before = rcgen::date_time_ymd(2020, 1, 1);
+    params.not_after = rcgen::date_time_ymd(last_year, 1, 1);
+    params
+}
