@@ -19,6 +19,9 @@ pub(super) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     })
 });
 
+/// How far the clock of whoever issues certificates may be ahead. A new one is looked at once, when it comes.
+const CLOCK_SKEW_S: i64 = 3600;
+
 /// A chain and its key, ready to sign.
 #[derive(Debug)]
 pub(super) struct Loaded {
@@ -67,12 +70,13 @@ impl Loaded {
 ///
 /// # Errors
 /// A text for people that names the cause and holds nothing of the two: PEM that is none, no certificate, no key, a key
-/// that can't sign or belongs to another certificate (a chain in the wrong order, too), not valid yet or not any more.
+/// that can't sign or belongs to another certificate (a chain in the wrong order, too), not valid for an hour to come, or
+/// not any more.
 pub fn check_certificate(chain_pem: &[u8], key_pem: &[u8], now: SystemTime) -> Result<(), String> {
     let Validity { not_before_s, not_after_s } = Loaded::new(chain_pem, key_pem)?.validity;
     let now_s = now.duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let now_s = i64::try_from(now_s).unwrap_or(i64::MAX);
-    if now_s < not_before_s {
+    if now_s.saturating_add(CLOCK_SKEW_S) < not_before_s {
         return Err("the certificate is not valid yet".to_owned());
     }
     if now_s > not_after_s {
