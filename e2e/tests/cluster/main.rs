@@ -9,6 +9,7 @@ mod keys;
 mod latency;
 mod leader;
 mod memory;
+mod node_network;
 mod outage;
 mod refusals;
 mod rollout;
