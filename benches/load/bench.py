@@ -16,6 +16,7 @@ import pathlib
 import re
 import shutil
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -29,6 +30,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
 LOADS = {
     "plain": "plain proxying",
+    "tls": "plain proxying over TLS 1.3, connections kept",
     "mission": "CORS + rate limit + JWT HS256 + metrics",
 }
 
@@ -124,9 +126,18 @@ def free_ports(count):
 # --- one request at a time ---------------------------------------------------------------------------------------
 
 
-def ask(port, path="/", method="GET", headers=None):
+# The certificates are of this run's own making.
+ANY_CERTIFICATE = ssl.create_default_context()
+ANY_CERTIFICATE.check_hostname = False
+ANY_CERTIFICATE.verify_mode = ssl.CERT_NONE
+
+
+def ask(port, path="/", method="GET", headers=None, tls=False):
     """Status, headers (names in lower case) and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    if tls:
+        connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=5, context=ANY_CERTIFICATE)
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request(method, path, headers=headers or {})
         answer = connection.getresponse()
@@ -135,11 +146,11 @@ def ask(port, path="/", method="GET", headers=None):
         connection.close()
 
 
-def wait_until_serving(name, port, log, headers):
+def wait_until_serving(name, port, log, headers, tls=False):
     deadline = time.monotonic() + 15
     while True:
         try:
-            if ask(port, headers=headers)[0] == 200:
+            if ask(port, headers=headers, tls=tls)[0] == 200:
                 return
         except OSError:
             pass
@@ -155,19 +166,29 @@ def expect(proxy, what, held):
 
 def check_features(proxy, load, bare):
     """That the proxy does the work of the load. What it cannot do is known beforehand and stands in the table."""
-    port, headers = proxy.ports.http, load_headers(load)
-    status, _, body = ask(port, headers=headers)
+    port, headers, tls = proxy.ports.http, load_headers(load), load == "tls"
+    status, _, body = ask(port, headers=headers, tls=tls)
     expect(proxy, f"answers {status} and {len(body)} bytes", status == 200 and body == proxies.BODY)
-    seen = [ask(port, "/headers", headers=headers)[2] for _ in range(2 * len(proxy.ports.backends))]
+    seen = [ask(port, "/headers", headers=headers, tls=tls)[2] for _ in range(2 * len(proxy.ports.backends))]
     backends = {text.split()[0] for text in seen}
     expect(proxy, f"uses {len(backends)} backends", len(backends) == len(proxy.ports.backends))
     if not bare:
         empty = [name for name in proxies.FORWARDED if not re.search(rf"{name}=\S", seen[0])]
         expect(proxy, f"does not send {', '.join(empty)}", not empty)
+        scheme = "https" if tls else "http"
+        expect(proxy, f"does not say {scheme}", f"x-forwarded-proto={scheme} " in seen[0])
+    if tls:
+        expect(proxy, "does not speak TLS 1.3", tls_version(port) == "TLSv1.3")
     status, _, body = ask(proxy.ports.admin, "/metrics")
     expect(proxy, "has no metrics", status == 200 and proxy.metrics in body)
     if load == "mission":
         check_mission(proxy, headers)
+
+
+def tls_version(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as plain:
+        with ANY_CERTIFICATE.wrap_socket(plain) as secured:
+            return secured.version()
 
 
 def check_mission(proxy, headers):
@@ -199,7 +220,7 @@ TOKEN = proxies.token(expires_in=24 * 3600)
 
 
 def load_headers(load):
-    if load == "plain":
+    if load != "mission":
         return {}
     return {"Origin": proxies.ORIGIN, "Authorization": f"Bearer {TOKEN}"}
 
@@ -209,7 +230,7 @@ def run_round(proxy, pid, load, options, seconds):
     command = ["taskset", "-c", LOAD_CORE, "wrk", "-t", "1", "-c", str(options.connections), "-d", f"{seconds}s"]
     for name, value in load_headers(load).items():
         command += ["-H", f"{name}: {value}"]
-    command += ["-s", str(HERE / "report.lua"), f"http://127.0.0.1:{proxy.ports.http}/"]
+    command += ["-s", str(HERE / "report.lua"), f"{'https' if load == 'tls' else 'http'}://127.0.0.1:{proxy.ports.http}/"]
     pids = family(pid)
     before = cpu_seconds(pids)
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
@@ -252,7 +273,7 @@ def compare(load, folder, options):
             else:
                 proxy = {"nginx": proxies.nginx, "haproxy": proxies.haproxy}[name](place, load, ports, options.bare)
             pid = running.start(proxy.command, PROXY_CORE, place / "log")
-            wait_until_serving(name, ports.http, place / "log", load_headers(load))
+            wait_until_serving(name, ports.http, place / "log", load_headers(load), load == "tls")
             check_features(proxy, load, options.bare)
             field.append((proxy, pid))
 

@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import json
 import pathlib
+import subprocess
 import time
 
 ORIGIN = "https://app.example.com"
@@ -50,6 +51,17 @@ def token(expires_in=3600, key=KEY):
     claims = {"iss": ISSUER, "sub": "bench", "exp": int(time.time()) + expires_in}
     signed = ".".join(base64url(json.dumps(value).encode()) for value in ({"alg": "HS256", "typ": "JWT"}, claims))
     return f"{signed}.{base64url(hmac.digest(key.encode(), signed.encode(), hashlib.sha256))}"
+
+
+def certificate(folder):
+    """A certificate that signs itself, ECDSA P-256, with its key: two files of PEM."""
+    chain, key = folder / "chain.pem", folder / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(chain)],
+        check=True, capture_output=True,
+    )
+    return chain, key
 
 
 def nginx_command(folder, config):
@@ -100,7 +112,10 @@ def nginx(folder, load, ports, bare):
       proxy_set_header X-Forwarded-Host $http_host;
       proxy_set_header X-Real-IP $remote_addr;
       proxy_set_header X-Request-Id $request_id;"""
-    zone = features = ""
+    zone = features = tls = ""
+    if load == "tls":
+        chain, key = certificate(folder)
+        tls = f" ssl; ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3"
     if load == "mission":
         zone = f"""
   limit_req_zone $binary_remote_addr zone=clients:10m rate=1000000r/s;
@@ -122,7 +137,7 @@ def nginx(folder, load, ports, bare):
     keepalive_requests 1000000000;
   }}{zone}
   server {{
-    listen 127.0.0.1:{ports.http} backlog=4096;
+    listen 127.0.0.1:{ports.http} backlog=4096{tls};
     location / {{{features}
       proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -137,17 +152,23 @@ def nginx(folder, load, ports, bare):
 }}
 """
     command = nginx_command(folder, config)
-    return Proxy("nginx", command, ports, "Active connections", None if load == "plain" else False)
+    return Proxy("nginx", command, ports, "Active connections", False if load == "mission" else None)
 
 
 def haproxy(folder, load, ports, bare):
     servers = "\n".join(f"  server s{i} 127.0.0.1:{port} maxconn 1024" for i, port in enumerate(ports.backends))
-    forwarded = "" if bare else """
+    scheme, tls = "http", ""
+    if load == "tls":
+        chain, key = certificate(folder)
+        both = folder / "both.pem"
+        both.write_text(chain.read_text() + key.read_text())
+        scheme, tls = "https", f" ssl crt {both} ssl-min-ver TLSv1.2"
+    forwarded = "" if bare else f"""
   option forwardfor
-  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Proto {scheme}
   http-request set-header X-Forwarded-Host %[req.hdr(host)]
   http-request set-header X-Real-IP %[src]
-  http-request set-header X-Request-Id %[uuid()] unless { req.hdr(x-request-id) -m found }"""
+  http-request set-header X-Request-Id %[uuid()] unless {{ req.hdr(x-request-id) -m found }}"""
     features = ""
     if load == "mission":
         features = f"""
@@ -178,7 +199,7 @@ defaults
   timeout http-keep-alive 120s
   option http-keep-alive
 frontend gateway
-  bind 127.0.0.1:{ports.http} backlog 4096{forwarded}{features}
+  bind 127.0.0.1:{ports.http} backlog 4096{tls}{forwarded}{features}
   default_backend servers
 backend servers
   balance roundrobin
@@ -189,7 +210,7 @@ frontend metrics
   http-request use-service prometheus-exporter if {{ path /metrics }}
 """)
     command = ["haproxy", "-db", "-f", str(path)]
-    return Proxy("haproxy", command, ports, "haproxy_frontend_http_requests_total", None if load == "plain" else True)
+    return Proxy("haproxy", command, ports, "haproxy_frontend_http_requests_total", True if load == "mission" else None)
 
 
 def baribhara(folder, load, ports, binary):
@@ -236,6 +257,18 @@ spec:
     keys: [{{type: ClientIP}}]
     rates: [{{requests: 1000000, per: 1s}}]
 """
+    listen = ["--http", f"127.0.0.1:{ports.http}", "--https", "off"]
+    if load == "tls":
+        chain, key = (base64.b64encode(file.read_bytes()).decode() for file in certificate(folder))
+        (config / "certificate.yaml").write_text(f"""apiVersion: v1
+kind: Secret
+metadata: {{name: certificate, namespace: bench}}
+type: kubernetes.io/tls
+data: {{tls.crt: {chain}, tls.key: {key}}}
+""")
+        # The load names no host in its handshakes.
+        listen = ["--http", "127.0.0.1:0", "--https", f"127.0.0.1:{ports.http}"]
+        listen += ["--default-tls-secret", "bench/certificate"]
     (config / "bench.yaml").write_text(f"""apiVersion: v1
 kind: Service
 metadata: {{name: web, namespace: bench}}
@@ -254,7 +287,7 @@ spec:{providers if mission else ""}
 {policies if mission else ""}""")
     command = [
         str(pathlib.Path(binary).resolve()), "run", "--config", str(config), "--workers", "1",
-        "--http", f"127.0.0.1:{ports.http}", "--https", "off", "--admin", f"127.0.0.1:{ports.admin}",
+        *listen, "--admin", f"127.0.0.1:{ports.admin}",
         "--access-log", "off", "--lame-duck", "0s", "--drain", "1s",
     ]
     return Proxy("baribhara", command, ports, "http_requests_total", True if mission else None)
