@@ -220,14 +220,14 @@ impl Ledger {
 
 /// What reading an object came to.
 #[derive(Debug)]
-pub(super) struct Read {
+struct Read {
     /// `None`: it cannot be told which object it is.
-    pub(super) outcome: Option<Outcome>,
-    pub(super) findings: Vec<Finding>,
+    outcome: Option<Outcome>,
+    findings: Vec<Finding>,
 }
 
 /// Reads an object as the API server sent it: without `kind` and `apiVersion` where it stood in a list.
-pub(super) fn read(kind: Kind, mut value: Value, schemas: &Schemas) -> Read {
+fn read(kind: Kind, mut value: Value, schemas: &Schemas) -> Read {
     strip(&mut value);
     let status = is_own(kind).then(|| value.get_mut("status").map(Value::take)).flatten();
     if let Value::Object(entries) = &mut value {
@@ -242,6 +242,27 @@ pub(super) fn read(kind: Kind, mut value: Value, schemas: &Schemas) -> Read {
         object.set_status(serde_json::from_value(status).unwrap_or_default());
     }
     Read { outcome, findings: reading.findings }
+}
+
+/// What a Secret or ConfigMap that was fetched comes to. One that cannot be read leaves the last good version in use.
+pub(super) fn fetched(object: &ObjectRef, value: Value, schemas: &Schemas) -> Batch {
+    let Read { outcome, findings } = read(object.kind, value, schemas);
+    let mut batch = Batch::new();
+    let refused = match outcome {
+        Some(Outcome::Good(good)) => {
+            batch.push(Change::Apply { object: good, origin: None });
+            false
+        }
+        Some(Outcome::Refused(_)) | None => {
+            if object.kind == Kind::Secret {
+                let reason = findings.first().map(|finding| finding.message.clone()).unwrap_or_default();
+                batch.push(Change::RefuseSecret { object: object.clone(), reason });
+            }
+            true
+        }
+    };
+    batch.push(say(object, findings, refused));
+    batch
 }
 
 /// Takes out what nobody reads and what would double the memory that objects need.

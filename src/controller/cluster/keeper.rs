@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir::{Kind, ObjectRef};
+use ir::ObjectRef;
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -14,13 +14,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, warn};
 
 use super::backoff::{Backoff, chance};
-use super::intake::{self, Read};
+use super::intake;
 use super::request;
 use super::resource::{Resource, Target};
 use super::shelf::{Answer, Shelf, Ticket};
 use super::stream::Event;
 use super::trouble::Trouble;
-use crate::document::{self, Outcome};
+use crate::document;
 use crate::schema::Schemas;
 use crate::source::{Batch, Change};
 
@@ -231,7 +231,7 @@ impl Keeper {
             Ok(None) if current => {
                 vec![Change::Delete(object.clone()), intake::say(object, Vec::new(), false)]
             }
-            Ok(Some(value)) if current => self.read(object, value),
+            Ok(Some(value)) if current => intake::fetched(object, value, &self.schemas),
             Ok(_) | Err(_) => Batch::new(),
         };
         let goes_on = self.send(batch).await;
@@ -248,22 +248,6 @@ impl Keeper {
                 && done.send(()).is_err()
             {
                 debug!("an object went live before what it names was fetched");
-            }
-        }
-    }
-
-    /// What cannot be read leaves the last good version in use.
-    fn read(&self, object: &ObjectRef, value: Value) -> Batch {
-        let Read { outcome, findings } = intake::read(object.kind, value, &self.schemas);
-        match outcome {
-            Some(Outcome::Good(good)) => {
-                vec![Change::Apply { object: good, origin: None }, intake::say(object, findings, false)]
-            }
-            Some(Outcome::Refused(_)) | None => {
-                let reason = findings.first().map(|finding| finding.message.clone()).unwrap_or_default();
-                let refuse = Change::RefuseSecret { object: object.clone(), reason };
-                let is_secret = object.kind == Kind::Secret;
-                is_secret.then_some(refuse).into_iter().chain([intake::say(object, findings, true)]).collect()
             }
         }
     }

@@ -10,13 +10,12 @@ use kube::Client;
 use tokio::time::timeout;
 use translate::Settings;
 
-use super::intake::{self, Ledger, Read};
+use super::intake::{self, Ledger};
 use super::request::{self, Part};
 use super::resource::{Resource, Target};
 use super::stream::Event;
 use super::trouble::Trouble;
 use super::{ClusterSettings, client, is_optional, runtime};
-use crate::document::Outcome;
 use crate::error::ControllerError;
 use crate::folder_source::Loaded;
 use crate::schema::{CertificateCheck, Schemas};
@@ -83,14 +82,7 @@ async fn read(
     let fetches = stream::iter(names).map(|object| fetch(client, object)).buffer_unordered(REQUESTS_MAX);
     for fetched in fetches.collect::<Vec<_>>().await {
         let Some((object, value)) = fetched? else { continue };
-        let Read { outcome, findings } = intake::read(object.kind, value, &schemas);
-        let refused = !matches!(outcome, Some(Outcome::Good(_)));
-        if let Some(Outcome::Good(good)) = outcome {
-            batch.push(Change::Apply { object: good, origin: None });
-        }
-        if !findings.is_empty() {
-            batch.push(intake::say(&object, findings, refused));
-        }
+        batch.extend(intake::fetched(&object, value, &schemas));
     }
     batch.push(Change::Synced);
     Ok(batch)

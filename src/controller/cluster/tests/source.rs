@@ -282,6 +282,11 @@ fn a_certificate_that_cannot_be_served_leaves_the_one_before_it_and_is_told_of()
         said("its certificate cannot be served: it is bad") && said("its last good version is served")
     });
     assert_eq!(chains(), [Some(b"good".to_vec())]);
+    // A command that reads the cluster once has no version before it, and says the same of the Secret.
+    let once = load_cluster(&bench.cluster(), settings(), check_certificate).unwrap();
+    let told =
+        |line: &crate::Problem| line.message.contains("the Secret 'keys' cannot be used (its certificate");
+    assert!(once.problems.lines.iter().any(told), "{:?}", once.problems.lines);
     bench.fake.apply(SECRETS, secret("YmV0dGVy"));
     wait("the new one", || chains() == [Some(b"better".to_vec())] && !said("last good"));
     bench.fake.delete(SECRETS, "shop", "keys");
