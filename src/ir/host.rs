@@ -90,6 +90,19 @@ pub enum HostPattern {
     Wildcard { suffix: HostName, one_label: bool },
 }
 
+impl HostPattern {
+    /// Reads a name, or `*.` and one; `one_label` is what the star stands for.
+    ///
+    /// # Errors
+    /// See [`HostNameError`].
+    pub fn parse(text: &str, one_label: bool) -> Result<Self, HostNameError> {
+        match text.strip_prefix("*.") {
+            Some(suffix) => Ok(Self::Wildcard { suffix: HostName::parse(suffix)?, one_label }),
+            None => HostName::parse(text).map(Self::Exact),
+        }
+    }
+}
+
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

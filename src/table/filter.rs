@@ -7,5 +7,5 @@ mod weights;
 
 pub use cors::{Preflight, PreparedCors};
 pub use headers::apply_header_edit;
-pub use rewrite::{PreparedPath, PreparedRedirect, RedirectError, RedirectFrom};
+pub use rewrite::{PreparedPath, PreparedRedirect, RedirectError, RedirectFrom, push_query};
 pub use weights::Weights;

@@ -20,7 +20,7 @@ mod values;
 pub use explain::{BackendShare, Detail, ExplainedRequest, Explanation, LimitKeys, Loser, Step, Winner};
 pub use filter::{
     Preflight, PreparedCors, PreparedPath, PreparedRedirect, RedirectError, RedirectFrom, Weights,
-    apply_header_edit,
+    apply_header_edit, push_query,
 };
 pub use head::RequestHead;
 pub use host::{HostError, fold};

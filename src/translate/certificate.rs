@@ -6,6 +6,7 @@ use ir::{Certificate, Kind, ObjectRef, Redacted};
 use k8s_openapi::api::core::v1::Secret;
 
 use crate::snapshot::{ByName, Snapshot};
+use crate::value;
 
 /// The certificates of a snapshot by the names of their Secrets.
 #[derive(Debug, Default)]
@@ -54,15 +55,12 @@ impl Certificates {
 
 /// `None`: the Secret lacks one of the two entries.
 fn read(id: &ObjectRef, secret: &Secret) -> Option<Certificate> {
-    Some(Certificate {
-        source: id.clone(),
-        chain_pem: entry(secret, api::TLS_CERTIFICATE_KEY)?.to_vec(),
-        key_pem: Redacted::new(entry(secret, api::TLS_PRIVATE_KEY_KEY)?.to_vec()),
-    })
+    let (chain, key) = chain_and_key(secret)?;
+    Some(Certificate { source: id.clone(), chain_pem: chain.to_vec(), key_pem: Redacted::new(key.to_vec()) })
 }
 
-/// `stringData` wins, as on the API server, which a folder has none of.
-pub(crate) fn entry<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
-    let text = secret.string_data.as_ref().and_then(|entries| entries.get(key)).map(String::as_bytes);
-    text.or_else(|| secret.data.as_ref()?.get(key).map(|bytes| bytes.0.as_slice()))
+/// Chain and key, where the Secret has both entries.
+pub(crate) fn chain_and_key(secret: &Secret) -> Option<(&[u8], &[u8])> {
+    let entries = (secret.string_data.as_ref(), secret.data.as_ref());
+    Some((value::entry(entries, api::TLS_CERTIFICATE_KEY)?, value::entry(entries, api::TLS_PRIVATE_KEY_KEY)?))
 }

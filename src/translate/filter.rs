@@ -134,7 +134,7 @@ fn redirect(
 ) -> Result<Redirect, Refused> {
     let hostname = hostname(spec.hostname.as_deref(), field, lines);
     let path = spec.path.as_ref().map(|path| path_rewrite(path, matches, field.key("path"), lines));
-    if !matches!(spec.status_code, 301 | 302 | 303 | 307 | 308) {
+    if !value::is_redirect(spec.status_code) {
         let message = format!("{} is no status of a redirect; the rule answers 500", spec.status_code);
         return Err(lines.error(field.key("statusCode"), message, "write 301, 302, 303, 307 or 308"));
     }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use api::{GatewayRoute, GatewayRouteSpec, RouteDefaults, RouteRule};
-use ir::{Action, Auth, Cors, FailReason, HostName, HostPattern, IpAccess, Route, Timeouts};
+use ir::{Action, Auth, Cors, FailReason, HostPattern, IpAccess, Route, Timeouts};
 
 use crate::attach::{self, Attached};
 use crate::provider::{Providers, providers};
@@ -200,13 +200,7 @@ fn rule_name(rule: &RouteRule, index: usize) -> String {
 fn hosts(spec: &GatewayRouteSpec, field: Field<'_>, lines: &mut Lines) -> Result<Vec<HostPattern>, Refused> {
     let mut hosts = Vec::with_capacity(spec.hostnames.len());
     for (index, text) in spec.hostnames.iter().enumerate() {
-        let parsed = match text.strip_prefix("*.") {
-            Some(suffix) => {
-                HostName::parse(suffix).map(|suffix| HostPattern::Wildcard { suffix, one_label: false })
-            }
-            None => HostName::parse(text).map(HostPattern::Exact),
-        };
-        match parsed {
+        match HostPattern::parse(text, false) {
             Ok(host) if hosts.contains(&host) => {}
             Ok(host) => hosts.push(host),
             Err(error) => {

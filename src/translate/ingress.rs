@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::{Action, BackendTarget, FailReason, HostName, HostPattern, Match, PathMatch, WeightedBackend};
+use ir::{Action, BackendTarget, FailReason, HostPattern, Match, PathMatch, WeightedBackend};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 
 use crate::attach::{self, Attached};
@@ -100,7 +100,7 @@ pub(crate) fn ingress_routes(
     } else if routes.is_empty() {
         lines.warning(root, "the Ingress serves nothing", "add rules with paths, or a default backend");
     }
-    let tls = ingress_tls(ingress, spec, &rule_hosts, reader, lines);
+    let tls = ingress_tls(ingress, seed.created(), &rule_hosts, reader, lines);
     for route in &mut routes {
         route.tls = tls.of_route(&route.hosts);
     }
@@ -125,13 +125,7 @@ fn host_of(rule: &IngressRule, field: Field<'_>, lines: &mut Lines) -> Result<Ve
     if host.is_empty() {
         return Ok(Vec::new());
     }
-    let parsed = match host.strip_prefix("*.") {
-        Some(suffix) => {
-            HostName::parse(suffix).map(|suffix| HostPattern::Wildcard { suffix, one_label: true })
-        }
-        None => HostName::parse(host).map(HostPattern::Exact),
-    };
-    parsed.map(|pattern| vec![pattern]).map_err(|error| {
+    HostPattern::parse(host, true).map(|pattern| vec![pattern]).map_err(|error| {
         let message = format!("'{host}' is no host: {error}; the rule is not served");
         lines.error(field.key("host"), message, "write a name like shop.example.com or *.example.com")
     })

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use api::{Jwks, JwtAlgorithm, KeyRef};
 use ir::{Algorithm, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, KeySet, Kind, Redacted, TokenSource};
-use k8s_openapi::ByteString;
 
 use crate::jwks::{self, HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, KeySetError};
 use crate::reader::Reader;
 use crate::report::{Fault, Field, Lines, Refused};
-use crate::value;
+use crate::value::{self, Entries};
 
 /// The providers of one object by name. `None`: there is one of that name, but it cannot be used.
 #[derive(Debug, Default)]
@@ -229,7 +228,6 @@ fn secret_bytes(
 ) -> Result<Vec<u8>, Refused> {
     let namespace = Arc::clone(&lines.object().namespace);
     let secret = reader.secret(&namespace, &reference.name);
-    // stringData wins, as on the API server, which a folder has none of.
     let entries = secret.map(|secret| (secret.string_data.as_ref(), secret.data.as_ref()));
     entry_bytes(Kind::Secret, entries, reference, field, lines)
 }
@@ -246,9 +244,6 @@ fn config_map_bytes(
     entry_bytes(Kind::ConfigMap, entries, reference, field, lines)
 }
 
-/// What an object holds: entries of text, and of bytes.
-type Entries<'a> = (Option<&'a BTreeMap<String, String>>, Option<&'a BTreeMap<String, ByteString>>);
-
 /// The entry that the reference names, text first. `None`: there is no such object.
 fn entry_bytes(
     kind: Kind,
@@ -258,15 +253,13 @@ fn entry_bytes(
     lines: &mut Lines,
 ) -> Result<Vec<u8>, Refused> {
     let KeyRef { name, key } = reference;
-    let Some((texts, binaries)) = entries else {
+    let Some(entries) = entries else {
         let namespace = &lines.object().namespace;
         let message = format!("there is no {kind} '{namespace}/{name}'; the provider cannot be used");
         let remedy = format!("create the {kind} or correct the name");
         return Err(lines.fault(Fault::InvalidReference, field.key("name"), message, &remedy));
     };
-    let text = texts.and_then(|entries| entries.get(key)).map(String::as_bytes);
-    let binary = || binaries.and_then(|entries| entries.get(key)).map(|entry| entry.0.as_slice());
-    let Some(bytes) = text.or_else(binary) else {
+    let Some(bytes) = value::entry(entries, key) else {
         let message = format!("the {kind} '{name}' has no entry '{key}'; the provider cannot be used");
         let remedy = "add the entry or name another key";
         return Err(lines.fault(Fault::InvalidReference, field.key("key"), message, remedy));

@@ -11,7 +11,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::certificate::entry;
+use crate::certificate::chain_and_key;
 
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -159,7 +159,7 @@ impl Object {
     /// Chain and key (PEM) of a Secret that has both entries of the type `kubernetes.io/tls`.
     pub fn certificate(&self) -> Option<(&[u8], &[u8])> {
         let Self::Secret(secret) = self else { return None };
-        Some((entry(secret, api::TLS_CERTIFICATE_KEY)?, entry(secret, api::TLS_PRIVATE_KEY_KEY)?))
+        chain_and_key(secret)
     }
 
     /// Sets what a controller said of the object; only a kind of ours has such a status.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use api::{GatewayRouteSpec, Hsts};
 use http::HeaderValue;
-use ir::{Certificate, HostName, HostPattern, ObjectRef, RouteTls, Tls, TlsHost, TlsPolicy, TlsVersion};
-use k8s_openapi::api::networking::v1::{Ingress, IngressSpec};
+use ir::{Certificate, HostPattern, ObjectRef, RouteTls, Tls, TlsHost, TlsPolicy, TlsVersion};
+use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::reader::Reader;
 use crate::report::{Fault, Field, Lines, ReportLine};
+use crate::value::is_redirect;
 
 /// What an Ingress redirects with, if it does not say otherwise.
 const REDIRECT_STATUS: u16 = 308;
@@ -49,19 +50,18 @@ impl IngressTls {
 /// Reads `spec.tls`. `rule_hosts` are those of all rules.
 pub(crate) fn ingress_tls(
     ingress: &Ingress,
-    spec: &IngressSpec,
+    created: Option<i64>,
     rule_hosts: &[HostPattern],
     reader: &mut Reader<'_>,
     lines: &mut Lines,
 ) -> IngressTls {
-    let entries = spec.tls.as_deref().unwrap_or_default();
+    let entries = ingress.spec.as_ref().and_then(|spec| spec.tls.as_deref()).unwrap_or_default();
     if entries.is_empty() {
         return IngressTls::default();
     }
     let mut tls = IngressTls { redirect_status: redirect_status(ingress, lines), ..IngressTls::default() };
     let root = Field::root("spec");
     let root = root.key("tls");
-    let created = ingress.metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
     for (index, entry) in entries.iter().enumerate() {
         let field = root.index(index);
         let named = entry.hosts.as_deref().unwrap_or_default();
@@ -165,7 +165,6 @@ fn certificate(
 ) -> Option<Arc<Certificate>> {
     let namespace = Arc::clone(&lines.object().namespace);
     let refusal = reader.refusal(&namespace, name);
-    let found = reader.secret(&namespace, name).is_some();
     let certificate = reader.certificate(&namespace, name);
     match (&certificate, refusal) {
         (Some(_), None) => {}
@@ -179,7 +178,7 @@ fn certificate(
             let message = format!("the Secret '{name}' cannot be used ({reason}); {WITHOUT}");
             lines.fault(Fault::InvalidReference, field, message, "correct the Secret");
         }
-        (None, None) if found => {
+        (None, None) if reader.secret(&namespace, name).is_some() => {
             let message = format!("the Secret '{name}' has no entries tls.crt and tls.key; {WITHOUT}");
             lines.fault(Fault::InvalidReference, field, message, "name a Secret of type kubernetes.io/tls");
         }
@@ -214,10 +213,6 @@ fn redirect_status(ingress: &Ingress, lines: &mut Lines) -> Option<u16> {
     Some(REDIRECT_STATUS)
 }
 
-const fn is_redirect(status: u16) -> bool {
-    matches!(status, 301 | 302 | 303 | 307 | 308)
-}
-
 fn hsts(spec: &Hsts) -> HeaderValue {
     let sub_domains = if spec.include_sub_domains { "; includeSubDomains" } else { "" };
     let preload = if spec.preload { "; preload" } else { "" };
@@ -228,13 +223,7 @@ fn hsts(spec: &Hsts) -> HeaderValue {
 
 /// A host of an Ingress. A star stands for exactly one label.
 fn pattern(text: &str, field: Field<'_>, lines: &mut Lines) -> Option<HostPattern> {
-    let parsed = match text.strip_prefix("*.") {
-        Some(suffix) => {
-            HostName::parse(suffix).map(|suffix| HostPattern::Wildcard { suffix, one_label: true })
-        }
-        None => HostName::parse(text).map(HostPattern::Exact),
-    };
-    match parsed {
+    match HostPattern::parse(text, true) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
             let message = format!("'{text}' is no host: {error}; it is not served over TLS");

@@ -1,10 +1,12 @@
 //! Small values that several parts of objects share: header names and values, methods, networks, claim paths. The
 //! schema has patterns for them; what they let through and no request can carry is refused here.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::{HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
+use k8s_openapi::ByteString;
 
 use crate::report::{Field, Lines, Refused};
 
@@ -19,6 +21,21 @@ const FRAMING_HEADERS: [&str; 8] = [
     "transfer-encoding",
     "upgrade",
 ];
+
+/// Whether an answer with this status sends the client elsewhere (RFC 9110 §15.4).
+pub(crate) const fn is_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
+}
+
+/// What a Secret or ConfigMap holds: entries of text, and of bytes.
+pub(crate) type Entries<'a> =
+    (Option<&'a BTreeMap<String, String>>, Option<&'a BTreeMap<String, ByteString>>);
+
+/// One entry. Text wins, as `stringData` does on the API server, which a folder has none of.
+pub(crate) fn entry<'a>((texts, binaries): Entries<'a>, key: &str) -> Option<&'a [u8]> {
+    let text = texts.and_then(|entries| entries.get(key)).map(String::as_bytes);
+    text.or_else(|| binaries?.get(key).map(|entry| entry.0.as_slice()))
+}
 
 /// A header's name.
 pub(crate) fn header_name(text: &str, field: Field<'_>, lines: &mut Lines) -> Result<HeaderName, Refused> {

@@ -23,14 +23,7 @@ pub(crate) fn location(host: &str, path: &str, query: Option<&str>) -> Option<He
     let mut location = ["https://", host, path].concat();
     if let Some(query) = query {
         location.push('?');
-        for byte in query.bytes() {
-            // What a header or a URI may not hold is escaped.
-            if byte.is_ascii_graphic() && byte != b'#' {
-                location.push(char::from(byte));
-            } else {
-                ir::push_escape(&mut location, byte);
-            }
-        }
+        table::push_query(&mut location, query);
     }
     HeaderValue::try_from(location).ok()
 }

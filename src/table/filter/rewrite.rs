@@ -172,7 +172,7 @@ const fn well_known_port(scheme: Scheme) -> u16 {
 }
 
 /// Bytes that a header or a URI may not hold are escaped; the rest stays as the client sent it.
-fn push_query(location: &mut String, query: &str) {
+pub fn push_query(location: &mut String, query: &str) {
     for byte in query.bytes() {
         if byte.is_ascii_graphic() && byte != b'#' {
             location.push(char::from(byte));
