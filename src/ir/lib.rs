@@ -17,6 +17,8 @@ mod route;
 mod secret;
 mod ser;
 mod tls;
+mod upgrade;
+mod upstream;
 
 pub use auth::{
     Algorithm, Auth, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator,
@@ -39,6 +41,8 @@ pub use route::{
 };
 pub use secret::Redacted;
 pub use tls::{Certificate, RouteTls, Tls, TlsHost, TlsPolicy, TlsVersion};
+pub use upgrade::Upgrades;
+pub use upstream::{Trust, UpstreamProtocol, UpstreamTls, UpstreamVersion};
 
 /// The largest compiled size of one regular expression in bytes; a larger one is refused with its rule (hardening CP05).
 pub const REGEX_SIZE_BYTES_MAX: usize = 1 << 20;

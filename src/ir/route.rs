@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, Redirect,
-    Rewrite, RouteId, RouteTls, ser,
+    Rewrite, RouteId, RouteTls, Upgrades, UpstreamProtocol, ser,
 };
 
 /// One rule of one object, with everything that the proxy needs to serve it.
@@ -52,6 +52,8 @@ pub enum Action {
         circuit_breaker: CircuitBreaker,
         load_balancing: LoadBalancing,
         passive_health: Option<PassiveHealth>,
+        #[serde(skip_serializing_if = "Upgrades::is_default")]
+        upgrades: Upgrades,
     },
     Redirect(Redirect),
     Respond(DirectResponse),
@@ -138,6 +140,8 @@ pub struct WeightedBackend {
     pub target: BackendTarget,
     /// 0 to 1,000,000 (Gateway API BackendRef).
     pub weight: u32,
+    #[serde(skip_serializing_if = "UpstreamProtocol::is_plain_http1")]
+    pub protocol: UpstreamProtocol,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -162,6 +166,16 @@ pub struct Timeouts {
     /// The longest time without progress to or from the upstream. Default 30 s.
     #[serde(serialize_with = "ser::opt_millis")]
     pub idle: Option<Duration>,
+    /// What `idle` is for tunnels (WebSocket), gRPC and server-sent events, once they have begun. Default 1 h.
+    #[serde(serialize_with = "ser::opt_millis", skip_serializing_if = "is_default_stream_idle")]
+    pub stream_idle: Option<Duration>,
+}
+
+const STREAM_IDLE: Duration = Duration::from_secs(3600);
+
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+fn is_default_stream_idle(stream_idle: &Option<Duration>) -> bool {
+    *stream_idle == Some(STREAM_IDLE)
 }
 
 impl Default for Timeouts {
@@ -171,6 +185,7 @@ impl Default for Timeouts {
             request: None,
             per_try: None,
             idle: Some(Duration::from_secs(30)),
+            stream_idle: Some(STREAM_IDLE),
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use ir::{Action, BackendTarget, FailReason, HostPattern, Match, PathMatch, WeightedBackend};
+use ir::{
+    Action, BackendTarget, FailReason, HostPattern, Match, PathMatch, UpstreamProtocol, WeightedBackend,
+};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 
 use crate::attach::{self, Attached};
@@ -197,7 +199,11 @@ fn backend_action_at(
     lines: &mut Lines,
 ) -> Action {
     match backend_target(backend, field, reader, lines) {
-        Ok(target) => forward_plainly(vec![WeightedBackend { target, weight: 1 }]),
+        Ok(target) => forward_plainly(vec![WeightedBackend {
+            target,
+            weight: 1,
+            protocol: UpstreamProtocol::default(),
+        }]),
         Err(Refused) => Action::Fail(FailReason::InvalidRule),
     }
 }

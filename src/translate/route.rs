@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ir::{
     Action, CircuitBreaker, HeaderEdits, HostPattern, IpAccess, LoadBalancing, Match, ObjectRef,
-    PassiveHealth, Retry, Route, RouteId, Timeouts, WeightedBackend,
+    PassiveHealth, Retry, Route, RouteId, Timeouts, Upgrades, WeightedBackend,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -101,5 +101,6 @@ pub(crate) fn forward_plainly(backends: Vec<WeightedBackend>) -> Action {
         circuit_breaker: CircuitBreaker::default(),
         load_balancing: LoadBalancing::default(),
         passive_health: Some(PassiveHealth::default()),
+        upgrades: Upgrades::default(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::{BackendRef, LoadBalancingPolicy, RouteRule};
 use ir::{
     Action, BackendId, BackendTarget, CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Rewrite,
-    Timeouts, WeightedBackend,
+    Timeouts, Upgrades, UpstreamProtocol, WeightedBackend,
 };
 
 use crate::address::{self, Leads};
@@ -40,7 +40,16 @@ pub(crate) fn forward(
     };
     let passive = rule.health_check.as_ref().and_then(|spec| spec.passive.as_ref());
     let passive_health = Some(passive.map(passive_health).unwrap_or_default());
-    Ok(Action::Forward { backends, rewrite, retry, circuit_breaker, load_balancing, passive_health })
+    let upgrades = Upgrades::default();
+    Ok(Action::Forward {
+        backends,
+        rewrite,
+        retry,
+        circuit_breaker,
+        load_balancing,
+        passive_health,
+        upgrades,
+    })
 }
 
 /// A rule's timeouts, or the defaults of the route, or our own.
@@ -63,6 +72,7 @@ pub(crate) fn timeouts(
         request: spec.request.map_or(own.request, bound),
         per_try: spec.per_try.map_or(own.per_try, bound),
         idle: spec.idle.map_or(own.idle, bound),
+        stream_idle: own.stream_idle,
     };
     if let (Some(per_try), Some(request)) = (timeouts.per_try, timeouts.request)
         && per_try > request
@@ -86,7 +96,8 @@ fn backends(
         if weight != backend.weight {
             lines.warning(field.key("weight"), "the weight is taken as 1000000", "write 0 to 1000000");
         }
-        backends.push(WeightedBackend { target: target(backend, field, reader, lines), weight });
+        let protocol = UpstreamProtocol::default();
+        backends.push(WeightedBackend { target: target(backend, field, reader, lines), weight, protocol });
     }
     if refs.is_empty() {
         let remedy = "add backendRefs, or a RequestRedirect or DirectResponse filter";

@@ -147,12 +147,17 @@ fn route(index: usize, host: &str, prefix: String) -> ir::Route {
         header_edits: ir::HeaderEdits::default(),
         timeouts: ir::Timeouts::default(),
         action: ir::Action::Forward {
-            backends: vec![ir::WeightedBackend { target: ir::BackendTarget::Backend(backend), weight: 1 }],
+            backends: vec![ir::WeightedBackend {
+                target: ir::BackendTarget::Backend(backend),
+                weight: 1,
+                protocol: ir::UpstreamProtocol::default(),
+            }],
             rewrite: None,
             retry: ir::Retry::default(),
             circuit_breaker: ir::CircuitBreaker::default(),
             load_balancing: ir::LoadBalancing::RoundRobin,
             passive_health: None,
+            upgrades: ir::Upgrades::default(),
         },
     }
 }

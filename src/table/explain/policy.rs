@@ -316,8 +316,15 @@ fn edit_step(kind: &'static str, edit: &ir::HeaderEdit, object: &ObjectRef) -> O
 /// The parts of forwarding, each where it is not the default.
 fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
     let object = &route.id.object;
-    let Action::Forward { backends: _, rewrite, retry, circuit_breaker, load_balancing, passive_health } =
-        &route.action
+    let Action::Forward {
+        backends: _,
+        rewrite,
+        retry,
+        circuit_breaker,
+        load_balancing,
+        passive_health,
+        upgrades: _,
+    } = &route.action
     else {
         return;
     };
@@ -348,10 +355,10 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         steps.push(retry_step(retry, object));
     }
     if route.timeouts != ir::Timeouts::default() {
-        let ir::Timeouts { connect, request, per_try, idle } = route.timeouts;
+        let ir::Timeouts { connect, request, per_try, idle, stream_idle } = route.timeouts;
         let step = Step::new("Timeouts", object).text("connect", Some(duration(connect)));
         let step = step.text("request", request.map(duration)).text("perTry", per_try.map(duration));
-        steps.push(step.text("idle", idle.map(duration)));
+        steps.push(step.text("idle", idle.map(duration)).text("streamIdle", stream_idle.map(duration)));
     }
 }
 

@@ -148,12 +148,17 @@ fn upstreams_are_told_that_the_client_came_over_tls() {
     let (port, upstream) = mirror();
     let id = BackendId::Service { namespace: "shop".into(), name: "web".into(), port: 80 };
     let action = Action::Forward {
-        backends: vec![WeightedBackend { target: BackendTarget::Backend(id.clone()), weight: 1 }],
+        backends: vec![WeightedBackend {
+            target: BackendTarget::Backend(id.clone()),
+            weight: 1,
+            protocol: ir::UpstreamProtocol::default(),
+        }],
         rewrite: None,
         retry: ir::Retry::default(),
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::RoundRobin,
         passive_health: None,
+        upgrades: ir::Upgrades::default(),
     };
     let routes = [ir::Route { action, ..route("all", &["a.example"]) }];
     let site = Site::start(&routes, &tls(&[("a.example", Some(&one), V1_2)], None));

@@ -6,7 +6,11 @@ fn weights(weights: &[u32]) -> Weights {
     let target = ir::BackendTarget::Backend(ir::BackendId::Address { host: "h".into(), port: 80 });
     let backends: Vec<_> = weights
         .iter()
-        .map(|weight| ir::WeightedBackend { target: target.clone(), weight: *weight })
+        .map(|weight| ir::WeightedBackend {
+            target: target.clone(),
+            weight: *weight,
+            protocol: ir::UpstreamProtocol::default(),
+        })
         .collect();
     Weights::new(&backends)
 }

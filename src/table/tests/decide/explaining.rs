@@ -69,14 +69,15 @@ fn forward() -> ir::Action {
     let path = Some(ir::PathRewrite::ReplacePrefixMatch("/v2".to_owned()));
     ir::Action::Forward {
         backends: vec![
-            ir::WeightedBackend { target: cart, weight: 90 },
-            ir::WeightedBackend { target: gone, weight: 10 },
+            ir::WeightedBackend { target: cart, weight: 90, protocol: ir::UpstreamProtocol::default() },
+            ir::WeightedBackend { target: gone, weight: 10, protocol: ir::UpstreamProtocol::default() },
         ],
         rewrite: Some(ir::Rewrite { hostname: None, path }),
         retry: ir::Retry { attempts: 2, ..ir::Retry::default() },
         circuit_breaker: ir::CircuitBreaker { max_requests: Some(7), ..ir::CircuitBreaker::default() },
         load_balancing: ir::LoadBalancing::LeastRequest,
         passive_health: Some(ir::PassiveHealth { consecutive_5xx: 5, ..ir::PassiveHealth::default() }),
+        upgrades: ir::Upgrades::default(),
     }
 }
 
@@ -166,6 +167,7 @@ fn what_the_object_does_not_say_is_not_explained() {
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::default(),
         passive_health: Some(ir::PassiveHealth::default()),
+        upgrades: ir::Upgrades::default(),
     };
     let table = table(vec![ir::Route { action, ..route("plain", &[], vec![prefix("/")]) }]);
     let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");

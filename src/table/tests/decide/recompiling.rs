@@ -78,6 +78,7 @@ fn a_route_that_cannot_be_compiled_fails_alone_and_is_named() {
             circuit_breaker: ir::CircuitBreaker::default(),
             load_balancing: ir::LoadBalancing::RoundRobin,
             passive_health: None,
+            upgrades: ir::Upgrades::default(),
         }
     };
     let bad_value = with_header(prefix("/h"), "x-a", ValueMatch::Regex("(".to_owned()));
@@ -118,6 +119,7 @@ fn a_compiled_route_answers_from_its_prepared_filters() {
     let backend = |weight: u32| ir::WeightedBackend {
         target: ir::BackendTarget::Backend(ir::BackendId::Address { host: "h".into(), port: 80 }),
         weight,
+        protocol: ir::UpstreamProtocol::default(),
     };
     let forward = Action::Forward {
         backends: vec![backend(0), backend(1)],
@@ -129,6 +131,7 @@ fn a_compiled_route_answers_from_its_prepared_filters() {
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::RoundRobin,
         passive_health: None,
+        upgrades: ir::Upgrades::default(),
     };
     let redirect = ir::Redirect {
         scheme: Some(ir::Scheme::Https),
