@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
-use crate::server::Downstream;
+use crate::server::Stream;
 use crate::upstream::h1::is_trailer_allowed;
 
 /// How much of a request body is kept so that the request can be sent again (hardening BE16).
@@ -52,14 +52,14 @@ pub(crate) struct RequestBody {
     received_bytes: u64,
     bytes_max: u64,
     read_timeout: Duration,
-    downstream: Rc<Downstream>,
+    stream: Rc<Stream>,
     /// Trailer names that would spoof what the gateway sets.
     forbidden_trailers: Vec<HeaderName>,
 }
 
 impl RequestBody {
-    pub(crate) fn new(incoming: Incoming, downstream: Rc<Downstream>, read_timeout: Duration) -> Self {
-        downstream.body_unread.set(!incoming.is_end_stream());
+    pub(crate) fn new(incoming: Incoming, stream: Rc<Stream>, read_timeout: Duration) -> Self {
+        stream.body_unread.set(!incoming.is_end_stream());
         let framing = if incoming.is_end_stream() {
             RequestFraming::None
         } else {
@@ -74,7 +74,7 @@ impl RequestBody {
             received_bytes: 0,
             bytes_max: u64::MAX,
             read_timeout,
-            downstream,
+            stream,
             forbidden_trailers: Vec::new(),
         }
     }
@@ -127,11 +127,11 @@ impl RequestBody {
         let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
         match Pin::new(incoming).poll_frame(cx) {
             Poll::Ready(frame) => {
-                self.downstream.body_timer.disarm();
+                self.stream.on_body_moved();
                 Poll::Ready(self.on_frame(frame))
             }
             Poll::Pending => {
-                let timer = &self.downstream.body_timer;
+                let timer = self.stream.body_timer();
                 if timer.poll_expired(cx) {
                     self.incoming = None;
                     return Poll::Ready(Some(Err(BodyError::Timeout)));
@@ -170,7 +170,7 @@ impl RequestBody {
 
     fn on_end(&mut self) {
         self.incoming = None;
-        self.downstream.body_unread.set(false);
+        self.stream.body_unread.set(false);
     }
 
     /// Reads a small body away, so that its connection can be kept although nobody wanted it (hardening SM18). False:
@@ -195,7 +195,7 @@ impl RequestBody {
     fn on_data(&mut self, data: Bytes) -> Result<Frame<Bytes>, BodyError> {
         let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
         self.received_bytes = self.received_bytes.saturating_add(length);
-        self.downstream.request_bytes.set(self.received_bytes);
+        self.stream.request_bytes.set(self.received_bytes);
         if self.received_bytes > self.bytes_max {
             self.incoming = None;
             return Err(BodyError::TooLarge);

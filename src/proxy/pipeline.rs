@@ -22,7 +22,7 @@ use crate::filter::limit::{self, LimitNotes};
 use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
-use crate::server::{Downstream, Worker};
+use crate::server::{Downstream, Stream, Worker};
 use crate::upstream::{Forward, Own, UpstreamBody, edits_own, forward};
 
 /// Why a request got no further, and what its answer must say beside that.
@@ -54,23 +54,24 @@ struct Notes {
 /// Serves one request.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
-    downstream: Rc<Downstream>,
+    stream: Rc<Stream>,
     request: Request<Incoming>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let started = Instant::now();
     let (parts, incoming) = request.into_parts();
-    let mut body = Some(RequestBody::new(incoming, Rc::clone(&downstream), worker.settings.read_timeout));
-    let (mut asked, fault) = Asked::new(parts, &downstream, &worker.settings);
+    let downstream = stream.connection();
+    let mut body = Some(RequestBody::new(incoming, Rc::clone(&stream), worker.settings.read_timeout));
+    let (mut asked, fault) = Asked::new(parts, downstream, &worker.settings);
     let generation = worker.generation();
     let mut notes = Notes {
-        record: Record::new(&worker, &downstream, &generation, &asked, started),
+        record: Record::new(&worker, &stream, &generation, &asked, started),
         route: None,
         limits: LimitNotes::default(),
         request_id: None,
         is_own: true,
         is_preflight: false,
     };
-    let stage = Stage { worker: &worker, downstream: &downstream, generation: &generation, started };
+    let stage = Stage { worker: &worker, downstream, generation: &generation, started };
     let outcome = match fault {
         Some(reason) => Err(Refusal::from(reason)),
         None => stage.run(&mut asked, &mut body, &mut notes).await,
@@ -81,10 +82,18 @@ pub(crate) async fn serve(
         Err(refusal) => refuse(&worker, &asked, &mut notes, &refusal),
     };
     finish_headers(&worker, &asked, &mut notes, response.headers_mut());
-    let unread = is_body_left(&downstream, &asked, body, closes).await;
-    downstream.lingers.set(unread);
-    if closes || unread || worker.is_closing() || downstream.is_retiring(started) {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let ends = worker.is_closing() || downstream.is_retiring(started);
+    if downstream.is_http2() {
+        // What is left of the body ends with its stream, and no other request waits behind it.
+        if ends {
+            downstream.retire();
+        }
+    } else {
+        let unread = is_body_left(&stream, &asked, body, closes).await;
+        downstream.lingers.set(unread);
+        if closes || unread || ends {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
     }
     let Notes { mut record, request_id, .. } = notes;
     record.status = response.status().as_u16();
@@ -94,17 +103,12 @@ pub(crate) async fn serve(
 
 /// Whether a part of the request's body stays unread. A small one is read away where that is quick, so that a refusal
 /// costs no connection; a client that waits for `100 Continue` would be told to send it.
-async fn is_body_left(
-    downstream: &Downstream,
-    asked: &Asked,
-    body: Option<RequestBody>,
-    closes: bool,
-) -> bool {
+async fn is_body_left(stream: &Stream, asked: &Asked, body: Option<RequestBody>, closes: bool) -> bool {
     let worth_reading = !closes && !asked.expects_continue();
-    if let (true, Some(mut body)) = (downstream.body_unread.get() && worth_reading, body) {
+    if let (true, Some(mut body)) = (stream.body_unread.get() && worth_reading, body) {
         return !body.discard().await;
     }
-    downstream.body_unread.get()
+    stream.body_unread.get()
 }
 
 /// What every stage may look at.
@@ -221,7 +225,7 @@ impl Stage<'_> {
         let Some(body) = body else { return Payload::Empty };
         let uploading = body.is_uploading();
         let body = Rc::new(RefCell::new(body));
-        if uploading {
+        if uploading && !self.downstream.is_http2() {
             *self.downstream.uploading.borrow_mut() = Rc::downgrade(&body);
         }
         Payload::Upstream(body)

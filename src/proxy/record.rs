@@ -10,14 +10,14 @@ use table::RouteSlot;
 use crate::generation::WorkerGeneration;
 use crate::observe::{AccessRecord, MethodLabel};
 use crate::request::Asked;
-use crate::server::{Downstream, Worker};
+use crate::server::{Downstream, Stream, Worker};
 use crate::upstream::Trail;
 
 /// What metrics and the access log get to know of a request.
 #[derive(Debug)]
 pub(crate) struct Record {
     worker: Rc<Worker>,
-    downstream: Rc<Downstream>,
+    stream: Rc<Stream>,
     generation: Rc<WorkerGeneration>,
     started: Instant,
     method: MethodLabel,
@@ -51,7 +51,7 @@ struct LogFacts {
 impl Record {
     pub(crate) fn new(
         worker: &Rc<Worker>,
-        downstream: &Rc<Downstream>,
+        stream: &Rc<Stream>,
         generation: &Rc<WorkerGeneration>,
         asked: &Asked,
         started: Instant,
@@ -72,7 +72,7 @@ impl Record {
         });
         Self {
             worker: Rc::clone(worker),
-            downstream: Rc::clone(downstream),
+            stream: Rc::clone(stream),
             generation: Rc::clone(generation),
             started,
             method: MethodLabel::from(&asked.method),
@@ -95,11 +95,11 @@ impl Record {
     /// A part of the answer's body was handed to hyper.
     pub(crate) fn on_data(&mut self, bytes: usize) {
         self.bytes_out += u64::try_from(bytes).unwrap_or(0);
-        self.downstream.unflushed.set(self.downstream.unflushed.get() + bytes);
+        self.downstream().on_answer_part(bytes);
     }
 
     pub(crate) fn downstream(&self) -> &Downstream {
-        &self.downstream
+        self.stream.connection()
     }
 
     /// The gateway made the answer itself; `reason` is why, where something was wrong.
@@ -118,7 +118,7 @@ impl Record {
         if self.status == 0 {
             self.status = CLIENT_GONE;
         }
-        self.downstream.on_answered();
+        self.downstream().on_answered();
         let duration = self.started.elapsed();
         let route = self.slot.and_then(|slot| self.generation.runtime(slot));
         let metrics = route.map_or_else(|| self.worker.metrics.unmatched(), |route| &route.metrics);
@@ -140,7 +140,7 @@ impl Record {
             path: &log.path,
             status: self.status,
             duration_us,
-            bytes_in: self.downstream.request_bytes.get(),
+            bytes_in: self.stream.request_bytes.get(),
             bytes_out: self.bytes_out,
             client: log.client,
             route,
@@ -149,7 +149,11 @@ impl Record {
             decision: log.decision.as_ref().and_then(|id| std::str::from_utf8(id).ok()),
             reason: log.reason,
             request_id: log.request_id.as_ref().map(HeaderValue::as_bytes),
-            protocol: if log.version == Version::HTTP_10 { "HTTP/1.0" } else { "HTTP/1.1" },
+            protocol: match log.version {
+                Version::HTTP_10 => "HTTP/1.0",
+                Version::HTTP_2 => "HTTP/2.0",
+                _ => "HTTP/1.1",
+            },
             user_agent: log.user_agent.as_ref().map(HeaderValue::as_bytes),
         });
     }

@@ -77,6 +77,9 @@ impl Asked {
     }
 
     fn screen(&mut self, settings: &Settings) -> Result<(), Reason> {
+        if self.version == Version::HTTP_2 {
+            self.join_cookies();
+        }
         self.screen_codings()?;
         self.screen_fields(settings.underscore_headers)?;
         self.host = self.read_host()?;
@@ -97,17 +100,31 @@ impl Asked {
         Ok(())
     }
 
-    /// RFC 9110 §10.1.1: `100-continue` is the only expectation, and one of HTTP/1.0 does not count.
+    /// RFC 9113 §8.2.3: HTTP/2 may carry a cookie list in parts, which are one list everywhere else.
+    fn join_cookies(&mut self) {
+        let mut parts = self.headers.get_all(header::COOKIE).iter();
+        if parts.nth(1).is_none() {
+            return;
+        }
+        let parts: Vec<&[u8]> =
+            self.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+        // Parts that are values make a value.
+        if let Ok(whole) = HeaderValue::from_bytes(&parts.join(b"; ".as_slice())) {
+            self.headers.insert(header::COOKIE, whole);
+        }
+    }
+
+    /// RFC 9110 §10.1.1: `100-continue` is the only expectation, and one of HTTP/1.0 does not count. A client of HTTP/2
+    /// need not be held back by the head of an answer: its window does that.
     fn screen_expectations(&mut self) -> Result<(), Reason> {
-        if self.version < Version::HTTP_11 {
+        let met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
+        if self.version != Version::HTTP_10 && !self.headers.get_all(header::EXPECT).iter().all(met) {
+            return Err(Reason::ExpectationFailed);
+        }
+        if self.version != Version::HTTP_11 {
             self.headers.remove(header::EXPECT);
         }
-        let met = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        if self.headers.get_all(header::EXPECT).iter().all(met) {
-            Ok(())
-        } else {
-            Err(Reason::ExpectationFailed)
-        }
+        Ok(())
     }
 
     /// RFC 9112 §6.1: one coding, `chunked`. Others would be lost when the body is framed anew (hardening SM04).
@@ -146,11 +163,12 @@ impl Asked {
         Ok(())
     }
 
-    /// RFC 9112 §3.2: exactly one Host, and the target's authority wins over it.
+    /// RFC 9112 §3.2: exactly one Host, and the target's authority wins over it. RFC 9113 §8.3.1: the authority stands
+    /// for Host, and where both are there they must say the same (hardening SM29).
     fn read_host(&self) -> Result<Host, Reason> {
         let mut fields = self.headers.get_all(header::HOST).iter();
         let field = fields.next();
-        if fields.next().is_some() || (field.is_none() && self.version >= Version::HTTP_11) {
+        if fields.next().is_some() || (field.is_none() && self.version == Version::HTTP_11) {
             return Err(Reason::BadHost);
         }
         let raw = match (self.uri.authority(), field) {
@@ -158,6 +176,12 @@ impl Asked {
             (Some(_), Some(field)) if !field.to_str().is_ok_and(|host| table::fold(host).is_ok()) => {
                 return Err(Reason::BadHost);
             }
+            (Some(authority), Some(field))
+                if self.version == Version::HTTP_2 && !same_authority(authority.as_str(), field) =>
+            {
+                return Err(Reason::BadHost);
+            }
+            (None, None) if self.version == Version::HTTP_2 => return Err(Reason::BadHost),
             (Some(authority), _) => HeaderValue::from_str(authority.as_str()).map_err(|_| Reason::BadHost)?,
             (None, Some(field)) => field.clone(),
             (None, None) => return Ok(Host::None),
@@ -279,6 +303,10 @@ impl Asked {
             json || (wants && !value.contains("text/html"))
         })
     }
+}
+
+fn same_authority(authority: &str, host: &HeaderValue) -> bool {
+    host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
 }
 
 fn is_option(token: &[u8]) -> bool {

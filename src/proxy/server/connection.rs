@@ -1,4 +1,4 @@
-//! One client's connection: its deadlines, its age and its end.
+//! One client's connection: which HTTP it speaks, its deadlines, its age and its end.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
@@ -12,13 +12,15 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use tokio::net::TcpStream;
 
+use super::opening;
 use super::socket::Socket;
+use super::stream::Stream;
 use super::tls::{self, Session};
-use super::worker::Worker;
+use super::worker::{LocalExecutor, Worker};
 use crate::answer::AnswerBody;
 use crate::observe::{HandshakeResult, ListenerMetrics};
 use crate::pipeline;
@@ -29,6 +31,8 @@ use crate::upstream::UpstreamBody;
 const UNFLUSHED_BYTES_MAX: usize = 64 << 10;
 /// How long a new connection's first request is waited for while the server drains.
 const NEWBORN: Duration = Duration::from_millis(500);
+/// How long a client may take to hear that its HTTP/2 connection ends while no request is on it.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// What is known about a client's connection beside the requests on it.
 #[derive(Debug)]
@@ -38,22 +42,21 @@ pub(crate) struct Downstream {
     pub(crate) peer_text: String,
     /// The port the client connected to.
     pub(crate) local_port: u16,
-    pub(crate) body_timer: Timer,
     pub(crate) write_timer: Timer,
     pub(crate) write_timeout: Duration,
-    /// Bytes of the current request's body so far.
-    pub(crate) request_bytes: Cell<u64>,
-    /// A part of the current request's body has not been read.
-    pub(crate) body_unread: Cell<bool>,
-    /// Bytes of answers that were handed to hyper and have not gone to the socket.
-    pub(crate) unflushed: Cell<usize>,
+    /// Bytes of answers that were handed to hyper and have not gone to the socket. Only HTTP/1.1: the windows of HTTP/2
+    /// bound each stream.
+    unflushed: Cell<usize>,
     /// The connection ends with an unread body: what still comes is read away for a moment, or the reset that closing
     /// it brings could overtake the answer.
     pub(crate) lingers: Cell<bool>,
-    /// An answer whose request is still being sent upstream while hyper does not ask for more of it.
+    /// An answer whose request is still being sent upstream while hyper does not ask for more of it. Only HTTP/1.1.
     pub(crate) uploading: RefCell<Weak<RefCell<UpstreamBody>>>,
     /// Set when the handshake is done; never for a connection without TLS.
     tls: OnceCell<Session>,
+    protocol: Cell<Protocol>,
+    /// Requests that are being served.
+    requests: Cell<u32>,
     phase: Cell<Phase>,
     phase_timer: Timer,
     read_timeout: Duration,
@@ -63,6 +66,15 @@ pub(crate) struct Downstream {
     retire_at: Instant,
     close: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// Which HTTP a connection speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// One request after the other (RFC 9112).
+    Http1,
+    /// Many at once (RFC 9113).
+    Http2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,15 +99,14 @@ impl Downstream {
             peer: peer.ip().to_canonical(),
             peer_text: peer.ip().to_canonical().to_string(),
             local_port,
-            body_timer: Timer::new(),
             write_timer: Timer::new(),
             write_timeout: settings.write_timeout,
-            request_bytes: Cell::new(0),
-            body_unread: Cell::new(false),
             unflushed: Cell::new(0),
             lingers: Cell::new(false),
             uploading: RefCell::default(),
             tls: OnceCell::new(),
+            protocol: Cell::new(Protocol::Http1),
+            requests: Cell::new(0),
             phase: Cell::new(Phase::Waiting),
             phase_timer: Timer::new(),
             read_timeout: settings.read_timeout,
@@ -128,25 +139,50 @@ impl Downstream {
         self.phase_timer.arm(self.read_timeout);
     }
 
+    pub(crate) fn is_http2(&self) -> bool {
+        self.protocol.get() == Protocol::Http2
+    }
+
+    /// The client has shown that it speaks HTTP/2: from now on it is idle between its requests.
+    fn begin_http2(&self) {
+        self.protocol.set(Protocol::Http2);
+        self.phase.set(Phase::Waiting);
+        self.phase_timer.arm(self.idle_timeout);
+    }
+
     pub(super) fn on_read(&self) {
-        if self.phase.get() == Phase::Waiting {
+        // Frames of HTTP/2 that begin no request keep no connection.
+        if self.phase.get() == Phase::Waiting && self.protocol.get() == Protocol::Http1 {
             self.phase.set(Phase::Head);
             self.phase_timer.arm(self.read_timeout);
         }
     }
 
-    fn on_request(&self) {
+    pub(super) fn on_request(&self) {
+        self.requests.set(self.requests.get() + 1);
         self.phase.set(Phase::Request);
         self.phase_timer.disarm();
-        self.body_timer.disarm();
-        self.request_bytes.set(0);
-        self.body_unread.set(false);
         self.unflushed.set(0);
+    }
+
+    pub(super) fn is_asked_to_close(&self) -> bool {
+        self.close.get()
+    }
+
+    pub(super) fn poll_expired(&self, cx: &mut Context<'_>) -> bool {
+        self.phase_timer.poll_expired(cx)
     }
 
     /// Whether another part of an answer may be handed to hyper, or enough bytes wait for the socket (hardening SL03).
     pub(crate) fn may_buffer_more(&self) -> bool {
         self.unflushed.get() < UNFLUSHED_BYTES_MAX
+    }
+
+    /// A part of an answer was handed to hyper.
+    pub(crate) fn on_answer_part(&self, bytes: usize) {
+        if self.protocol.get() == Protocol::Http1 {
+            self.unflushed.set(self.unflushed.get() + bytes);
+        }
     }
 
     /// Bytes have gone to the socket. hyper does not ask an answer for more after a flush, so it is woken where the
@@ -160,10 +196,15 @@ impl Downstream {
         }
     }
 
-    /// The answer was handed over whole; the connection waits for its next request.
+    /// An answer was handed over whole. Where it was the only one, the connection waits for its next request.
     pub(crate) fn on_answered(&self) {
-        self.phase.set(Phase::Waiting);
-        self.phase_timer.arm(self.idle_timeout);
+        let left = self.requests.get().saturating_sub(1);
+        self.requests.set(left);
+        if left == 0 {
+            self.phase.set(Phase::Waiting);
+            let says_goodbye = self.is_http2() && self.close.get();
+            self.phase_timer.arm(if says_goodbye { GOODBYE } else { self.idle_timeout });
+        }
     }
 
     /// Whether this connection should end with the answer to a request that came at `now`.
@@ -180,8 +221,14 @@ impl Downstream {
         if self.phase.get() == Phase::Waiting && self.opened.get().elapsed() < NEWBORN && !self.close.get() {
             return;
         }
-        self.close.set(true);
-        if let Some(waker) = self.waker.borrow_mut().take() {
+        self.retire();
+    }
+
+    /// Ends the connection with the requests that are on it.
+    pub(crate) fn retire(&self) {
+        if !self.close.replace(true)
+            && let Some(waker) = self.waker.borrow_mut().take()
+        {
             waker.wake();
         }
     }
@@ -194,7 +241,7 @@ impl Downstream {
         }
     }
 
-    fn remember_waker(&self, cx: &Context<'_>) {
+    pub(super) fn remember_waker(&self, cx: &Context<'_>) {
         let mut slot = self.waker.borrow_mut();
         match slot.as_mut() {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -210,9 +257,14 @@ pub(super) fn serve(
     stream: TcpStream,
     peer: SocketAddr,
 ) -> impl Future<Output = ()> + use<> {
+    // Not in the future: a task that was only spawned must be waited for, too.
     let open = Open::new(worker, listener, &stream, peer);
-    let socket = Socket::plain(stream, Rc::clone(&open.downstream));
-    serve_http(open, socket)
+    async move {
+        let mut socket = Socket::plain(stream, Rc::clone(&open.downstream));
+        if let Some(protocol) = opening::protocol(&mut socket, &open.downstream).await {
+            serve_http(open, socket, protocol).await;
+        }
+    }
 }
 
 /// Serves a connection with TLS to its end. It is known to the worker from before its handshake on, so that a drain
@@ -223,7 +275,6 @@ pub(super) fn serve_tls(
     stream: TcpStream,
     peer: SocketAddr,
 ) -> impl Future<Output = ()> + use<> {
-    // Not in the future: a task that was only spawned must be waited for, too.
     let open = Open::new(worker, listener, &stream, peer);
     open.downstream.begin_handshake(worker.settings.handshake_timeout);
     async move {
@@ -235,7 +286,7 @@ pub(super) fn serve_tls(
         open.listener.handshake_ended(result);
         open.downstream.end_handshake(accepted.session);
         let socket = Socket::tls(accepted.stream, Rc::clone(&open.downstream));
-        serve_http(open, socket).await;
+        serve_http(open, socket, accepted.protocol).await;
     }
 }
 
@@ -257,15 +308,21 @@ async fn handshake(open: &Open, stream: TcpStream) -> Result<tls::Accepted, Hand
     .await
 }
 
-fn serve_http(open: Open, socket: Socket) -> impl Future<Output = ()> {
-    let service = {
-        let (worker, downstream) = (Rc::clone(&open.worker), Rc::clone(&open.downstream));
-        service_fn(move |request| {
-            downstream.on_request();
-            pipeline::serve(Rc::clone(&worker), Rc::clone(&downstream), request)
-        })
+fn serve_http(open: Open, socket: Socket, protocol: Protocol) -> impl Future<Output = ()> {
+    let (worker, downstream) = (Rc::clone(&open.worker), Rc::clone(&open.downstream));
+    let reused = (protocol == Protocol::Http1).then(|| Rc::new(Stream::new(&downstream)));
+    let service = service_fn(move |request| {
+        let stream = reused.clone().unwrap_or_else(|| Rc::new(Stream::new(&downstream)));
+        stream.on_request();
+        pipeline::serve(Rc::clone(&worker), stream, request)
+    });
+    let http = match protocol {
+        Protocol::Http1 => Http::One(open.worker.http1.serve_connection(socket, service)),
+        Protocol::Http2 => {
+            open.downstream.begin_http2();
+            Http::Two(Box::new(open.worker.http2.serve_connection(socket, service)))
+        }
     };
-    let http = open.worker.http.serve_connection(socket, service);
     Connection { http, open, closing: false }
 }
 
@@ -304,14 +361,63 @@ struct Connection<S>
 where
     S: HttpService<Incoming>,
 {
-    http: http1::Connection<Socket, S>,
+    http: Http<S>,
     open: Open,
     closing: bool,
+}
+
+/// The two kinds of connection.
+enum Http<S>
+where
+    S: HttpService<Incoming>,
+{
+    One(http1::Connection<Socket, S>),
+    Two(Box<http2::Connection<Socket, S, LocalExecutor>>),
+}
+
+impl<S> Http<S>
+where
+    S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S::Future: 'static,
+{
+    /// How a connection ended is in the records of its requests; nobody else wants to know.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::One(http) => Pin::new(http).poll(cx).map(drop),
+            Self::Two(http) => Pin::new(http).poll(cx).map(drop),
+        }
+    }
+
+    /// Takes no more requests: at once where none is on the connection, else after those that are.
+    fn graceful_shutdown(&mut self) {
+        match self {
+            Self::One(http) => Pin::new(http).graceful_shutdown(),
+            Self::Two(http) => Pin::new(&mut **http).graceful_shutdown(),
+        }
+    }
+}
+
+impl<S> Connection<S>
+where
+    S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S::Future: 'static,
+{
+    fn begin_closing(&mut self) {
+        self.closing = true;
+        self.http.graceful_shutdown();
+        let downstream = &self.open.downstream;
+        // HTTP/2 waits for the client's word that it has heard.
+        if downstream.is_http2() && downstream.phase.get() == Phase::Waiting {
+            downstream.close.set(true);
+            downstream.phase_timer.arm(GOODBYE);
+        }
+    }
 }
 
 impl<S> Future for Connection<S>
 where
     S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S::Future: 'static,
 {
     type Output = ();
 
@@ -322,25 +428,22 @@ where
             && !this.closing
             && this.open.downstream.phase.get() != Phase::Head
         {
-            this.closing = true;
-            Pin::new(&mut this.http).graceful_shutdown();
+            this.begin_closing();
         }
         // A panic costs its own connection and no other.
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.http).poll(cx)));
+        let polled = catch_unwind(AssertUnwindSafe(|| this.http.poll(cx)));
         let Ok(polled) = polled else {
             this.open.worker.metrics.panicked();
             tracing::error!("serving a request panicked; its connection is closed");
             return Poll::Ready(());
         };
-        // How a connection ended is in the records of its requests; nobody else wants to know.
         if polled.is_ready() {
             return Poll::Ready(());
         }
         if this.open.downstream.phase_timer.poll_expired(cx) {
             // An idle one is ended as HTTP and TLS have it (RFC 8446 §6.1), if that takes no waiting.
             if !this.closing && this.open.downstream.phase.get() == Phase::Waiting {
-                this.closing = true;
-                Pin::new(&mut this.http).graceful_shutdown();
+                this.begin_closing();
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }

@@ -3,7 +3,9 @@
 mod connection;
 mod control;
 mod listener;
+mod opening;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -19,6 +21,7 @@ use ir::{Applied, Config, ControlState, EndpointMap};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use connection::Downstream;
+pub(crate) use stream::Stream;
 pub(crate) use worker::Worker;
 
 use self::control::Control;

@@ -1,14 +1,17 @@
-//! The one wrapper around a client's socket: the write-stall deadline and the moment a request begins to arrive.
-//! PROXY protocol, the head guard and the parking of idle connections have their place here.
+//! The one wrapper around a client's socket: the first bytes, the write-stall deadline and the moment a request begins
+//! to arrive. PROXY protocol, the head guard and the parking of idle connections have their place here.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::{Buf, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -20,6 +23,8 @@ use super::tls::Wire;
 pub(crate) struct Socket {
     io: Io,
     downstream: Rc<Downstream>,
+    /// What was read to see which protocol is spoken, and hyper has not seen.
+    ahead: BytesMut,
     /// Nothing more is written.
     shut: bool,
 }
@@ -30,6 +35,8 @@ enum Io {
     Tls(Box<TokioIo<TlsStream<Wire>>>),
 }
 
+/// As much as hyper reads at first.
+const AHEAD_BYTES: usize = 8 << 10;
 /// How long a client that was refused in the middle of its body may go on sending it.
 const LINGER: Duration = Duration::from_secs(2);
 /// Reads of a lingering connection before others have a turn.
@@ -37,11 +44,35 @@ const LINGER_READS: usize = 16;
 
 impl Socket {
     pub(super) fn plain(stream: TcpStream, downstream: Rc<Downstream>) -> Self {
-        Self { io: Io::Plain(TokioIo::new(stream)), downstream, shut: false }
+        Self { io: Io::Plain(TokioIo::new(stream)), downstream, ahead: BytesMut::new(), shut: false }
     }
 
     pub(super) fn tls(stream: TlsStream<Wire>, downstream: Rc<Downstream>) -> Self {
-        Self { io: Io::Tls(Box::new(TokioIo::new(stream))), downstream, shut: false }
+        Self { io: Io::Tls(Box::new(TokioIo::new(stream))), downstream, ahead: BytesMut::new(), shut: false }
+    }
+
+    /// Reads something that stays to be read. For a connection without TLS.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Io::Plain(io) = &mut self.io else { return Poll::Ready(Ok(0)) };
+        let mut part = [MaybeUninit::uninit(); AHEAD_BYTES];
+        let mut part = ReadBuf::uninit(&mut part);
+        ready!(Pin::new(io.inner_mut()).poll_read(cx, &mut part))?;
+        self.ahead.extend_from_slice(part.filled());
+        Poll::Ready(Ok(part.filled().len()))
+    }
+
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.ahead
+    }
+
+    fn read_ahead(&mut self, mut buffer: ReadBufCursor<'_>) {
+        let taken = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(self.ahead.get(..taken).unwrap_or_default());
+        self.ahead.advance(taken);
+        if self.ahead.is_empty() {
+            self.ahead = BytesMut::new();
+        }
+        self.downstream.on_read();
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -127,6 +158,10 @@ impl Read for Socket {
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            self.read_ahead(buffer);
+            return Poll::Ready(Ok(()));
+        }
         let polled = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buffer),
             // An end without close_notify is an error here, which hyper takes for any other end: a request's own

@@ -2,5 +2,6 @@
 
 mod ending;
 mod handshake;
+mod http2;
 mod request;
 mod support;

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::connection::Protocol;
 use super::worker::Worker;
 use crate::observe::HandshakeResult;
 
@@ -75,6 +76,8 @@ pub(crate) struct Session {
 pub(super) struct Accepted {
     pub(super) stream: TlsStream<Wire>,
     pub(super) session: Session,
+    /// By ALPN (RFC 7301); HTTP/1.1 where the client offered nothing.
+    pub(super) protocol: Protocol,
     pub(super) resumed: bool,
 }
 
@@ -98,6 +101,8 @@ pub(super) async fn accept(worker: &Worker, tcp: TcpStream) -> Result<Accepted, 
         return Err(HandshakeResult::NoCertificate);
     };
     let stream = hello.into_stream(config).await.map_err(|_| HandshakeResult::Failed)?;
-    let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
-    Ok(Accepted { stream, session: Session { server_name }, resumed })
+    let connection = stream.get_ref().1;
+    let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+    let protocol = if connection.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
+    Ok(Accepted { stream, session: Session { server_name }, protocol, resumed })
 }

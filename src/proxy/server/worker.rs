@@ -1,14 +1,19 @@
 //! A worker: one thread with its own runtime, listeners, pools and view of the generation.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
@@ -31,6 +36,45 @@ const VERDICTS_MAX: usize = 4096;
 const VERDICT_BYTES_MAX: usize = 16 << 20;
 const REAP_EVERY: Duration = Duration::from_secs(1);
 
+/// Requests at once on one HTTP/2 connection.
+const HTTP2_STREAMS_MAX: u32 = 100;
+/// A request's fields over HTTP/2, as RFC 9113 §6.5.2 counts them.
+const HTTP2_HEAD_BYTES_MAX: u32 = 64 << 10;
+/// How much of a request's body, and of all bodies on a connection, may wait to be read.
+const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+/// How much of one answer may wait to be sent.
+const HTTP2_UNSENT_BYTES_MAX: usize = 64 << 10;
+
+/// Runs the requests of HTTP/2 connections on the worker's own thread. They are known to their connections: one that
+/// ends resets its streams, and with that their tasks end.
+#[derive(Clone, Debug)]
+pub(super) struct LocalExecutor {
+    metrics: Arc<Metrics>,
+}
+
+impl<F> Executor<F> for LocalExecutor
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    fn execute(&self, task: F) {
+        let metrics = Arc::clone(&self.metrics);
+        tokio::task::spawn_local(async move {
+            let mut task = pin!(task);
+            // A panic costs its own request and no other.
+            let done = poll_fn(|cx| {
+                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
+                polled.map_or(Poll::Ready(false), |polled| polled.map(|_| true))
+            });
+            if !done.await {
+                metrics.panicked();
+                tracing::error!("serving a request panicked; its stream is reset");
+            }
+        });
+    }
+}
+
 /// What the control thread tells a worker. The mailbox is bounded.
 #[derive(Debug)]
 pub(crate) enum Order {
@@ -50,7 +94,9 @@ pub(crate) struct Worker {
     pub(crate) settings: Arc<Settings>,
     pub(crate) metrics: Arc<Metrics>,
     /// How HTTP/1.1 is spoken.
-    pub(super) http: http1::Builder,
+    pub(super) http1: http1::Builder,
+    /// How HTTP/2 is spoken.
+    pub(super) http2: http2::Builder<LocalExecutor>,
     pub(crate) random: Random,
     pub(crate) pools: RefCell<Pools>,
     pub(crate) verdicts: RefCell<VerdictCache>,
@@ -165,7 +211,8 @@ pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
         let workers = parts.settings.workers.max(1);
         let worker = Rc::new(Worker {
             upstream_idle_max: parts.settings.upstream_idle_connections_max.div_ceil(workers),
-            http: http_builder(parts.settings.head_bytes_max),
+            http1: http1_builder(parts.settings.head_bytes_max),
+            http2: http2_builder(Arc::clone(&parts.metrics)),
             settings: parts.settings,
             metrics: parts.metrics,
             random: Random::new(),
@@ -204,11 +251,21 @@ async fn keep_house(worker: Rc<Worker>) {
     }
 }
 
-fn http_builder(head_bytes_max: usize) -> http1::Builder {
+fn http1_builder(head_bytes_max: usize) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.header_read_timeout(None);
     builder.max_buf_size(head_bytes_max.max(8 << 10));
     builder.max_header_size(head_bytes_max);
+    builder
+}
+
+fn http2_builder(metrics: Arc<Metrics>) -> http2::Builder<LocalExecutor> {
+    let mut builder = http2::Builder::new(LocalExecutor { metrics });
+    builder.max_concurrent_streams(HTTP2_STREAMS_MAX);
+    builder.max_header_list_size(HTTP2_HEAD_BYTES_MAX);
+    builder.initial_stream_window_size(HTTP2_STREAM_WINDOW);
+    builder.initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
+    builder.max_send_buf_size(HTTP2_UNSENT_BYTES_MAX);
     builder
 }
 

@@ -140,7 +140,8 @@ impl TlsBuilder {
             .with_no_client_auth()
             .with_cert_resolver(store);
         config.ignore_client_order = true;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // The server's order counts.
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.ticketer = tickets;
         // Requests before the handshake's end can be replayed (RFC 8446 §8, hardening TL07).

@@ -1,6 +1,6 @@
 //! What a client gets from its handshake: certificate, protocol, ticket or alert.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -115,12 +115,12 @@ fn a_new_certificate_is_for_new_handshakes_and_leaves_live_connections_alone() {
 }
 
 #[test]
-fn the_protocol_is_http_1_1_whoever_offers_it_or_nothing() {
+fn a_client_gets_the_best_protocol_that_it_offers_and_http_1_1_without_an_offer() {
     let one = Issued::of(&["a.example"]).secret("one");
     let site = Site::start(&[route("all", &[])], &tls(&[("a.example", Some(&one), V1_2)], None));
     for (offers, want) in [
         (&[&b"http/1.1"[..]][..], Some(&b"http/1.1"[..])),
-        (&[b"h2", b"http/1.1"], Some(b"http/1.1")),
+        (&[b"spdy/3", b"http/1.1"], Some(b"http/1.1")),
         (&[], None),
     ] {
         let config = client(&[&version::TLS13], offers);
@@ -128,7 +128,21 @@ fn the_protocol_is_http_1_1_whoever_offers_it_or_nothing() {
         assert_eq!(client.conn.alpn_protocol(), want);
         assert_eq!(get(&mut client, "a.example", "/").status, 200);
     }
-    for offers in [&[&b"h2"[..]][..], &[b"unknown", b"h3"]] {
+    for offers in [&[&b"h2"[..]][..], &[b"http/1.1", b"h2"], &[b"h2", b"http/1.1"]] {
+        let mut client = site.connect_with("a.example", &client(&[&version::TLS13], offers)).unwrap();
+        assert_eq!(client.conn.alpn_protocol(), Some(&b"h2"[..]));
+        // What it agreed on is what it must speak (hardening TL05).
+        client.write_all(b"GET / HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
+        let mut said = Vec::new();
+        // The end may come without close_notify: there is no order to keep with such a client.
+        drop(client.read_to_end(&mut said));
+        assert!(!said.starts_with(b"HTTP"), "{said:?}");
+        assert!(
+            client.sock.take_error().unwrap().is_none() && client.read(&mut [0u8; 1]).is_err(),
+            "it is over"
+        );
+    }
+    for offers in [&[&b"h3"[..]][..], &[b"unknown", b"h3"]] {
         let refused = site.connect_with("a.example", &client(&[&version::TLS13], offers)).unwrap_err();
         assert_eq!(refused, Error::AlertReceived(AlertDescription::NoApplicationProtocol));
     }
