@@ -115,6 +115,12 @@ pub(crate) struct RunArgs {
           value_parser = parse_network)]
     pub(crate) trusted_proxies: Vec<IpNet>,
 
+    /// Networks of load balancers whose connections must begin with a PROXY protocol header (version 1 or 2), with commas
+    /// between; connections of others must not [default: none]
+    #[arg(long, value_name = "CIDR,...", env = "BARIBHARA_PROXY_PROTOCOL", value_delimiter = ',',
+          value_parser = parse_network)]
+    pub(crate) proxy_protocol: Vec<IpNet>,
+
     /// Longest time for a request's head, and for each gap in its body (100ms to 1h)
     #[arg(long, value_name = "DURATION", env = "BARIBHARA_READ_TIMEOUT", default_value = "30s",
           value_parser = duration(MS * 100..=HOUR))]

@@ -153,6 +153,7 @@ impl RunArgs {
             admin: self.admin,
             workers,
             trusted_proxies: self.trusted_proxies.clone(),
+            proxy_protocol: self.proxy_protocol.clone(),
             read_timeout: self.read_timeout,
             write_timeout: self.write_timeout,
             idle_timeout: self.idle_timeout,
@@ -221,7 +222,7 @@ mod tests {
     fn every_flag_arrives_in_the_settings_of_the_data_plane() {
         let line = "baribhara run --config d --http 127.0.0.1:1 --admin 127.0.0.1:2 --workers 3 \
                     --https 127.0.0.1:3 --handshake-timeout 11s \
-                    --trusted-proxies 10.0.0.0/8 --read-timeout 4s --write-timeout 5s --idle-timeout 6s \
+                    --trusted-proxies 10.0.0.0/8 --proxy-protocol 10.1.0.0/16 --read-timeout 4s --write-timeout 5s --idle-timeout 6s \
                     --max-head 64Ki --lame-duck 7s --drain 8s --max-connection-age 9s --upstream-idle 10s \
                     --access-log off --debug-errors --underscore-headers reject";
         let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
@@ -233,6 +234,7 @@ mod tests {
         assert_eq!(got.workers, 3);
         assert_eq!(got.https.unwrap().port(), 3);
         assert_eq!(got.trusted_proxies, ["10.0.0.0/8".parse().unwrap()]);
+        assert_eq!(got.proxy_protocol, ["10.1.0.0/16".parse().unwrap()]);
         let times = [
             got.read_timeout,
             got.write_timeout,

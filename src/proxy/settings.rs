@@ -17,6 +17,9 @@ pub struct Settings {
     pub admin: SocketAddr,
     /// Worker threads; each has its own runtime, listeners and upstream pools. At least 1.
     pub workers: usize,
+    /// Peers whose connections must begin with a header of the PROXY protocol (version 1 or 2), and count as the client's that
+    /// it names. Connections of others must not.
+    pub proxy_protocol: Vec<IpNet>,
     /// Peers whose `X-Forwarded-*` headers count.
     pub trusted_proxies: Vec<IpNet>,
     /// For a whole TLS handshake, from the connection on.
@@ -53,6 +56,7 @@ impl Default for Settings {
             https: Some(SocketAddr::from(([0u16; 8], 8443))),
             admin: SocketAddr::from(([127, 0, 0, 1], 9900)),
             workers: 1,
+            proxy_protocol: Vec::new(),
             trusted_proxies: Vec::new(),
             handshake_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(30),

@@ -33,6 +33,9 @@
 {{- with $v.gateway.trustedProxies }}
 - {{ printf "--trusted-proxies=%s" (join "," .) | quote }}
 {{- end }}
+{{- with $v.gateway.proxyProtocol }}
+- {{ printf "--proxy-protocol=%s" (join "," .) | quote }}
+{{- end }}
 {{- with $v.gateway.defaultTlsSecret }}
 - {{ printf "--default-tls-secret=%s" . | quote }}
 {{- end }}

@@ -179,16 +179,18 @@ fn routes(metrics: &Metrics) -> [Series; 3] {
     [requests, durations, retries]
 }
 
-fn listeners(metrics: &Metrics) -> [Series; 2] {
+fn listeners(metrics: &Metrics) -> [Series; 3] {
     let mut connections = Series::new(&names::CONNECTIONS);
+    let mut refused = Series::new(&names::PROXY_PROTOCOL_REFUSED_TOTAL);
     let mut handshakes = Series::new(&names::TLS_HANDSHAKES_TOTAL);
     for listener in metrics.listeners.all() {
         connections.push(&[&listener.label], signed(listener.connections.get()));
         for ((_, result), counter) in HANDSHAKE_RESULTS.iter().zip(&listener.handshakes) {
             handshakes.push_used(&[&listener.label, result], counter);
         }
+        refused.push_used(&[&listener.label], &listener.proxy_headers_refused);
     }
-    [connections, handshakes]
+    [connections, refused, handshakes]
 }
 
 fn backends(metrics: &Metrics) -> [Series; 4] {

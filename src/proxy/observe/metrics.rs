@@ -110,6 +110,7 @@ impl Metrics {
             label: Arc::clone(label),
             connections: Gauge::default(),
             handshakes: Default::default(),
+            proxy_headers_refused: Counter::default(),
         })
     }
 
@@ -226,6 +227,7 @@ pub(crate) struct ListenerMetrics {
     pub(super) label: Arc<str>,
     pub(super) connections: Gauge,
     pub(super) handshakes: [Counter; HANDSHAKE_RESULTS.len()],
+    pub(super) proxy_headers_refused: Counter,
 }
 
 /// How a TLS handshake ended.
@@ -250,6 +252,11 @@ impl ListenerMetrics {
 
     pub(crate) fn connection_closed(&self) {
         self.connections.dec();
+    }
+
+    /// A connection that must begin with a header of the PROXY protocol did not.
+    pub(crate) fn proxy_header_refused(&self) {
+        self.proxy_headers_refused.inc();
     }
 
     pub(crate) fn handshake_ended(&self, result: HandshakeResult) {

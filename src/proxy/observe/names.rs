@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 28] = [
+pub(super) const ALL: [&Family; 29] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -35,6 +35,7 @@ pub(super) const ALL: [&Family; 28] = [
     &LAST_GOOD_IN_USE,
     &WATCH_UP,
     &CONNECTIONS,
+    &PROXY_PROTOCOL_REFUSED_TOTAL,
     &TLS_HANDSHAKES_TOTAL,
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
@@ -152,6 +153,13 @@ pub(super) const CONNECTIONS: Family = Family {
     kind: FamilyKind::Gauge,
     labels: &["listener"],
     help: "Open connections of clients.",
+};
+
+pub(super) const PROXY_PROTOCOL_REFUSED_TOTAL: Family = Family {
+    name: "baribhara_proxy_protocol_refused_total",
+    kind: FamilyKind::Counter,
+    labels: &["listener"],
+    help: "Connections that were closed because they must begin with a PROXY protocol header and did not.",
 };
 
 pub(super) const TLS_HANDSHAKES_TOTAL: Family = Family {

@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::{HttpService, service_fn};
 use tokio::net::TcpStream;
 
 use super::opening;
+use super::proxy_protocol::{self, Absent, Client};
 use super::socket::Socket;
 use super::stream::Stream;
 use super::tls::{self, Session};
@@ -258,9 +260,10 @@ pub(super) fn serve(
     peer: SocketAddr,
 ) -> impl Future<Output = ()> + use<> {
     // Not in the future: a task that was only spawned must be waited for, too.
-    let open = Open::new(worker, listener, &stream, peer);
+    let mut open = Open::new(worker, listener, &stream, peer);
     async move {
-        let mut socket = Socket::plain(stream, Rc::clone(&open.downstream));
+        let Some(ahead) = open.hear_proxy(&stream).await else { return };
+        let mut socket = Socket::plain(stream, ahead, Rc::clone(&open.downstream));
         if let Some(protocol) = opening::protocol(&mut socket, &open.downstream).await {
             serve_http(open, socket, protocol).await;
         }
@@ -275,10 +278,11 @@ pub(super) fn serve_tls(
     stream: TcpStream,
     peer: SocketAddr,
 ) -> impl Future<Output = ()> + use<> {
-    let open = Open::new(worker, listener, &stream, peer);
+    let mut open = Open::new(worker, listener, &stream, peer);
     open.downstream.begin_handshake(worker.settings.handshake_timeout);
     async move {
-        let accepted = match handshake(&open, stream).await {
+        let Some(ahead) = open.hear_proxy(&stream).await else { return };
+        let accepted = match handshake(&open, stream, ahead).await {
             Ok(accepted) => accepted,
             Err(result) => return open.listener.handshake_ended(result),
         };
@@ -291,8 +295,12 @@ pub(super) fn serve_tls(
 }
 
 /// Within its time. What it needs is freed with it, not with the connection.
-async fn handshake(open: &Open, stream: TcpStream) -> Result<tls::Accepted, HandshakeResult> {
-    let mut accepting = Box::pin(tls::accept(&open.worker, stream));
+async fn handshake(
+    open: &Open,
+    stream: TcpStream,
+    ahead: BytesMut,
+) -> Result<tls::Accepted, HandshakeResult> {
+    let mut accepting = Box::pin(tls::accept(&open.worker, stream, ahead));
     poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| accepting.as_mut().poll(cx)));
         let Ok(polled) = polled else {
@@ -346,6 +354,33 @@ impl Open {
         listener.connection_opened();
         let id = worker.connections.borrow_mut().insert(Rc::clone(&downstream));
         Self { downstream, worker: Rc::clone(worker), listener: Arc::clone(listener), id }
+    }
+
+    /// Lets a load balancer say for whom it connects, where it must. What was read behind that is the client's. `None`:
+    /// it did not say so as it should.
+    async fn hear_proxy(&mut self, stream: &TcpStream) -> Option<BytesMut> {
+        let downstream = &self.downstream;
+        if !self.worker.settings.proxy_protocol.iter().any(|peers| peers.contains(&downstream.peer)) {
+            return Some(BytesMut::new());
+        }
+        let (client, ahead) = match proxy_protocol::read(stream, downstream).await {
+            Ok(header) => header,
+            Err(Absent::Silent) => return None,
+            Err(Absent::Malformed) => {
+                self.listener.proxy_header_refused();
+                return None;
+            }
+        };
+        if let Client::Proxied { source, port } = client {
+            // Nobody else holds the old one but the worker.
+            let known = Downstream::new(source, port, &self.worker);
+            if downstream.phase.get() == Phase::Handshake {
+                known.begin_handshake(self.worker.settings.handshake_timeout);
+            }
+            self.downstream = Rc::new(known);
+            self.worker.connections.borrow_mut().replace(self.id, Rc::clone(&self.downstream));
+        }
+        Some(ahead)
     }
 }
 

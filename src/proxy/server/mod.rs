@@ -4,6 +4,7 @@ mod connection;
 mod control;
 mod listener;
 mod opening;
+mod proxy_protocol;
 mod socket;
 mod stream;
 #[cfg(test)]

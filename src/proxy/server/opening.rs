@@ -13,6 +13,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Reads until it is known. `None`: the client is gone, was too slow, or the connection is to end.
 pub(super) async fn protocol(socket: &mut Socket, downstream: &Downstream) -> Option<Protocol> {
     poll_fn(|cx| {
+        if let Some(protocol) = spoken(socket.ahead()) {
+            return Poll::Ready(Some(protocol));
+        }
         loop {
             match socket.poll_ahead(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
@@ -32,7 +35,7 @@ pub(super) async fn protocol(socket: &mut Socket, downstream: &Downstream) -> Op
     .await
 }
 
-/// `None`: it may still be either.
+/// `None`: it may still be either, as nothing is.
 fn spoken(bytes: &[u8]) -> Option<Protocol> {
     let seen = bytes.len().min(PREFACE.len());
     match (bytes.get(..seen), PREFACE.get(..seen)) {

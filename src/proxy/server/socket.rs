@@ -43,8 +43,9 @@ const LINGER: Duration = Duration::from_secs(2);
 const LINGER_READS: usize = 16;
 
 impl Socket {
-    pub(super) fn plain(stream: TcpStream, downstream: Rc<Downstream>) -> Self {
-        Self { io: Io::Plain(TokioIo::new(stream)), downstream, ahead: BytesMut::new(), shut: false }
+    /// `ahead` was read from the stream already.
+    pub(super) fn plain(stream: TcpStream, ahead: BytesMut, downstream: Rc<Downstream>) -> Self {
+        Self { io: Io::Plain(TokioIo::new(stream)), downstream, ahead, shut: false }
     }
 
     pub(super) fn tls(stream: TlsStream<Wire>, downstream: Rc<Downstream>) -> Self {

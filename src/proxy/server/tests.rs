@@ -3,5 +3,6 @@
 mod ending;
 mod handshake;
 mod http2;
+mod proxy_protocol;
 mod request;
 mod support;

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use rustls::HandshakeKind;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -20,6 +21,8 @@ use crate::observe::HandshakeResult;
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) tcp: TcpStream,
+    /// What was read already.
+    ahead: BytesMut,
     /// Since the last look.
     pub(super) moved: bool,
 }
@@ -30,6 +33,11 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let taken = self.ahead.len().min(buffer.remaining());
+            buffer.put_slice(&self.ahead.split_to(taken));
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.tcp).poll_read(cx, buffer)
     }
 }
@@ -89,8 +97,12 @@ const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 ///
 /// # Errors
 /// Why there is no connection. The client has its alert, where there is one for it.
-pub(super) async fn accept(worker: &Worker, tcp: TcpStream) -> Result<Accepted, HandshakeResult> {
-    let wire = Wire { tcp, moved: false };
+pub(super) async fn accept(
+    worker: &Worker,
+    tcp: TcpStream,
+    ahead: BytesMut,
+) -> Result<Accepted, HandshakeResult> {
+    let wire = Wire { tcp, ahead, moved: false };
     let hello = LazyConfigAcceptor::new(Acceptor::default(), wire).await;
     let mut hello = hello.map_err(|_| HandshakeResult::Failed)?;
     let selected = worker.generation().tls.select(hello.client_hello().server_name());

@@ -174,6 +174,10 @@ impl Connections {
         self.next
     }
 
+    pub(super) fn replace(&mut self, id: u64, downstream: Rc<Downstream>) {
+        self.open.insert(id, downstream);
+    }
+
     pub(super) fn remove(&mut self, id: u64) {
         self.open.remove(&id);
     }
