@@ -35,9 +35,12 @@ pub use matches::{
     CookieMatch, HeaderMatch, PathMatch, PathMatchType, QueryParamMatch, RouteMatch, ValueMatchType,
 };
 pub use meta::{
-    AUTH_POLICY_ANNOTATION, CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, GROUP,
+    AUTH_POLICY_ANNOTATION, BACKEND_PROTOCOL_ANNOTATION, BACKEND_TLS_CA_ANNOTATION,
+    BACKEND_TLS_CLIENT_CERT_ANNOTATION, BACKEND_TLS_HOSTNAME_ANNOTATION, BACKEND_TLS_VERIFY_ANNOTATION,
+    CA_KEY, CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, GROUP,
     INGRESS_CLASS_ANNOTATION, JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION,
-    TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, TLS_SECRET_TYPE, VERSION,
+    STREAM_IDLE_TIMEOUT_ANNOTATION, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, TLS_SECRET_TYPE,
+    UPGRADES_ANNOTATION, VERSION,
 };
 pub use policy::{
     AuthPolicy, AuthPolicySpec, Limit, LimitKey, LimitKeyType, LimitMode, Rate, RateLimitPolicy,
@@ -46,7 +49,7 @@ pub use policy::{
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
 pub use tls::{Hsts, RedirectHttp, SecretRef, Tls, TlsVersion};
 pub use upstream::{
-    BackendRef, Backoff, CircuitBreaker, HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck,
-    Retry, Timeouts,
+    BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef, CircuitBreaker,
+    HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck, Retry, Timeouts,
 };
 pub use value::{ByteQuantity, Duration};

@@ -23,6 +23,24 @@ pub const JWKS_KEY: &str = "jwks.json";
 /// On an Ingress with `spec.tls`: the status (301, 302, 303, 307, 308) by which requests without TLS for the hosts in it
 /// are sent to `https`, or `false`: they are served. Default 308 (ingress-nginx: `ssl-redirect`).
 pub const REDIRECT_HTTP_ANNOTATION: &str = "gateway.baribhara.io/redirect-http";
+/// On an Ingress: how its backends are spoken to, `HTTP`, `H2C`, `HTTPS`, `GRPC` or `GRPCS`. Default: what the Service
+/// port's `appProtocol` says.
+pub const BACKEND_PROTOCOL_ANNOTATION: &str = "gateway.baribhara.io/backend-protocol";
+/// On an Ingress: `configmap/NAME` or `secret/NAME` of its namespace, whose entry `ca.crt` holds the authorities that
+/// certificates of its backends must be of. Default: those of the system.
+pub const BACKEND_TLS_CA_ANNOTATION: &str = "gateway.baribhara.io/backend-tls-ca";
+/// On an Ingress: the name that certificates of its backends must be for. Default: the Service's.
+pub const BACKEND_TLS_HOSTNAME_ANNOTATION: &str = "gateway.baribhara.io/backend-tls-hostname";
+/// On an Ingress: the Secret of its namespace with the certificate that is shown to its backends.
+pub const BACKEND_TLS_CLIENT_CERT_ANNOTATION: &str = "gateway.baribhara.io/backend-tls-client-cert";
+/// On an Ingress: `off`: certificates of its backends are not verified. Default `on`.
+pub const BACKEND_TLS_VERIFY_ANNOTATION: &str = "gateway.baribhara.io/backend-tls-verify";
+/// On an Ingress: protocols that clients may change to, separated by commas; empty: none. Default `websocket`.
+pub const UPGRADES_ANNOTATION: &str = "gateway.baribhara.io/upgrades";
+/// On an Ingress: `timeouts.streamIdle` of its rules (GEP-2257). Default `1h`; `0s`: no bound.
+pub const STREAM_IDLE_TIMEOUT_ANNOTATION: &str = "gateway.baribhara.io/stream-idle-timeout";
+/// The entry of a ConfigMap or Secret with certificates of authorities, as PEM, unless the reference names another.
+pub const CA_KEY: &str = "ca.crt";
 /// The type of Secrets that hold a certificate and its key.
 pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 /// The entry with the certificate chain, as PEM.

@@ -9,7 +9,7 @@ use crate::condition::Status;
 use crate::cors::Cors;
 use crate::filter::Filter;
 use crate::matches::RouteMatch;
-use crate::text::{CIDR, DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME};
+use crate::text::{CIDR, DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, UPGRADE};
 use crate::tls::Tls;
 use crate::upstream::{BackendRef, CircuitBreaker, HealthCheck, LoadBalancing, Retry, Timeouts};
 use crate::value::ByteQuantity;
@@ -153,6 +153,12 @@ pub struct RouteRule {
     /// How an endpoint is chosen. Unset: RoundRobin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancing>,
+    /// Protocols that clients may change to (RFC 9110 §7.8), in any case; `h2c` is refused. `[]`: none. At most 8.
+    /// Unset: `websocket`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 64), regex(pattern = UPGRADE)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub upgrades: Option<Vec<String>>,
     /// Where the requests go, by weight. Empty without RequestRedirect or DirectResponse: 500. At most 16.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

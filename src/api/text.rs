@@ -10,6 +10,8 @@ pub(crate) const HOSTNAME: &str = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z
 pub(crate) const PRECISE_HOSTNAME: &str = DNS_SUBDOMAIN;
 /// A token of RFC 9110 §5.6.2: header and cookie names.
 pub(crate) const TOKEN: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$";
+/// A protocol's name, with or without a version (RFC 9110 §7.8).
+pub(crate) const UPGRADE: &str = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+(/[A-Za-z0-9!#$%&'*+.^_`|~-]+)?$";
 /// A field value of RFC 9110 §5.5 in visible ASCII: no control characters, no blank at either end.
 pub(crate) const FIELD_VALUE: &str = "^[!-~]([\\t -~]*[!-~])?$";
 /// A method of RFC 9110 §9.1, in capitals as all registered ones are.

@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::matches::yes;
-use crate::text::{DNS_LABEL, METHOD};
+use crate::text::{DATA_KEY, DNS_LABEL, DNS_SUBDOMAIN, METHOD, PRECISE_HOSTNAME};
+use crate::tls::SecretRef;
 use crate::value::Duration;
 
 /// A backend: a Service by `name`, or a fixed `address`.
@@ -18,6 +19,10 @@ use crate::value::Duration;
     {
         "rule": "!has(self.address) || !has(self.__namespace__)",
         "message": "an address has no namespace; remove namespace",
+    },
+    {
+        "rule": "!has(self.tls) || !has(self.protocol) || self.protocol == 'HTTPS' || self.protocol == 'GRPCS'",
+        "message": "tls needs a protocol with TLS; write protocol HTTPS or GRPCS, or remove tls",
     },
 ]))]
 pub struct BackendRef {
@@ -40,6 +45,88 @@ pub struct BackendRef {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub weight: u32,
+    /// How the backend is spoken to: HTTP (HTTP/1.1), H2C (HTTP/2), GRPC (HTTP/2), each without TLS, HTTPS (HTTP/1.1)
+    /// or GRPCS (HTTP/2), both with TLS. Unset: what the Service port's `appProtocol` says, else HTTP; with `tls`
+    /// always with TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<BackendProtocol>,
+    /// TLS towards the backend. Unset with a protocol that has TLS: verified by the authorities of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BackendTls>,
+}
+
+/// How a backend is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum BackendProtocol {
+    Http,
+    H2c,
+    Https,
+    Grpc,
+    Grpcs,
+}
+
+/// Whom the gateway takes for the backend, and what it shows for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.insecureSkipVerify) || !self.insecureSkipVerify || !has(self.validation) \
+                 || (!has(self.validation.caRef) && !has(self.validation.subjectAltNames))",
+        "message": "insecureSkipVerify verifies nothing; remove it, or caRef and subjectAltNames",
+    },
+]))]
+pub struct BackendTls {
+    /// How the backend's certificate is verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation: Option<BackendValidation>,
+    /// The Secret of type `kubernetes.io/tls` with the certificate that the gateway shows. Unset: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert_ref: Option<SecretRef>,
+    /// Takes any certificate of anyone. Then TLS keeps nobody out who can get between. Default false.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub insecure_skip_verify: bool,
+}
+
+/// What a backend's certificate must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendValidation {
+    /// The authorities that may have issued it, and no others. Unset: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_ref: Option<CaRef>,
+    /// The name that is asked for (SNI) and that the certificate must be for. Unset: `name.namespace.svc` of the
+    /// Service (its `externalName`, if it is of that type), or the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = PRECISE_HOSTNAME))]
+    pub hostname: Option<String>,
+    /// Names of which the certificate must be for one, in the place of `hostname`. At most 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(min = 1, max = 253), regex(pattern = PRECISE_HOSTNAME)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub subject_alt_names: Vec<String>,
+}
+
+/// Certificates of authorities as PEM, in a ConfigMap or Secret in the namespace of the object.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CaRef {
+    /// ConfigMap or Secret.
+    pub kind: CaKind,
+    /// The object's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
+    pub name: String,
+    /// The entry. Default `ca.crt`.
+    #[serde(default = "ca_key")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = DATA_KEY))]
+    pub key: String,
+}
+
+/// What may hold authorities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CaKind {
+    ConfigMap,
+    Secret,
 }
 
 /// Timeouts of a rule (GEP-2257 durations, each at least 1ms). A rule's timeouts take the place of
@@ -62,6 +149,9 @@ pub struct Timeouts {
     /// The longest time without progress to or from the backend. Unset: 30s; 0s: no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle: Option<Duration>,
+    /// The same for tunnels (WebSocket), gRPC and server-sent events, once they have begun. Unset: 1h; 0s: no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream_idle: Option<Duration>,
 }
 
 /// When a request is tried again. What was never sent is always safe to try again.
@@ -227,6 +317,15 @@ pub enum LoadBalancingPolicy {
     #[default]
     RoundRobin,
     LeastRequest,
+}
+
+fn ca_key() -> String {
+    crate::CA_KEY.to_owned()
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_no(flag: &bool) -> bool {
+    !flag
 }
 
 fn one() -> u32 {

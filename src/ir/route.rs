@@ -43,6 +43,7 @@ pub struct Route {
 
 /// What becomes of a request that passed all policies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(clippy::large_enum_variant, reason = "nearly every route forwards, so a box would save nothing")]
 pub enum Action {
     Forward {
         /// Weights of 0 get nothing; when all are 0 or the list is empty the answer is 500.

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use ir::{BackendId, BackendTarget};
+use ir::BackendId;
 
 use crate::address::{self, Leads};
 use crate::endpoint;
+use crate::protocol::{Offer, of_app_protocol};
 use crate::reader::Reader;
 use crate::report::{Fault, Field, Lines};
 
@@ -20,7 +21,7 @@ pub(crate) enum PortRef<'a> {
 /// What a reference to a Service leads to.
 #[derive(Debug)]
 pub(crate) enum Resolved {
-    Found(BackendId),
+    Found(BackendId, Offer),
     /// No such Service; it may still come.
     NoService(BackendId),
     /// The Service has no such TCP port.
@@ -60,24 +61,37 @@ pub(crate) fn service_target(
             }
         }
     }
+    let offer = || Offer {
+        protocol: of_app_protocol(found.and_then(|port| port.app_protocol.as_deref())),
+        server_name: match external {
+            Some(host) => host.trim_end_matches('.').to_ascii_lowercase().into(),
+            None => format!("{name}.{namespace}.svc").into(),
+        },
+    };
     match (number, port) {
-        (Some(number), _) => Resolved::Found(id(number)),
+        (Some(number), _) => Resolved::Found(id(number), offer()),
         // An ExternalName Service need not list its ports.
-        (None, PortRef::Number(number)) if external.is_some() && number != 0 => Resolved::Found(id(number)),
+        (None, PortRef::Number(number)) if external.is_some() && number != 0 => {
+            Resolved::Found(id(number), offer())
+        }
         (None, PortRef::Number(_) | PortRef::Name(_)) => Resolved::NoPort(id(asked)),
     }
 }
 
-/// Says what is missing and gives the target.
-pub(crate) fn resolved(resolved: Resolved, field: Field<'_>, lines: &mut Lines) -> BackendTarget {
+/// The backend and what it offers, or, after a line that says what is missing, what stands for it.
+pub(crate) fn resolved(
+    resolved: Resolved,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<(BackendId, Offer), BackendId> {
     match resolved {
-        Resolved::Found(id) => BackendTarget::Backend(id),
+        Resolved::Found(id, offer) => Ok((id, offer)),
         Resolved::NoService(id) => {
             let message =
                 format!("there is no Service '{}'; its share of requests is answered 500", service_name(&id));
             let remedy = "create the Service or correct the name";
             lines.fault(Fault::BackendNotFound, field.key("name"), message, remedy);
-            BackendTarget::Missing(id)
+            Err(id)
         }
         Resolved::NoPort(id) => {
             let name = service_name(&id);
@@ -85,7 +99,7 @@ pub(crate) fn resolved(resolved: Resolved, field: Field<'_>, lines: &mut Lines) 
                 format!("the Service '{name}' has no such TCP port; its share of requests is answered 500");
             let remedy = "name a port of the Service, not of its pods";
             lines.fault(Fault::BackendNotFound, field.key("port"), message, remedy);
-            BackendTarget::Missing(id)
+            Err(id)
         }
         Resolved::NotPermitted { id, host, leads } => {
             let name = service_name(&id);
@@ -98,7 +112,7 @@ pub(crate) fn resolved(resolved: Resolved, field: Field<'_>, lines: &mut Lines) 
             let message = format!("the Service '{name}' {what}; its share of requests is answered 500");
             let remedy = endpoint::remedy(leads);
             lines.fault(Fault::AddressNotPermitted, field.key("name"), message, remedy);
-            BackendTarget::Missing(id)
+            Err(id)
         }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use ir::{
-    Action, BackendTarget, FailReason, HostPattern, Match, PathMatch, UpstreamProtocol, WeightedBackend,
-};
+use ir::{Action, BackendId, FailReason, HostPattern, Match, PathMatch};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 
+use crate::annotation::IngressUpstream;
 use crate::attach::{self, Attached};
 use crate::backend::{self, PortRef};
 use crate::path::{PATH_REMEDY, PathError, canonical_path, canonical_prefix};
+use crate::protocol::Offer;
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::route::{Built, RouteSeed, RuleCount, forward_plainly};
@@ -56,6 +56,7 @@ pub(crate) fn ingress_routes(
         return Built { routes: Vec::new(), tls: Vec::new(), extent: Extent::Served };
     };
     let seed = RouteSeed::new(lines.object(), &ingress.metadata);
+    let mut upstream = IngressUpstream::read(ingress, reader, lines);
     let mut routes = Vec::new();
     let mut count = RuleCount::default();
     let mut flat_index = 0;
@@ -82,7 +83,8 @@ pub(crate) fn ingress_routes(
                 continue;
             };
             let mut route = seed.route(index.to_string(), index, hosts.clone(), vec![path_only(path_match)]);
-            route.action = backend_action(&path.backend, field, reader, lines);
+            let target = backend_target(&path.backend, field.key("backend"), reader, lines);
+            route.action = backend_action(target, &mut upstream);
             if !sound {
                 route.action = Action::Fail(FailReason::InvalidRule);
             }
@@ -95,7 +97,8 @@ pub(crate) fn ingress_routes(
         let everything = path_only(PathMatch::Prefix { value: "/".to_owned(), case_sensitive: true });
         let mut route = seed.route(DEFAULT_RULE, flat_index, Vec::new(), vec![everything]);
         route.last_resort = true;
-        route.action = backend_action_at(default, root.key("defaultBackend"), reader, lines);
+        let target = backend_target(default, root.key("defaultBackend"), reader, lines);
+        route.action = backend_action(target, &mut upstream);
         count.add(Some(&route));
         attach::attach(&mut route, attached);
         routes.push(route);
@@ -104,6 +107,7 @@ pub(crate) fn ingress_routes(
     }
     let tls = ingress_tls(ingress, seed.created(), &rule_hosts, reader, lines);
     for route in &mut routes {
+        upstream.finish(route);
         route.tls = tls.of_route(&route.hosts);
     }
     Built { routes, tls: tls.claims, extent: count.extent() }
@@ -183,27 +187,11 @@ fn path_only(path: PathMatch) -> Match {
     }
 }
 
-fn backend_action(
-    backend: &IngressBackend,
-    field: Field<'_>,
-    reader: &mut Reader<'_>,
-    lines: &mut Lines,
-) -> Action {
-    backend_action_at(backend, field.key("backend"), reader, lines)
-}
+type Target = Result<(BackendId, Offer), BackendId>;
 
-fn backend_action_at(
-    backend: &IngressBackend,
-    field: Field<'_>,
-    reader: &mut Reader<'_>,
-    lines: &mut Lines,
-) -> Action {
-    match backend_target(backend, field, reader, lines) {
-        Ok(target) => forward_plainly(vec![WeightedBackend {
-            target,
-            weight: 1,
-            protocol: UpstreamProtocol::default(),
-        }]),
+fn backend_action(target: Result<Target, Refused>, upstream: &mut IngressUpstream) -> Action {
+    match target {
+        Ok(target) => forward_plainly(vec![upstream.backend(target)]),
         Err(Refused) => Action::Fail(FailReason::InvalidRule),
     }
 }
@@ -213,7 +201,7 @@ fn backend_target(
     field: Field<'_>,
     reader: &mut Reader<'_>,
     lines: &mut Lines,
-) -> Result<BackendTarget, Refused> {
+) -> Result<Target, Refused> {
     let Some(service) = &backend.service else {
         let message = if backend.resource.is_some() {
             "resource backends are not supported; requests are answered 500"

@@ -4,8 +4,10 @@
 //! which objects arrived changes nothing.
 
 mod address;
+mod annotation;
 mod attach;
 mod auth;
+mod authority;
 mod backend;
 mod certificate;
 mod class;
@@ -23,6 +25,7 @@ mod matches;
 mod named;
 mod path;
 mod policy_memo;
+mod protocol;
 mod provider;
 mod reader;
 mod report;

@@ -6,13 +6,14 @@ use ir::{Kind, ObjectRef};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::snapshot::{Object, object_ref};
+use crate::{annotation, authority};
 
 /// The Secrets and ConfigMaps that the translation of this object looks up: sorted, each once.
 pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
     let providers = match object {
         Object::GatewayRoute(route) => &route.spec.jwt_providers,
         Object::AuthPolicy(policy) => &policy.spec.jwt_providers,
-        Object::Ingress(ingress) => return ingress_secrets(ingress),
+        Object::Ingress(ingress) => return ingress_names(ingress),
         Object::IngressClass(_)
         | Object::RateLimitPolicy(_)
         | Object::Service(_)
@@ -31,19 +32,36 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
             }
         }
     }
-    if let Object::GatewayRoute(route) = object
-        && let Some(secret) = route.spec.tls.as_ref().and_then(|tls| tls.secret_ref.as_ref())
-    {
-        named.push(ObjectRef::new(Kind::Secret, namespace, secret.name.as_str()));
+    if let Object::GatewayRoute(route) = object {
+        if let Some(secret) = route.spec.tls.as_ref().and_then(|tls| tls.secret_ref.as_ref()) {
+            named.push(ObjectRef::new(Kind::Secret, Arc::clone(&namespace), secret.name.as_str()));
+        }
+        let backends = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
+        for tls in backends.filter_map(|backend| backend.tls.as_ref()) {
+            let validation = tls.validation.as_ref();
+            let ca = validation.and_then(|validation| validation.ca_ref.as_ref());
+            named.extend(ca.map(|ca| authority::source(ca, &namespace)));
+            let secret = tls.client_cert_ref.as_ref();
+            let secret = secret
+                .map(|secret| ObjectRef::new(Kind::Secret, Arc::clone(&namespace), secret.name.as_str()));
+            named.extend(secret);
+        }
     }
     sorted(named)
 }
 
-fn ingress_secrets(ingress: &Ingress) -> Vec<ObjectRef> {
+fn ingress_names(ingress: &Ingress) -> Vec<ObjectRef> {
     let namespace = object_ref(Kind::Ingress, ingress.metadata.namespace.as_deref(), "").namespace;
     let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
     let names = entries.filter_map(|entry| entry.secret_name.as_deref()).filter(|name| !name.is_empty());
-    sorted(names.map(|name| ObjectRef::new(Kind::Secret, Arc::clone(&namespace), name)).collect())
+    let secret = |name: &str| ObjectRef::new(Kind::Secret, Arc::clone(&namespace), name);
+    let mut named: Vec<ObjectRef> = names.map(secret).collect();
+    let authorities = annotation::ca_ref(ingress, api::BACKEND_TLS_CA_ANNOTATION);
+    named.extend(authorities.map(|ca| authority::source(&ca, &namespace)));
+    let annotations = ingress.metadata.annotations.as_ref();
+    let client = annotations.and_then(|all| all.get(api::BACKEND_TLS_CLIENT_CERT_ANNOTATION));
+    named.extend(client.map(|name| name.trim()).filter(|name| !name.is_empty()).map(secret));
+    sorted(named)
 }
 
 fn sorted(mut named: Vec<ObjectRef>) -> Vec<ObjectRef> {

@@ -58,7 +58,8 @@ pub enum Fault {
     InvalidReference,
     /// `ResolvedRefs`: a Service or its port is not there.
     BackendNotFound,
-    /// `ResolvedRefs`: the Secret of a certificate is not there. Whoever issues certificates may be about to make it.
+    /// `ResolvedRefs`: the Secret of a certificate, or what holds authorities, is not there. Whoever issues certificates may
+    /// be about to make it.
     CertificateNotFound,
 }
 

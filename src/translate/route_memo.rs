@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::GatewayRoute;
-use ir::{Kind, ObjectRef, Route, RouteId};
+use ir::{Action, Kind, ObjectRef, Route, RouteId};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::attach::{Attached, PolicyIndex, same_attached};
@@ -201,11 +201,27 @@ impl Scope<'_> {
     }
 }
 
-/// The old `Arc` where nothing about the route changed.
-fn keep_equal(route: Route, old: &[Arc<Route>]) -> Arc<Route> {
+/// The old `Arc` where nothing about the route changed; else at least those of its TLS towards backends.
+fn keep_equal(mut route: Route, old: &[Arc<Route>]) -> Arc<Route> {
     match old.iter().find(|old| old.id == route.id) {
         Some(old) if **old == route => Arc::clone(old),
-        Some(_) | None => Arc::new(route),
+        Some(old) => {
+            keep_equal_tls(&mut route.action, &old.action);
+            Arc::new(route)
+        }
+        None => Arc::new(route),
+    }
+}
+
+fn keep_equal_tls(action: &mut Action, old: &Action) {
+    let (Action::Forward { backends, .. }, Action::Forward { backends: old, .. }) = (action, old) else {
+        return;
+    };
+    for tls in backends.iter_mut().filter_map(|backend| backend.protocol.tls.as_mut()) {
+        let kept = old.iter().filter_map(|backend| backend.protocol.tls.as_ref()).find(|old| *old == tls);
+        if let Some(kept) = kept {
+            *tls = Arc::clone(kept);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use ir::{
 
 use crate::address::{self, Leads};
 use crate::backend::{self, PortRef};
+use crate::protocol::{self, Offer};
 use crate::reader::Reader;
 use crate::report::{Fault, Field, Lines, Refused};
 use crate::{endpoint, value};
@@ -19,6 +20,8 @@ use crate::{endpoint, value};
 const WEIGHT_MAX: u32 = 1_000_000;
 /// The most tries after the first.
 const ATTEMPTS_MAX: u32 = 10;
+/// The most protocols that a rule may let clients change to.
+const UPGRADES_MAX: usize = 8;
 
 /// The forwarding of a rule.
 pub(crate) fn forward(
@@ -40,7 +43,13 @@ pub(crate) fn forward(
     };
     let passive = rule.health_check.as_ref().and_then(|spec| spec.passive.as_ref());
     let passive_health = Some(passive.map(passive_health).unwrap_or_default());
-    let upgrades = Upgrades::default();
+    let upgrades = match &rule.upgrades {
+        Some(names) => {
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            upgrades(&names, field.key("upgrades"), "the rule answers 500", lines)?
+        }
+        None => Upgrades::default(),
+    };
     Ok(Action::Forward {
         backends,
         rewrite,
@@ -72,7 +81,7 @@ pub(crate) fn timeouts(
         request: spec.request.map_or(own.request, bound),
         per_try: spec.per_try.map_or(own.per_try, bound),
         idle: spec.idle.map_or(own.idle, bound),
-        stream_idle: own.stream_idle,
+        stream_idle: spec.stream_idle.map_or(own.stream_idle, bound),
     };
     if let (Some(per_try), Some(request)) = (timeouts.per_try, timeouts.request)
         && per_try > request
@@ -81,6 +90,45 @@ pub(crate) fn timeouts(
         lines.warning(field.key("perTry"), message, "make perTry at most as long as request");
     }
     Ok(timeouts)
+}
+
+/// Protocols that clients may change to. `so` is what follows where they cannot be read.
+pub(crate) fn upgrades(
+    names: &[&str],
+    field: Field<'_>,
+    so: &str,
+    lines: &mut Lines,
+) -> Result<Upgrades, Refused> {
+    if names.len() > UPGRADES_MAX {
+        let message = format!("there are more than {UPGRADES_MAX} protocols; {so}");
+        return Err(lines.error(field, message, "name fewer"));
+    }
+    let mut refused = None;
+    for (index, name) in names.iter().enumerate() {
+        if name.eq_ignore_ascii_case("h2c") {
+            // RFC 9113 §3.1 took it away; what it brought was a way past the checks of proxies (hardening SM).
+            let message = "h2c is no upgrade any more (RFC 9113 §3.1); it is left out";
+            lines.error(
+                field.index(index),
+                message,
+                "write protocol: H2C at the backend for HTTP/2 towards it",
+            );
+        } else if !is_protocol_name(name) {
+            let message = format!("'{name}' is no name of a protocol; {so}");
+            refused = Some(lines.error(field.index(index), message, "write a name like websocket"));
+        }
+    }
+    refused.map_or_else(|| Ok(Upgrades::new(names.iter().copied())), Err)
+}
+
+/// A token, or two with a slash between (RFC 9110 §7.8).
+fn is_protocol_name(name: &str) -> bool {
+    let is_token = |text: &str| {
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    };
+    let (protocol, version) = name.split_once('/').unwrap_or((name, "1"));
+    is_token(protocol) && is_token(version)
 }
 
 fn backends(
@@ -96,8 +144,8 @@ fn backends(
         if weight != backend.weight {
             lines.warning(field.key("weight"), "the weight is taken as 1000000", "write 0 to 1000000");
         }
-        let protocol = UpstreamProtocol::default();
-        backends.push(WeightedBackend { target: target(backend, field, reader, lines), weight, protocol });
+        let (target, protocol) = target(backend, field, reader, lines);
+        backends.push(WeightedBackend { target, weight, protocol });
     }
     if refs.is_empty() {
         let remedy = "add backendRefs, or a RequestRedirect or DirectResponse filter";
@@ -108,20 +156,54 @@ fn backends(
     backends
 }
 
+/// Where the reference leads and how that is spoken to. Missing where either cannot be had.
 fn target(
     backend: &BackendRef,
     field: Field<'_>,
     reader: &mut Reader<'_>,
     lines: &mut Lines,
-) -> BackendTarget {
+) -> (BackendTarget, UpstreamProtocol) {
+    let found = place(backend, field, reader, lines);
+    let spoken = spoken(backend, field, reader, lines);
+    match (found, spoken) {
+        (Ok((id, offer)), Ok(demand)) => {
+            let protocol = protocol::protocol(backend.protocol, demand.as_ref(), &offer);
+            (BackendTarget::Backend(id), protocol)
+        }
+        (Ok((id, _)), Err(Refused)) | (Err(id), _) => {
+            (BackendTarget::Missing(id), UpstreamProtocol::default())
+        }
+    }
+}
+
+/// TLS as the reference asks for it; `None`: it does not.
+fn spoken(
+    backend: &BackendRef,
+    field: Field<'_>,
+    reader: &mut Reader<'_>,
+    lines: &mut Lines,
+) -> Result<Option<protocol::TlsDemand>, Refused> {
+    let Some(tls) = &backend.tls else { return Ok(None) };
+    if backend.protocol.is_some_and(|protocol| !protocol::has_tls(protocol)) {
+        let message = format!("the protocol has no TLS, and tls is set; {}", protocol::NO_TLS);
+        return Err(lines.error(field.key("tls"), message, "write protocol HTTPS or GRPCS, or remove tls"));
+    }
+    protocol::tls_demand(tls, field.key("tls"), reader, lines).map(Some)
+}
+
+fn place(
+    backend: &BackendRef,
+    field: Field<'_>,
+    reader: &mut Reader<'_>,
+    lines: &mut Lines,
+) -> Result<(BackendId, Offer), BackendId> {
     if let Some(host) = &backend.address {
         return address(host, backend, field, reader, lines);
     }
     let own: Arc<str> = Arc::clone(&lines.object().namespace);
     let name = backend.name.as_deref().unwrap_or_default();
-    let missing = |namespace: Arc<str>| {
-        BackendTarget::Missing(BackendId::Service { namespace, name: name.into(), port: backend.port })
-    };
+    let missing =
+        |namespace: Arc<str>| Err(BackendId::Service { namespace, name: name.into(), port: backend.port });
     if name.is_empty() {
         let message =
             "the reference names neither a Service nor an address; its share of requests is answered 500";
@@ -153,7 +235,7 @@ fn address(
     field: Field<'_>,
     reader: &Reader<'_>,
     lines: &mut Lines,
-) -> BackendTarget {
+) -> Result<(BackendId, Offer), BackendId> {
     let ip = host.parse::<std::net::IpAddr>();
     let text = match &ip {
         Ok(address) => address.to_string(),
@@ -170,7 +252,7 @@ fn address(
         let message = format!("{what}; the reference's share of requests is answered 500");
         let remedy = endpoint::remedy(leads);
         lines.fault(Fault::AddressNotPermitted, field.key("address"), message, remedy);
-        return BackendTarget::Missing(id);
+        return Err(id);
     }
     let sound = backend.port != 0 && (ip.is_ok() || ir::HostName::parse(&text).is_ok());
     if !sound {
@@ -179,9 +261,10 @@ fn address(
             backend.port
         );
         lines.error(field.key("address"), message, "write an IP address or a host name, and a port");
-        return BackendTarget::Missing(id);
+        return Err(id);
     }
-    BackendTarget::Backend(id)
+    let offer = Offer { protocol: api::BackendProtocol::Http, server_name: text.into() };
+    Ok((id, offer))
 }
 
 fn retry(spec: &api::Retry, field: Field<'_>, lines: &mut Lines) -> Result<Retry, Refused> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::{BackendId, Kind, ObjectRef, RouteId};
+use ir::{Action, BackendId, Kind, ObjectRef, RouteId};
 use serde_json::json;
 
 use super::build::{gateway_route, object, plain_route, rate_limit_policy, service, slice, snapshot};
@@ -39,6 +39,31 @@ fn three_routes() -> Snapshot {
         plain_route("c", "search"),
         rate_limit_policy("limit", "b", 10),
     ])
+}
+
+#[test]
+fn tls_towards_a_backend_keeps_its_arc_when_something_else_of_the_route_changes() {
+    let route = |attempts: u32| {
+        let spec = json!({"rules": [{
+            "name": "all",
+            "retry": {"attempts": attempts},
+            "upgrades": [],
+            "timeouts": {"streamIdle": "0s"},
+            "backendRefs": [{"name": "cart", "port": 80, "protocol": "HTTPS"}],
+        }]});
+        gateway_route("a", &spec)
+    };
+    let mut translator = Translator::default();
+    let mut tls_at = |attempts| {
+        let snapshot = snapshot([service("cart"), route(attempts)]);
+        let translation = translator.translate_routes(&snapshot, &Settings::folder());
+        let route = Arc::clone(&translation.config.routes[&id("a", "all")]);
+        assert_eq!(route.timeouts.stream_idle, None);
+        let Action::Forward { backends, upgrades, .. } = &route.action else { panic!("{route:?}") };
+        assert!(upgrades.names().is_empty());
+        Arc::clone(backends[0].protocol.tls.as_ref().unwrap())
+    };
+    assert!(Arc::ptr_eq(&tls_at(1), &tls_at(2)));
 }
 
 #[test]

@@ -36,6 +36,31 @@ fn certificates_are_named_once_each() {
 }
 
 #[test]
+fn authorities_and_client_certificates_of_backends_are_named() {
+    let backend = |tls: Value| json!({"name": "web", "port": 443, "tls": tls});
+    let ca = |kind: &str, name: &str| json!({"validation": {"caRef": {"kind": kind, "name": name}}});
+    let backends = json!([
+        backend(ca("ConfigMap", "public")),
+        backend(ca("Secret", "private")),
+        backend(json!({"clientCertRef": {"name": "gateway"}})),
+        backend(json!({})),
+    ]);
+    let route = json!({"rules": [{"name": "main", "backendRefs": backends}]});
+    let want = ["Secret/shop/gateway", "Secret/shop/private", "ConfigMap/shop/public"];
+    assert_eq!(named(Kind::GatewayRoute, &route), want);
+    let annotated = json!({
+        "metadata": {"name": "o", "namespace": "shop", "annotations": {
+            "gateway.baribhara.io/backend-tls-ca": "configmap/public",
+            "gateway.baribhara.io/backend-tls-client-cert": "gateway",
+        }},
+        "spec": {"tls": [{"secretName": "a"}]},
+    });
+    let ingress = Object::from_json(Kind::Ingress, annotated).unwrap();
+    let names: Vec<String> = named_objects(&ingress).iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["Secret/shop/a", "Secret/shop/gateway", "ConfigMap/shop/public"]);
+}
+
+#[test]
 fn what_nothing_reads_is_not_fetched() {
     assert_eq!(named(Kind::Ingress, &json!({"tls": [{}], "rules": []})), [""; 0]);
     assert_eq!(named(Kind::Service, &json!({})), [""; 0]);
