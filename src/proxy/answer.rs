@@ -34,7 +34,8 @@ pub(crate) enum Payload {
 #[derive(Debug)]
 pub(crate) struct AnswerBody {
     payload: Payload,
-    record: Record,
+    /// `None`: a tunnel follows, which finishes it.
+    record: Option<Record>,
 }
 
 /// The upstream broke off within its body. hyper cuts the client's connection, so that nobody takes the part for the
@@ -45,7 +46,17 @@ pub(crate) struct Truncated;
 
 impl AnswerBody {
     pub(crate) fn new(payload: Payload, record: Record) -> Self {
-        Self { payload, record }
+        Self { payload, record: Some(record) }
+    }
+
+    /// That of 101.
+    pub(crate) fn before_tunnel() -> Self {
+        Self { payload: Payload::Empty, record: None }
+    }
+
+    /// Whether more may be handed to hyper now.
+    fn may_go_on(&self) -> bool {
+        self.record.as_ref().is_none_or(|record| record.downstream().may_buffer_more())
     }
 }
 
@@ -57,6 +68,7 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Truncated>>> {
+        let may_go_on = self.may_go_on();
         let this = &mut *self;
         let polled = match &mut this.payload {
             Payload::Empty => Poll::Ready(None),
@@ -65,17 +77,18 @@ impl Body for AnswerBody {
                 this.payload = Payload::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Payload::Upstream(_) if !this.record.downstream().may_buffer_more() => return Poll::Pending,
+            Payload::Upstream(_) if !may_go_on => return Poll::Pending,
             Payload::Upstream(body) => body.borrow_mut().poll_frame(cx).map_err(|_| Truncated),
         };
+        let Some(record) = &mut this.record else { return polled };
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
-                    this.record.on_data(data.len());
+                    record.on_data(data.len());
                 }
             }
-            Poll::Ready(Some(Err(_)) | None) => this.record.finish(),
+            Poll::Ready(Some(Err(_)) | None) => record.finish(),
         }
         polled
     }

@@ -17,6 +17,7 @@ mod server;
 mod settings;
 mod timer;
 mod tls;
+mod tunnel;
 mod upstream;
 
 pub use admin::Question;

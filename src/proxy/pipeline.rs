@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -14,16 +14,18 @@ use ir::{Action, DirectResponse};
 use table::RedirectFrom;
 
 use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decision, problem};
-use crate::body::RequestBody;
+use crate::body::{RequestBody, RequestFraming};
 use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
 use crate::filter::https;
 use crate::filter::limit::{self, LimitNotes};
+use crate::filter::upgrade::{self, UpgradeRequest};
 use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
 use crate::server::{Downstream, Stream, Worker};
-use crate::upstream::{Forward, Own, UpstreamBody, edits_own, forward};
+use crate::tunnel::Offer;
+use crate::upstream::{Forward, Own, Switched, UpstreamBody, edits_own, forward};
 
 /// Why a request got no further, and what its answer must say beside that.
 #[derive(Debug)]
@@ -49,6 +51,16 @@ struct Notes {
     is_own: bool,
     /// A preflight's answer has its CORS headers already.
     is_preflight: bool,
+    /// The upstream has changed the protocol.
+    switch: Option<Switch>,
+}
+
+/// The upstream's side of a tunnel, and how the route wants it.
+#[derive(Debug)]
+struct Switch {
+    upstream: Box<Switched>,
+    protocol: HeaderValue,
+    idle: Option<Duration>,
 }
 
 /// Serves one request.
@@ -70,6 +82,7 @@ pub(crate) async fn serve(
         request_id: None,
         is_own: true,
         is_preflight: false,
+        switch: None,
     };
     let stage = Stage { worker: &worker, downstream, generation: &generation, started };
     let outcome = match fault {
@@ -82,6 +95,7 @@ pub(crate) async fn serve(
         Err(refusal) => refuse(&worker, &asked, &mut notes, &refusal),
     };
     finish_headers(&worker, &asked, &mut notes, response.headers_mut());
+    let Notes { mut record, request_id, switch, .. } = notes;
     let ends = worker.is_closing() || downstream.is_retiring(started);
     if downstream.is_http2() {
         // What is left of the body ends with its stream, and no other request waits behind it.
@@ -91,14 +105,22 @@ pub(crate) async fn serve(
     } else {
         let unread = is_body_left(&stream, &asked, body, closes).await;
         downstream.lingers.set(unread);
-        if closes || unread || ends {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if (closes || unread || ends) && switch.is_none() {
+            // Beside the `upgrade` of a 426.
+            response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    let Notes { mut record, request_id, .. } = notes;
     record.status = response.status().as_u16();
     record.on_head(&asked, request_id);
-    Ok(response.map(|payload| AnswerBody::new(payload, record)))
+    let Some(Switch { upstream, protocol, idle }) = switch else {
+        return Ok(response.map(|payload| AnswerBody::new(payload, record)));
+    };
+    let is_websocket = upgrade::is_websocket(&protocol);
+    // A rule can't edit them: they are this connection's (RFC 9110 §7.6.1).
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    response.headers_mut().insert(header::UPGRADE, protocol);
+    downstream.offer(Offer { upstream, is_websocket, idle, record });
+    Ok(response.map(|_| AnswerBody::before_tunnel()))
 }
 
 /// Whether a part of the request's body stays unread. A small one is read away where that is quick, so that a refusal
@@ -245,6 +267,7 @@ impl Stage<'_> {
         else {
             return Err(Reason::RuleInvalid.into());
         };
+        let upgrade = upgrade_asked_for(asked, &body, &route.action);
         let backend = runtime
             .compiled
             .pick_backend(self.worker.random.next())
@@ -280,6 +303,7 @@ impl Stage<'_> {
             headers: &asked.headers,
             own: own.lines(),
             expects_continue: asked.expects_continue(),
+            upgrade,
             started: self.started,
             timeouts: &route.timeouts,
             retry,
@@ -292,8 +316,27 @@ impl Stage<'_> {
         let mut response = Response::new(self.payload(forwarded.body));
         *response.status_mut() = forwarded.head.status;
         *response.headers_mut() = forwarded.head.headers;
+        let protocol = response.headers().get(header::UPGRADE).cloned();
+        notes.switch = forwarded.switched.zip(protocol).map(|(upstream, protocol)| Switch {
+            upstream,
+            protocol,
+            idle: route.timeouts.stream_idle,
+        });
         Ok(response)
     }
+}
+
+/// The protocol that the request asks the route for.
+fn upgrade_asked_for<'a>(asked: &Asked, body: &RequestBody, action: &'a Action) -> Option<&'a str> {
+    let Action::Forward { upgrades, .. } = action else { return None };
+    let request = UpgradeRequest {
+        method: &asked.method,
+        version: asked.version,
+        is_named: asked.names_upgrade,
+        headers: &asked.headers,
+        has_body: body.framing() != RequestFraming::None,
+    };
+    upgrade::protocol(&request, upgrades)
 }
 
 fn to_https(asked: &Asked, status: u16) -> Result<Response<Payload>, Refusal> {

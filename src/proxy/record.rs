@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use http::{HeaderValue, Version, header};
 use table::RouteSlot;
 
 use crate::generation::WorkerGeneration;
-use crate::observe::{AccessRecord, MethodLabel};
+use crate::observe::{AccessRecord, MethodLabel, RouteMetrics};
 use crate::request::Asked;
 use crate::server::{Downstream, Stream, Worker};
 use crate::upstream::Trail;
@@ -18,7 +19,9 @@ use crate::upstream::Trail;
 pub(crate) struct Record {
     worker: Rc<Worker>,
     stream: Rc<Stream>,
-    generation: Rc<WorkerGeneration>,
+    /// Where the route's handles are; `None`: in `kept`.
+    generation: Option<Rc<WorkerGeneration>>,
+    kept: Option<(Arc<RouteMetrics>, Arc<str>)>,
     started: Instant,
     method: MethodLabel,
     pub(crate) slot: Option<RouteSlot>,
@@ -73,7 +76,8 @@ impl Record {
         Self {
             worker: Rc::clone(worker),
             stream: Rc::clone(stream),
-            generation: Rc::clone(generation),
+            generation: Some(Rc::clone(generation)),
+            kept: None,
             started,
             method: MethodLabel::from(&asked.method),
             slot: None,
@@ -109,6 +113,19 @@ impl Record {
         }
     }
 
+    /// A tunnel lasts longer than a configuration should be kept for it.
+    pub(crate) fn forget_generation(&mut self) {
+        let generation = self.generation.take();
+        let runtime = generation.as_ref().zip(self.slot).and_then(|(routes, slot)| routes.runtime(slot));
+        self.kept = runtime.map(|route| (Arc::clone(&route.metrics), Arc::clone(&route.label)));
+    }
+
+    /// So much has passed through the tunnel up to now, from the client and to it.
+    pub(crate) fn on_tunnelled(&mut self, bytes_in: u64, bytes_out: u64) {
+        self.stream.request_bytes.set(bytes_in);
+        self.bytes_out = bytes_out;
+    }
+
     /// Counts the request and writes its line. Later calls do nothing.
     pub(crate) fn finish(&mut self) {
         if self.finished {
@@ -120,13 +137,17 @@ impl Record {
         }
         self.downstream().on_answered();
         let duration = self.started.elapsed();
-        let route = self.slot.and_then(|slot| self.generation.runtime(slot));
-        let metrics = route.map_or_else(|| self.worker.metrics.unmatched(), |route| &route.metrics);
+        let runtime = self.generation.as_ref().zip(self.slot).and_then(|(routes, slot)| routes.runtime(slot));
+        let route = match (runtime, &self.kept) {
+            (Some(runtime), _) => Some((&runtime.metrics, &*runtime.label)),
+            (None, kept) => kept.as_ref().map(|(metrics, label)| (metrics, &**label)),
+        };
+        let metrics = route.map_or_else(|| self.worker.metrics.unmatched(), |(metrics, _)| metrics);
         let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         metrics.record(self.method, self.status, duration_ns);
         self.worker.metrics.request_finished();
         if let Some(log) = self.log.take() {
-            let route = route.map_or("unmatched", |route| &route.label);
+            let route = route.map_or("unmatched", |(_, label)| label);
             self.write(&log, route, duration_ns / 1000);
         }
     }

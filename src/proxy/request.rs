@@ -39,6 +39,8 @@ pub(crate) struct Asked {
     pub(crate) peer_is_trusted: bool,
     /// How the peer itself asked.
     peer_scheme: Scheme,
+    /// `Connection` names `upgrade`: what `Upgrade` says counts, and stays among the headers.
+    pub(crate) names_upgrade: bool,
 }
 
 /// Where the host's text stands.
@@ -71,6 +73,7 @@ impl Asked {
             client_is_unsure: false,
             peer_is_trusted: is_in(downstream.peer, &settings.trusted_proxies),
             peer_scheme: if downstream.tls().is_some() { Scheme::Https } else { Scheme::Http },
+            names_upgrade: false,
         };
         let fault = asked.screen(settings).err();
         (asked, fault)
@@ -153,6 +156,7 @@ impl Asked {
                 return Err(Reason::BadHeader);
             }
         }
+        self.names_upgrade = named.contains(&header::UPGRADE);
         named.retain(|name| !is_protected(name));
         if !self.peer_is_trusted {
             named.extend(self.headers.keys().filter(|name| speaks_for_client(name.as_str())).cloned());
@@ -313,7 +317,8 @@ fn is_option(token: &[u8]) -> bool {
     token.is_empty() || token.eq_ignore_ascii_case(b"close") || token.eq_ignore_ascii_case(b"keep-alive")
 }
 
-/// Fields that a client cannot have removed by naming them in `Connection`. `TE` is judged when it is sent on.
+/// Fields that a client cannot have removed by naming them in `Connection`. `TE` and `Upgrade` are judged when the
+/// request is sent on.
 fn is_protected(name: &HeaderName) -> bool {
     matches!(
         *name,
@@ -324,6 +329,7 @@ fn is_protected(name: &HeaderName) -> bool {
             | header::COOKIE
             | header::ORIGIN
             | header::TE
+            | header::UPGRADE
             | header::EXPECT
             | header::FORWARDED
     ) || name.as_str().starts_with("x-forwarded-")

@@ -3,3 +3,4 @@
 pub(crate) mod auth;
 pub(crate) mod https;
 pub(crate) mod limit;
+pub(crate) mod upgrade;

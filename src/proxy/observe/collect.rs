@@ -146,6 +146,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
         watches,
     ]);
     all.extend(listeners(metrics));
+    all.push(Series::single(&names::TUNNELS_OPEN, signed(metrics.tunnels.get())));
     all.extend([
         Series::single(&names::TLS_CERTIFICATES, signed(metrics.certificates.get())),
         Series::single(

@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub(super) reloads_partial: Counter,
     pub(super) access_log_dropped: Counter,
     pub(super) panics: Counter,
+    pub(super) tunnels: Gauge,
     pub(super) certificates: Gauge,
     pub(super) certificates_not_after_s: Gauge,
     pub(super) process: ProcessGauges,
@@ -58,6 +59,7 @@ impl Metrics {
             reloads_partial: Counter::default(),
             access_log_dropped: Counter::default(),
             panics: Counter::default(),
+            tunnels: Gauge::default(),
             certificates: Gauge::default(),
             certificates_not_after_s: Gauge::default(),
             process: ProcessGauges::default(),
@@ -137,6 +139,15 @@ impl Metrics {
     /// A panic was caught.
     pub(crate) fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// A tunnel begins. Every call is followed by one of [`Metrics::tunnel_closed`].
+    pub(crate) fn tunnel_opened(&self) {
+        self.tunnels.inc();
+    }
+
+    pub(crate) fn tunnel_closed(&self) {
+        self.tunnels.dec();
     }
 
     /// A request's head is complete. Every call is followed by one of [`Metrics::request_finished`].

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 29] = [
+pub(super) const ALL: [&Family; 30] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -36,6 +36,7 @@ pub(super) const ALL: [&Family; 29] = [
     &WATCH_UP,
     &CONNECTIONS,
     &PROXY_PROTOCOL_REFUSED_TOTAL,
+    &TUNNELS_OPEN,
     &TLS_HANDSHAKES_TOTAL,
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
@@ -160,6 +161,13 @@ pub(super) const PROXY_PROTOCOL_REFUSED_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["listener"],
     help: "Connections that were closed because they must begin with a PROXY protocol header and did not.",
+};
+
+pub(super) const TUNNELS_OPEN: Family = Family {
+    name: "baribhara_tunnels_open",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Open tunnels: WebSockets and other protocols that clients changed to.",
 };
 
 pub(super) const TLS_HANDSHAKES_TOTAL: Family = Family {

@@ -13,8 +13,11 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use hyper::body::Incoming;
-use hyper::server::conn::{http1, http2};
+use hyper::rt::Write as _;
+use hyper::server::conn::http1::{self, Parts};
+use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::opening;
@@ -27,6 +30,7 @@ use crate::answer::AnswerBody;
 use crate::observe::{HandshakeResult, ListenerMetrics};
 use crate::pipeline;
 use crate::timer::Timer;
+use crate::tunnel::{Offer, Running};
 use crate::upstream::UpstreamBody;
 
 /// How much of an answer may wait for a client that is slow to take it, beside one part of its body.
@@ -35,6 +39,9 @@ const UNFLUSHED_BYTES_MAX: usize = 64 << 10;
 const NEWBORN: Duration = Duration::from_millis(500);
 /// How long a client may take to hear that its HTTP/2 connection ends while no request is on it.
 const GOODBYE: Duration = Duration::from_secs(5);
+
+/// Longer than any connection lasts, and short enough to be added to a clock.
+const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// What is known about a client's connection beside the requests on it.
 #[derive(Debug)]
@@ -45,7 +52,7 @@ pub(crate) struct Downstream {
     /// The port the client connected to.
     pub(crate) local_port: u16,
     pub(crate) write_timer: Timer,
-    pub(crate) write_timeout: Duration,
+    pub(crate) write_timeout: Cell<Duration>,
     /// Bytes of answers that were handed to hyper and have not gone to the socket. Only HTTP/1.1: the windows of HTTP/2
     /// bound each stream.
     unflushed: Cell<usize>,
@@ -68,6 +75,8 @@ pub(crate) struct Downstream {
     retire_at: Instant,
     close: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+    /// What becomes of the connection when its 101 has been sent.
+    offer: RefCell<Option<Box<Offer>>>,
 }
 
 /// Which HTTP a connection speaks.
@@ -102,7 +111,7 @@ impl Downstream {
             peer_text: peer.ip().to_canonical().to_string(),
             local_port,
             write_timer: Timer::new(),
-            write_timeout: settings.write_timeout,
+            write_timeout: Cell::new(settings.write_timeout),
             unflushed: Cell::new(0),
             lingers: Cell::new(false),
             uploading: RefCell::default(),
@@ -117,6 +126,7 @@ impl Downstream {
             retire_at: Instant::now() + (age - jitter),
             close: Cell::new(false),
             waker: RefCell::new(None),
+            offer: RefCell::new(None),
         };
         // The first request must come as fast as any other; only later ones may be waited for.
         downstream.phase_timer.arm(settings.read_timeout);
@@ -235,6 +245,17 @@ impl Downstream {
         }
     }
 
+    /// The answer to the request that is served is 101: with its end the tunnel begins.
+    pub(crate) fn offer(&self, offer: Offer) {
+        *self.offer.borrow_mut() = Some(Box::new(offer));
+    }
+
+    /// A tunnel begins. Its client may be slow for as long as nothing at all may happen on the tunnel: what bounds a
+    /// stuck answer in the middle of requests would end a chat whose reader has gone to sleep.
+    fn on_tunnel(&self, idle: Option<Duration>) {
+        self.write_timeout.set(idle.unwrap_or(FOR_EVER));
+    }
+
     /// Sends on what a client uploads while it does not take the answer (hardening BE07).
     fn drive_upload(&self, cx: &mut Context<'_>) {
         let uploading = self.uploading.borrow().upgrade();
@@ -331,7 +352,51 @@ fn serve_http(open: Open, socket: Socket, protocol: Protocol) -> impl Future<Out
             Http::Two(Box::new(open.worker.http2.serve_connection(socket, service)))
         }
     };
-    Connection { http, open, closing: false }
+    let mut connection = Connection { http, open, closing: false };
+    async move {
+        let in_order = poll_fn(|cx| Pin::new(&mut connection).poll(cx)).await;
+        let Connection { http, open, .. } = connection;
+        // Taken in any case: it holds the connection that holds it.
+        let offer = open.downstream.offer.take();
+        if !in_order {
+            return;
+        }
+        // Streams of HTTP/2 have their own ends.
+        let Http::One(http) = http else { return };
+        let Parts { mut io, read_buf, .. } = http.into_parts();
+        match offer {
+            Some(offer) => {
+                open.downstream.on_tunnel(offer.idle);
+                // Apart, for it is larger than what waits for its next request.
+                let tunnel = Box::pin(offer.accept(&open.worker, TokioIo::new(io), &read_buf));
+                drop(read_buf);
+                run_tunnel(&open, tunnel).await;
+            }
+            // hyper leaves the end to others once a request on the connection has named another protocol. It does no
+            // harm elsewhere: what is shut down stays so.
+            None => drop(poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await),
+        }
+    }
+}
+
+/// Copies until both ends, the idle limit or a drain end it.
+async fn run_tunnel(open: &Open, mut tunnel: Pin<Box<Running<TokioIo<Socket>>>>) {
+    let downstream = &open.downstream;
+    poll_fn(|cx| {
+        if downstream.close.get() {
+            tunnel.drain();
+        } else {
+            // Not once it is told: a drain wakes who can be woken every few milliseconds.
+            downstream.remember_waker(cx);
+        }
+        let polled = catch_unwind(AssertUnwindSafe(|| tunnel.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| {
+            open.worker.metrics.panicked();
+            tracing::error!("a tunnel panicked; its connection is closed");
+            Poll::Ready(())
+        })
+    })
+    .await;
 }
 
 /// A connection that counts as open, and that the worker knows.
@@ -386,12 +451,14 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
+        // An offer holds the connection that holds it.
+        drop(self.downstream.offer.take());
         self.listener.connection_closed();
         self.worker.connections.borrow_mut().remove(self.id);
     }
 }
 
-/// A connection as a task of its worker.
+/// HTTP on a connection, up to its end or a 101. True: it ended in order.
 struct Connection<S>
 where
     S: HttpService<Incoming>,
@@ -415,11 +482,11 @@ where
     S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
     S::Future: 'static,
 {
-    /// How a connection ended is in the records of its requests; nobody else wants to know.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Whether the connection ended in order. How else is in the records of its requests; nobody else wants to know.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match self {
-            Self::One(http) => Pin::new(http).poll(cx).map(drop),
-            Self::Two(http) => Pin::new(http).poll(cx).map(drop),
+            Self::One(http) => Pin::new(http).poll(cx).map(|ended| ended.is_ok()),
+            Self::Two(http) => Pin::new(http).poll(cx).map(|ended| ended.is_ok()),
         }
     }
 
@@ -454,9 +521,9 @@ where
     S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
     S::Future: 'static,
 {
-    type Output = ();
+    type Output = bool;
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let this = &mut *self;
         // hyper would drop a head that has begun to arrive; its answer will say `Connection: close`.
         if this.open.downstream.close.get()
@@ -470,10 +537,10 @@ where
         let Ok(polled) = polled else {
             this.open.worker.metrics.panicked();
             tracing::error!("serving a request panicked; its connection is closed");
-            return Poll::Ready(());
+            return Poll::Ready(false);
         };
-        if polled.is_ready() {
-            return Poll::Ready(());
+        if let Poll::Ready(in_order) = polled {
+            return Poll::Ready(in_order);
         }
         if this.open.downstream.phase_timer.poll_expired(cx) {
             // An idle one is ended as HTTP and TLS have it (RFC 8446 §6.1), if that takes no waiting.
@@ -482,7 +549,7 @@ where
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            return Poll::Ready(());
+            return Poll::Ready(false);
         }
         this.open.downstream.drive_upload(cx);
         this.open.downstream.remember_waker(cx);

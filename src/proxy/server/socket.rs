@@ -123,7 +123,7 @@ impl Socket {
     fn poll_stuck<T>(&self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         let timer = &self.downstream.write_timer;
         if !timer.is_armed() {
-            timer.arm(self.downstream.write_timeout);
+            timer.arm(self.downstream.write_timeout.get());
         }
         if timer.poll_expired(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

@@ -1,4 +1,4 @@
-//! The data plane as a whole over real sockets, with TLS.
+//! The data plane as a whole over real sockets: TLS, tunnels.
 
 mod ending;
 mod handshake;
@@ -6,3 +6,4 @@ mod http2;
 mod proxy_protocol;
 mod request;
 mod support;
+mod tunnel;

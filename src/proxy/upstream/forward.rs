@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts};
 use tokio::time;
 use tracing::{debug, info};
@@ -17,6 +17,7 @@ use super::backend::{Backend, ConnectionPermit, Target};
 use super::body::UpstreamBody;
 use super::connect::connect;
 use super::h1::{Exchange, ExchangeError, OutgoingHead, ResponseHead, Wire, encode_head};
+use super::switched::Switched;
 use crate::body::{BodyError, RequestBody};
 use crate::error::Reason;
 use crate::observe::RouteMetrics;
@@ -39,6 +40,8 @@ pub(crate) struct Forward<'a> {
     /// The gateway's own fields as whole lines.
     pub(crate) own: &'a [u8],
     pub(crate) expects_continue: bool,
+    /// The protocol to change to. Such a request is not sent twice.
+    pub(crate) upgrade: Option<&'a str>,
     pub(crate) started: Instant,
     pub(crate) timeouts: &'a Timeouts,
     pub(crate) retry: &'a Retry,
@@ -53,6 +56,8 @@ pub(crate) struct Forwarded {
     pub(crate) head: ResponseHead,
     /// `None`: there is no body.
     pub(crate) body: Option<UpstreamBody>,
+    /// Only with 101.
+    pub(crate) switched: Option<Box<Switched>>,
 }
 
 /// How far a request came, for its record.
@@ -206,6 +211,9 @@ impl Tries<'_> {
         encode_head(&ask.outgoing(&body), &mut wire.write);
         let mut exchange =
             Exchange::new(wire, body, ask.method.clone(), ask.expects_continue, ask.timeouts.idle);
+        if let Some(protocol) = ask.upgrade {
+            exchange.asks_for(protocol);
+        }
         let error = match self.await_head(&mut exchange, reused).await {
             Ok(head) => {
                 let failed = head.status.is_server_error();
@@ -217,8 +225,12 @@ impl Tries<'_> {
                         _request: self.request.take(),
                         _retry: self.retry.take(),
                     };
+                    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                        let switched = Some(Box::new(Switched::new(exchange, held)));
+                        return Ok(Forwarded { head, body: None, switched });
+                    }
                     let body = UpstreamBody::new(exchange, held, ask.worker, ask.deadline(), head.framing);
-                    return Ok(Forwarded { head, body });
+                    return Ok(Forwarded { head, body, switched: None });
                 }
                 TryError::Status
             }
@@ -361,7 +373,7 @@ impl Tries<'_> {
 
     /// Whether the method may be sent again after bytes of it were sent.
     fn may_repeat(&self) -> bool {
-        self.ask.retry.methods.contains(self.ask.method)
+        self.ask.may_repeat()
     }
 
     /// Whether this answer is given up for another try. Takes the try from the budget if so.
@@ -471,11 +483,15 @@ impl Forward<'_> {
         self.timeouts.request.map(|timeout| self.started + timeout)
     }
 
+    fn may_repeat(&self) -> bool {
+        self.upgrade.is_none() && self.retry.methods.contains(self.method)
+    }
+
     fn check_out(&self, target: &Target) -> Option<Wire> {
         let keys = (self.backend.key, target.key);
         let idle_for = self.worker.settings.upstream_idle;
         let mut pools = self.worker.pools.borrow_mut();
-        let may_repeat = self.retry.methods.contains(self.method);
+        let may_repeat = self.may_repeat();
         loop {
             let wire = pools.check_out(keys, self.started, idle_for)?;
             if may_repeat || wire.is_open_now() {
@@ -493,6 +509,7 @@ impl Forward<'_> {
             headers: self.headers,
             own: self.own,
             framing: body.framing(),
+            upgrade: self.upgrade,
         }
     }
 }

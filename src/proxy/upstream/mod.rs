@@ -7,9 +7,12 @@ mod forward;
 pub(crate) mod h1;
 mod own;
 mod pool;
+mod switched;
 
 pub(crate) use backend::{Backend, Backends};
 pub(crate) use body::UpstreamBody;
-pub(crate) use forward::{Forward, Trail, forward};
+pub(crate) use forward::{Forward, Held, Trail, forward};
+pub(crate) use h1::Upgraded;
 pub(crate) use own::{Own, edits_own};
 pub(crate) use pool::Pools;
+pub(crate) use switched::Switched;

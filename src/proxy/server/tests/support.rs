@@ -51,7 +51,8 @@ impl Site {
         site
     }
 
-    /// Serves nothing yet. Addresses, the lame-duck time and the log of `settings` do not count.
+    /// Serves nothing yet. Addresses and the lame-duck time of `settings` do not count, nor does a log to the standard
+    /// output.
     pub(super) fn unconfigured(settings: Settings) -> Self {
         let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let settings = Settings {
@@ -59,7 +60,10 @@ impl Site {
             https: Some(free),
             admin: free,
             lame_duck: Duration::ZERO,
-            access_log: AccessLogTarget::Off,
+            access_log: match settings.access_log {
+                AccessLogTarget::Stdout => AccessLogTarget::Off,
+                other => other,
+            },
             ..settings
         };
         let (config, config_feed) = watch::channel(Arc::default());

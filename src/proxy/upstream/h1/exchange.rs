@@ -6,13 +6,14 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use super::chunked::{Chunked, Step};
 use super::response::{self, Framing, HeadError, ResponseHead};
+use super::upgraded::Upgraded;
 use super::wire::{READ_BYTES_MIN, Wire};
 use crate::body::{BodyError, RequestBody, RequestFraming};
 use crate::timer::Timer;
@@ -89,6 +90,8 @@ pub(crate) struct Exchange {
     keep_alive: bool,
     waits_for_client: bool,
     continue_wait: Option<Timer>,
+    /// The protocol that was asked for.
+    upgrade: Option<Box<str>>,
 }
 
 impl Exchange {
@@ -119,9 +122,20 @@ impl Exchange {
             keep_alive: false,
             waits_for_client: false,
             continue_wait: None,
+            upgrade: None,
         };
         exchange.progress();
         exchange
+    }
+
+    /// The head asks for this protocol, so that 101 is an answer.
+    pub(crate) fn asks_for(&mut self, protocol: &str) {
+        self.upgrade = Some(protocol.into());
+    }
+
+    /// What there is after 101: the connection, and what came on it behind the answer's head.
+    pub(crate) fn into_upgraded(self) -> (Upgraded, BytesMut) {
+        Upgraded::new(self.wire)
     }
 
     /// Whether the request's body could be sent once more.
@@ -252,7 +266,9 @@ impl Exchange {
     /// Takes an interim answer away, or settles how the final one is read.
     fn on_head(&mut self, head: ResponseHead) -> Result<Option<ResponseHead>, ExchangeError> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Err(ExchangeError::Malformed);
+            let asked = self.upgrade.as_ref().is_some_and(|protocol| head.switches_to(protocol));
+            // Nobody can have answered a head that was not sent whole.
+            return if asked && !self.has_output() { Ok(Some(head)) } else { Err(ExchangeError::Malformed) };
         }
         if head.status.is_informational() {
             self.informational += 1;

@@ -4,10 +4,12 @@ mod chunked;
 mod exchange;
 mod request;
 mod response;
+mod upgraded;
 mod wire;
 
 pub(crate) use chunked::is_trailer_allowed;
 pub(crate) use exchange::{Exchange, ExchangeError};
 pub(crate) use request::{OutgoingHead, encode_head, is_own};
 pub(crate) use response::{Framing, ResponseHead};
+pub(crate) use upgraded::Upgraded;
 pub(crate) use wire::Wire;

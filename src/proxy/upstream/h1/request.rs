@@ -17,6 +17,8 @@ pub(crate) struct OutgoingHead<'a> {
     /// The gateway's own fields as whole lines. Empty: they stand among `headers`, and the rule's edits with them.
     pub(crate) own: &'a [u8],
     pub(crate) framing: RequestFraming,
+    /// The protocol to change to.
+    pub(crate) upgrade: Option<&'a str>,
 }
 
 /// Appends the head to `out`.
@@ -38,6 +40,10 @@ pub(crate) fn encode_head(head: &OutgoingHead<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(head.own);
     if takes_trailers(head.headers) {
         field(out, b"te", b"trailers");
+    }
+    if let Some(protocol) = head.upgrade {
+        field(out, b"connection", b"upgrade");
+        field(out, b"upgrade", protocol.as_bytes());
     }
     match head.framing {
         RequestFraming::Length(length) => {

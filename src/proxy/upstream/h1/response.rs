@@ -19,6 +19,16 @@ pub(crate) struct ResponseHead {
     pub(crate) keep_alive: bool,
 }
 
+impl ResponseHead {
+    /// Whether the upstream changes to this protocol and no other (RFC 9110 §15.2.2).
+    pub(crate) fn switches_to(&self, protocol: &str) -> bool {
+        let mut named = self.headers.get_all(header::UPGRADE).iter();
+        self.status == StatusCode::SWITCHING_PROTOCOLS
+            && named.next().is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(protocol.as_bytes()))
+            && named.next().is_none()
+    }
+}
+
 /// How the end of a body is known (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
@@ -82,6 +92,7 @@ fn has_bare_lf(head: &[u8]) -> bool {
 struct Hop {
     close: bool,
     keep_alive: bool,
+    upgrade: bool,
     chunked: bool,
     length: Option<u64>,
     named: Vec<HeaderName>,
@@ -112,7 +123,9 @@ fn collect(
                 }
                 hop.length = Some(parse_length(field.value).ok_or(HeadError::Framing)?);
             }
-            header::TE | header::UPGRADE => {}
+            // Elsewhere it only advertises, and to this hop (RFC 9110 §7.8).
+            header::UPGRADE if !is_about_upgrade(status) => {}
+            header::TE => {}
             _ if name == "keep-alive" || name.as_str().starts_with("proxy-") => {}
             _ => {
                 let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
@@ -127,8 +140,16 @@ fn collect(
     for name in &hop.named {
         headers.remove(name);
     }
+    if status == StatusCode::SWITCHING_PROTOCOLS && !hop.upgrade {
+        headers.remove(header::UPGRADE);
+    }
+    // RFC 9110 §15.5.22: it says what would be accepted, which this hop can pass on.
+    if status == StatusCode::UPGRADE_REQUIRED && headers.contains_key(header::UPGRADE) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
     let framing = hop.framing(status, method);
-    if let (Some(length), false) = (hop.length, status == StatusCode::NO_CONTENT) {
+    let has_no_length = status == StatusCode::NO_CONTENT || status.is_informational();
+    if let (Some(length), false) = (hop.length, has_no_length) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     // Bytes of a body that must not be there would be taken for the next answer.
@@ -142,6 +163,11 @@ fn collect(
     Ok(ResponseHead { status, headers, framing, keep_alive })
 }
 
+/// The answers whose `Upgrade` counts for the request.
+fn is_about_upgrade(status: StatusCode) -> bool {
+    matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::UPGRADE_REQUIRED)
+}
+
 impl Hop {
     fn connection(&mut self, value: &[u8]) {
         for token in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
@@ -149,6 +175,8 @@ impl Hop {
                 self.close = true;
             } else if token.eq_ignore_ascii_case(b"keep-alive") {
                 self.keep_alive = true;
+            } else if token.eq_ignore_ascii_case(b"upgrade") {
+                self.upgrade = true;
             } else if let Ok(name) = HeaderName::from_bytes(token) {
                 self.named.push(name);
             }
@@ -265,6 +293,34 @@ mod tests {
         let head = head(text, &Method::GET).unwrap().unwrap();
         let names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-stay", "content-length"]);
+    }
+
+    #[test]
+    fn upgrade_counts_only_where_the_answer_is_about_it() {
+        for (name, text, switches, upgrade) in [
+            ("as it should be", "101 S\r\nConnection: Upgrade\r\nUpgrade: WebSocket", true, true),
+            ("among others", "101 S\r\nConnection: keep-alive, upgrade\r\nUpgrade: websocket", true, true),
+            ("no Connection", "101 S\r\nUpgrade: websocket", false, false),
+            ("no Upgrade", "101 S\r\nConnection: upgrade", false, false),
+            ("another one", "101 S\r\nConnection: upgrade\r\nUpgrade: h2c", false, true),
+            ("two", "101 S\r\nConnection: upgrade\r\nUpgrade: websocket, h2c", false, true),
+            ("twice", "101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\nUpgrade: h2c", false, true),
+            ("200", "200 OK\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0", false, false),
+            ("426", "426 No\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 0", false, true),
+        ] {
+            let head = head(&format!("HTTP/1.1 {text}\r\n\r\n"), &Method::GET).unwrap().unwrap();
+            assert_eq!(head.switches_to("websocket"), switches, "{name}");
+            assert_eq!(head.headers.contains_key(header::UPGRADE), upgrade, "{name}");
+            assert_eq!(head.headers.contains_key(header::CONNECTION), head.status.as_u16() == 426, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_101_has_no_length() {
+        let text = "HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: websocket\r\nContent-Length: 7\r\n\r\n";
+        let head = head(text, &Method::GET).unwrap().unwrap();
+        assert_eq!(head.framing, Framing::None);
+        assert!(!head.headers.contains_key(header::CONTENT_LENGTH));
     }
 
     #[test]
