@@ -13,8 +13,8 @@ use super::frames::Frames;
 
 /// What one direction holds at most, beside what was read ahead before it began.
 const BUFFER_BYTES: usize = 16 << 10;
-/// Steps before others have a turn.
-const STEPS_MAX: usize = 64;
+/// Steps, each a read or a write, before others have a turn.
+const STEPS_MAX: usize = 16;
 
 /// The way from one end of a tunnel to the other.
 #[derive(Debug)]

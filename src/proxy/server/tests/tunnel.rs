@@ -280,6 +280,47 @@ fn what_asks_wrongly_is_an_ordinary_request() {
 }
 
 #[test]
+fn an_upgrade_is_not_sent_twice() {
+    let (port, heads) = upstream(or_probe(|_, _| Err(io::ErrorKind::UnexpectedEof.into())));
+    let site = site(Settings::default(), to_backend(), port);
+    // On the connection of the probe: another GET would get a second try on a new one.
+    assert_eq!(upgrade(&mut dial(site.http)).status, 502);
+    assert_eq!(ask(&mut dial(site.http), "GET", "a.example", "/last", &[]).unwrap().status, 502);
+    let asked: Vec<String> = heads.try_iter().filter(|head| !head.contains("/probe")).collect();
+    assert_eq!(asked.iter().filter(|head| head.contains("/chat")).count(), 1, "{asked:?}");
+}
+
+#[test]
+fn a_route_says_which_protocols_pass_and_the_101_is_edited_like_any_answer() {
+    let (port, heads) = upstream(or_probe(|tcp, _| {
+        tcp.write_all(
+            b"HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: chat/2\r\ncontent-length: 7\r\n\r\n",
+        )?;
+        let word = exactly(tcp, 4);
+        tcp.write_all(&word)?;
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }));
+    let mut route = to_backend();
+    if let Action::Forward { upgrades, .. } = &mut route.action {
+        *upgrades = Upgrades::new(["chat/2"]);
+    }
+    route.header_edits.response.set =
+        vec![(http::HeaderName::from_static("x-set"), http::HeaderValue::from_static("by a rule"))];
+    let site = site(Settings::default(), route, port);
+    let mut client = dial(site.http);
+    let request = "GET /chat HTTP/1.1\r\nhost: a.example\r\nconnection: close, upgrade\r\n\
+        upgrade: websocket, Chat/2\r\n\r\nword";
+    client.write_all(request.as_bytes()).unwrap();
+    let head = read_head(&mut client).unwrap();
+    assert!(head.starts_with("HTTP/1.1 101 ") && head.contains("\r\nx-set: by a rule\r\n"), "{head}");
+    assert!(head.contains("\r\nupgrade: chat/2\r\n") && head.contains("\r\nconnection: upgrade"), "{head}");
+    assert!(!head.contains("content-length"), "{head}");
+    assert_eq!(read_to_end(&client), b"word");
+    let asked = heads.iter().find(|head| head.contains("/chat")).unwrap();
+    assert!(asked.contains("\r\nupgrade: chat/2\r\n") && !asked.contains("websocket"), "{asked}");
+}
+
+#[test]
 fn each_direction_ends_on_its_own() {
     let (port, _heads) = upstream(or_probe(|tcp, head| {
         tcp.write_all(SWITCHED)?;
