@@ -38,6 +38,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 4]) {
         listener.handshake_ended(result);
     }
     listener.handshake_ended(HandshakeResult::Timeout);
+    listener.proxy_header_refused();
     metrics.set_certificates(12, 1_800_000_000);
     metrics.set_generation(6);
     let watches = [(ir::Kind::Ingress, true), (ir::Kind::Secret, false)].into();
@@ -79,6 +80,7 @@ fn every_handle_moves_its_own_series() {
         "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"no_certificate\"} 1",
         "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"timeout\"} 2",
         "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"failed\"} 1",
+        "baribhara_proxy_protocol_refused_total{listener=\"[::]:8080\"} 1",
         "baribhara_tls_certificates 12",
         "baribhara_tls_certificate_not_after_seconds 1800000000",
         "baribhara_upstream_connections{backend=\"ns/svc:80\"} 1",
