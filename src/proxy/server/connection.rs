@@ -225,7 +225,8 @@ impl Downstream {
     }
 
     /// Asks the connection to end: at once if it is idle, else with its current answer. A connection on which nothing
-    /// has come yet gets a moment: its first request may be on the way. A handshake is let come to its end before.
+    /// has come yet gets a moment: its first request may be on the way. A handshake is let come to its end before. A
+    /// tunnel takes it for the beginning of the drain.
     pub(super) fn close(&self) {
         if self.phase.get() == Phase::Handshake {
             return;

@@ -62,7 +62,7 @@ impl Site {
             lame_duck: Duration::ZERO,
             access_log: match settings.access_log {
                 AccessLogTarget::Stdout => AccessLogTarget::Off,
-                other => other,
+                other @ (AccessLogTarget::Off | AccessLogTarget::File(_)) => other,
             },
             ..settings
         };
