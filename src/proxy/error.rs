@@ -37,6 +37,10 @@ pub(crate) enum Reason {
     BackendMissing,
     NoEndpoint,
     ConnectFailed,
+    /// What TLS towards the backend needs could not be made of the configuration: fail closed.
+    UpstreamTlsInvalid,
+    /// The endpoint is not who it should be, or does not speak what it is asked to.
+    UpstreamTlsFailed,
     BreakerOpen,
     /// The upstream broke off before its answer.
     UpstreamReset,
@@ -94,6 +98,14 @@ impl Reason {
             Self::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, "no-endpoint", "No endpoint is ready"),
             Self::ConnectFailed => {
                 (StatusCode::SERVICE_UNAVAILABLE, "connect-failed", "The upstream can't be reached")
+            }
+            Self::UpstreamTlsInvalid => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream-tls-invalid",
+                "TLS to the upstream is not configured correctly",
+            ),
+            Self::UpstreamTlsFailed => {
+                (StatusCode::BAD_GATEWAY, "upstream-tls-failed", "The upstream's TLS was refused")
             }
             Self::BreakerOpen => {
                 (StatusCode::SERVICE_UNAVAILABLE, "breaker-open", "The upstream is overloaded")

@@ -13,7 +13,7 @@ use crate::filter::limit::{LimitStores, RouteLimits};
 use crate::observe::{Metrics, RouteMetrics};
 use crate::random;
 use crate::tls::{TlsBuilder, TlsRuntime};
-use crate::upstream::{Backend, Backends};
+use crate::upstream::{Backend, Backends, Protocol, Protocols};
 
 /// What requests see.
 #[derive(Debug, Default)]
@@ -52,7 +52,14 @@ pub(crate) struct RouteRuntime {
     pub(crate) auth: AuthStage,
     pub(crate) limits: RouteLimits,
     /// In the order of the rule's backends; `None`: its share is answered 500.
-    pub(crate) backends: Vec<Option<Arc<Backend>>>,
+    pub(crate) backends: Vec<Option<RouteBackend>>,
+}
+
+/// A backend and how the route speaks to it.
+#[derive(Debug)]
+pub(crate) struct RouteBackend {
+    pub(crate) backend: Arc<Backend>,
+    pub(crate) protocol: Arc<Protocol>,
 }
 
 impl Generation {
@@ -67,6 +74,7 @@ impl Generation {
 pub(crate) struct Builder {
     metrics: Arc<Metrics>,
     backends: Backends,
+    protocols: Protocols,
     verifiers: Verifiers,
     limits: LimitStores,
     tls: TlsBuilder,
@@ -79,6 +87,7 @@ impl Builder {
         Self {
             metrics,
             backends: Backends::default(),
+            protocols: Protocols::default(),
             verifiers: Verifiers::default(),
             limits: LimitStores::new(seed),
             tls: TlsBuilder::default(),
@@ -118,6 +127,7 @@ impl Builder {
     /// Called when the workers have let go of the generations before the last one.
     pub(crate) fn forget_unused(&mut self) {
         self.backends.forget_unused();
+        self.protocols.forget_unused();
         self.limits.forget_unused();
         self.verifiers.retain_used();
     }
@@ -128,7 +138,10 @@ impl Builder {
             Action::Forward { backends, .. } => backends
                 .iter()
                 .map(|backend| match &backend.target {
-                    BackendTarget::Backend(id) => Some(self.backends.get(id, &self.metrics)),
+                    BackendTarget::Backend(id) => Some(RouteBackend {
+                        backend: self.backends.get(id, &self.metrics),
+                        protocol: self.protocols.get(id, &backend.protocol),
+                    }),
                     BackendTarget::Missing(_) => None,
                 })
                 .collect(),

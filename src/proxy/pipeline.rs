@@ -268,7 +268,7 @@ impl Stage<'_> {
             return Err(Reason::RuleInvalid.into());
         };
         let upgrade = upgrade_asked_for(asked, &body, &route.action);
-        let backend = runtime
+        let upstream = runtime
             .compiled
             .pick_backend(self.worker.random.next())
             .and_then(|index| runtime.backends.get(index)?.as_ref())
@@ -294,7 +294,8 @@ impl Stage<'_> {
         let hostname = rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_ref());
         let ask = Forward {
             worker: self.worker,
-            backend,
+            backend: &upstream.backend,
+            protocol: &upstream.protocol,
             route_metrics: &runtime.metrics,
             method: &asked.method,
             path: &path,
@@ -303,7 +304,7 @@ impl Stage<'_> {
             headers: &asked.headers,
             own: own.lines(),
             expects_continue: asked.expects_continue(),
-            upgrade,
+            upgrade: upgrade.filter(|_| upstream.protocol.has_upgrades()),
             started: self.started,
             timeouts: &route.timeouts,
             retry,

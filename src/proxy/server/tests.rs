@@ -1,9 +1,12 @@
-//! The data plane as a whole over real sockets: TLS, tunnels.
+//! The data plane as a whole over real sockets: TLS, both versions of HTTP on both sides, tunnels.
 
 mod ending;
+mod h2_upstream;
 mod handshake;
 mod http2;
 mod proxy_protocol;
 mod request;
 mod support;
+mod tls_upstream;
 mod tunnel;
+mod upstream;

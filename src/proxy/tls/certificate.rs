@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use super::validity::Validity;
 
 /// The one source of cryptography: always given, never that of the process, which others may set.
-pub(super) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+pub(crate) static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
     use aws_lc_rs::kx_group::{SECP256R1, SECP384R1, X25519, X25519MLKEM768};
     Arc::new(CryptoProvider {
         kx_groups: vec![X25519MLKEM768, X25519, SECP256R1, SECP384R1],
@@ -24,8 +24,8 @@ const CLOCK_SKEW_S: i64 = 3600;
 
 /// A chain and its key, ready to sign.
 #[derive(Debug)]
-pub(super) struct Loaded {
-    pub(super) key: Arc<CertifiedKey>,
+pub(crate) struct Loaded {
+    pub(crate) key: Arc<CertifiedKey>,
     /// Of the server's own certificate.
     pub(super) validity: Validity,
 }
@@ -33,7 +33,7 @@ pub(super) struct Loaded {
 impl Loaded {
     /// # Errors
     /// A text for people.
-    pub(super) fn new(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, String> {
+    pub(crate) fn new(chain_pem: &[u8], key_pem: &[u8]) -> Result<Self, String> {
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain_pem)
             .collect::<Result<_, _>>()
             .map_err(|_| "the certificate is not PEM (RFC 7468)")?;

@@ -10,3 +10,4 @@ mod validity;
 
 pub(crate) use builder::{TlsBuilder, TlsRuntime};
 pub use certificate::check_certificate;
+pub(crate) use certificate::{Loaded, PROVIDER};

@@ -80,7 +80,7 @@ impl AsRef<EndpointState> for Target {
 
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 
-fn next_key() -> u64 {
+pub(super) fn next_key() -> u64 {
     NEXT_KEY.fetch_add(1, Ordering::Relaxed)
 }
 

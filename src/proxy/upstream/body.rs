@@ -10,8 +10,9 @@ use bytes::Bytes;
 use http_body::Frame;
 use tokio::time::Sleep;
 
+use super::exchange::Exchange;
 use super::forward::Held;
-use super::h1::{Exchange, ExchangeError, Framing};
+use super::h1::{ExchangeError, Framing};
 use crate::server::Worker;
 
 /// Drives its connection while it is read. At its end the connection goes back to the pool.
@@ -107,7 +108,7 @@ impl UpstreamBody {
         let wire = self.exchange.take().and_then(Exchange::into_reusable);
         if let (Some(wire), Some(held)) = (wire, &self.held) {
             let idle_max = self.worker.upstream_idle_max;
-            self.worker.pools.borrow_mut().check_in(held.keys(), wire, Instant::now(), idle_max);
+            self.worker.pools.borrow_mut().check_in(held.key(), wire, Instant::now(), idle_max);
         }
         self.held = None;
     }

@@ -1,4 +1,4 @@
-//! Opens connections to endpoints.
+//! Opens connections to endpoints, TLS included.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,21 +7,48 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time;
 
-use super::backend::{ConnectionPermit, Target};
-use super::h1::Wire;
+use super::backend::Target;
+use super::io::Io;
+use super::protocol::{Protocol, Security};
 
-/// Connects within `timeout`, names resolved in between (each address in turn).
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("{0}")]
+    Tcp(#[from] io::Error),
+    /// The peer is not who it should be, or does not speak what it is asked to.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    #[error("it took too long")]
+    TimedOut,
+    /// What TLS needs could not be made of the configuration.
+    #[error("TLS is not configured correctly")]
+    Invalid,
+}
+
+/// Connects within `timeout`, names resolved in between (each address in turn), to the end of the TLS handshake.
 ///
 /// # Errors
-/// The last address's error, or `TimedOut`.
+/// The last address's error, or that of the handshake.
 pub(super) async fn connect(
     target: &Target,
-    permit: ConnectionPermit,
+    protocol: &Protocol,
     timeout: Duration,
-) -> io::Result<Wire> {
-    let stream = time::timeout(timeout, open(target)).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    stream.set_nodelay(true)?;
-    Ok(Wire::new(stream, permit))
+) -> Result<Io, ConnectError> {
+    let open = async {
+        let tls = match &protocol.security {
+            Security::Plain => None,
+            Security::Tls(tls) => Some(tls),
+            Security::Invalid => return Err(ConnectError::Invalid),
+        };
+        let tcp = open(target).await?;
+        tcp.set_nodelay(true)?;
+        match tls {
+            None => Ok(Io::Plain(tcp)),
+            Some(tls) => Ok(Io::Tls(Box::new(tls.handshake(tcp).await.map_err(ConnectError::Tls)?))),
+        }
+    };
+    time::timeout(timeout, open).await.map_err(|_| ConnectError::TimedOut)?
 }
 
 async fn open(target: &Target) -> io::Result<TcpStream> {

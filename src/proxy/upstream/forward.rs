@@ -1,8 +1,6 @@
 //! Sends a request to an endpoint of its backend, and to another one where that is safe.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,18 +8,23 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, Method, StatusCode};
 use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts};
 use tokio::time;
-use tracing::{debug, info};
+use tracing::info;
 use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
 
-use super::backend::{Backend, ConnectionPermit, Target};
+use super::backend::{Backend, Target};
 use super::body::UpstreamBody;
-use super::connect::connect;
-use super::h1::{Exchange, ExchangeError, OutgoingHead, ResponseHead, Wire, encode_head};
+use super::exchange::Exchange;
+use super::h1::{ExchangeError, OutgoingHead, ResponseHead};
+use super::h2::Link;
+use super::pool::PoolKey;
+use super::protocol::Protocol;
 use super::switched::Switched;
 use crate::body::{BodyError, RequestBody};
 use crate::error::Reason;
 use crate::observe::RouteMetrics;
 use crate::server::Worker;
+
+mod connection;
 
 /// Tries of one request at most, whatever is configured: never-sent tries included.
 const TRIES_MAX: u32 = 16;
@@ -31,6 +34,7 @@ const TRIES_MAX: u32 = 16;
 pub(crate) struct Forward<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) backend: &'a Arc<Backend>,
+    pub(crate) protocol: &'a Arc<Protocol>,
     pub(crate) route_metrics: &'a RouteMetrics,
     pub(crate) method: &'a Method,
     pub(crate) path: &'a str,
@@ -70,22 +74,16 @@ pub(crate) struct Trail {
 /// What a request holds of its backend until its answer ends.
 #[derive(Debug)]
 pub(crate) struct Held {
-    keys: (u64, u64),
+    key: PoolKey,
     _in_flight: InFlight,
     _request: Option<BreakerPermit>,
     _retry: Option<BreakerPermit>,
 }
 
 impl Held {
-    pub(super) fn keys(&self) -> (u64, u64) {
-        self.keys
+    pub(super) fn key(&self) -> PoolKey {
+        self.key
     }
-}
-
-/// A connection for a try: one that was idle, or leave to open a new one.
-enum Granted {
-    Pooled(Wire),
-    New(ConnectionPermit),
 }
 
 /// Why one try failed.
@@ -94,6 +92,10 @@ enum TryError {
     NoEndpoint,
     Breaker,
     Connect,
+    /// TLS was not agreed on.
+    Tls,
+    /// The request can't be said in HTTP/2.
+    Head,
     /// The exchange failed on a connection that had served before (`reused`) or on a new one.
     Exchange {
         error: ExchangeError,
@@ -117,6 +119,9 @@ pub(crate) async fn forward(
     body: RequestBody,
     trail: &mut Trail,
 ) -> Result<Forwarded, Reason> {
+    if ask.protocol.is_invalid() {
+        return Err(Reason::UpstreamTlsInvalid);
+    }
     let breaker = &ask.backend.breaker;
     let Some(request) = BreakerPermit::try_acquire(breaker, BreakerKind::Requests, ask.circuit_breaker)
     else {
@@ -134,6 +139,7 @@ pub(crate) async fn forward(
         counted: 0,
         pause: Duration::ZERO,
         skip_pool: false,
+        avoid: None,
     };
     let mut body = body;
     if tries.may_repeat() {
@@ -159,10 +165,15 @@ fn reason(error: TryError) -> Reason {
         TryError::NoEndpoint => Reason::NoEndpoint,
         TryError::Breaker => Reason::BreakerOpen,
         TryError::Connect => Reason::ConnectFailed,
+        TryError::Tls => Reason::UpstreamTlsFailed,
+        TryError::Head => Reason::BadHost,
         TryError::PerTryTimeout | TryError::RequestTimeout => Reason::UpstreamTimeout,
         TryError::Status => Reason::UpstreamInvalid,
         TryError::Exchange { error, .. } => match error {
-            ExchangeError::Closed { .. } | ExchangeError::Truncated => Reason::UpstreamReset,
+            ExchangeError::Closed { .. }
+            | ExchangeError::Refused
+            | ExchangeError::Reset
+            | ExchangeError::Truncated => Reason::UpstreamReset,
             ExchangeError::Malformed => Reason::UpstreamInvalid,
             ExchangeError::Timeout => Reason::UpstreamTimeout,
             ExchangeError::Client(BodyError::TooLarge) => Reason::BodyTooLarge,
@@ -187,6 +198,8 @@ struct Tries<'a> {
     pause: Duration,
     /// The last connection was stale: others may be too.
     skip_pool: bool,
+    /// The shared connection that did not take the request.
+    avoid: Option<Rc<Link>>,
 }
 
 impl Tries<'_> {
@@ -198,40 +211,40 @@ impl Tries<'_> {
         };
         trail.upstream = Some(Arc::clone(&target.label));
         let in_flight = InFlight::start(&target.state);
-        let (mut wire, reused) = match self.wire(target).await {
-            Ok(wire) => wire,
+        let connection = match self.connection(target).await {
+            Ok(connection) => connection,
             Err(error) => {
-                if matches!(error, TryError::Connect) {
+                if matches!(error, TryError::Connect | TryError::Tls) {
                     self.report(&targets, index, Outcome::ConnectFailure);
                 }
                 return Err(Failed { error, body });
             }
         };
-        wire.write.clear();
-        encode_head(&ask.outgoing(&body), &mut wire.write);
-        let mut exchange =
-            Exchange::new(wire, body, ask.method.clone(), ask.expects_continue, ask.timeouts.idle);
-        if let Some(protocol) = ask.upgrade {
-            exchange.asks_for(protocol);
-        }
+        let reused = connection.is_reused();
+        let mut exchange = self.start(connection, body, target)?;
         let error = match self.await_head(&mut exchange, reused).await {
             Ok(head) => {
                 let failed = head.status.is_server_error();
                 self.report(&targets, index, if failed { Outcome::ServerError } else { Outcome::Success });
                 if trail.tries >= TRIES_MAX || !self.is_worth_another_try(&head, &exchange) {
                     let held = Held {
-                        keys: (ask.backend.key, target.key),
+                        key: ask.pool_key(target),
                         _in_flight: in_flight,
                         _request: self.request.take(),
                         _retry: self.retry.take(),
                     };
-                    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                        let switched = Some(Box::new(Switched::new(exchange, held)));
-                        return Ok(Forwarded { head, body: None, switched });
-                    }
+                    let exchange = match (head.status, exchange) {
+                        (StatusCode::SWITCHING_PROTOCOLS, Exchange::H1(exchange)) => {
+                            let switched = Some(Box::new(Switched::new(exchange, held)));
+                            return Ok(Forwarded { head, body: None, switched });
+                        }
+                        (_, exchange) => exchange,
+                    };
                     let body = UpstreamBody::new(exchange, held, ask.worker, ask.deadline(), head.framing);
                     return Ok(Forwarded { head, body, switched: None });
                 }
+                // The connection is good: the answer is not.
+                self.avoid = None;
                 TryError::Status
             }
             Err(error) if is_timeout(error) && exchange.waits_for_client() => {
@@ -269,89 +282,6 @@ impl Tries<'_> {
         }
         self.endpoints_tried += 1;
         targets.get(index).map(|target| (index, target))
-    }
-
-    /// A pooled connection (true) or a new one.
-    async fn wire(&mut self, target: &Target) -> Result<(Wire, bool), TryError> {
-        let ask = self.ask;
-        if !self.skip_pool
-            && let Some(wire) = ask.check_out(target)
-        {
-            return Ok((wire, true));
-        }
-        let permit = match self.connection_permit(target).await? {
-            Granted::Pooled(wire) => return Ok((wire, true)),
-            Granted::New(permit) => permit,
-        };
-        let now = Instant::now();
-        let left = ask.deadline().map(|deadline| deadline.saturating_duration_since(now));
-        // The tightest of three bounds; that of the connection itself wins a tie, since it may be tried elsewhere.
-        let (timeout, error) = [
-            Some((ask.timeouts.connect, TryError::Connect)),
-            ask.timeouts.per_try.map(|timeout| (timeout, TryError::PerTryTimeout)),
-            left.map(|timeout| (timeout, TryError::RequestTimeout)),
-        ]
-        .into_iter()
-        .flatten()
-        .min_by_key(|(timeout, _)| *timeout)
-        .unwrap_or((ask.timeouts.connect, TryError::Connect));
-        connect(target, permit, timeout).await.map(|wire| (wire, false)).map_err(|failure| {
-            debug!(endpoint = %target.endpoint, error = %failure, "connecting failed");
-            ask.backend.metrics.connect_failed();
-            if failure.kind() == io::ErrorKind::TimedOut { error } else { TryError::Connect }
-        })
-    }
-
-    /// Takes one of the backend's connections. Where the rule's bound is reached, an idle one makes room, of this worker
-    /// at once and of another within a tick; else the request waits, if the rule lets requests wait.
-    async fn connection_permit(&self, target: &Target) -> Result<Granted, TryError> {
-        let (backend, limits) = (self.ask.backend, self.ask.circuit_breaker);
-        let acquire = || ConnectionPermit::try_acquire(backend, limits);
-        // A new one, or one that lies idle on this worker: for this endpoint, or to make room for it.
-        let grant = || {
-            if let Some(permit) = acquire() {
-                return Some(Granted::New(permit));
-            }
-            if !self.skip_pool
-                && let Some(wire) = self.ask.check_out(target)
-            {
-                return Some(Granted::Pooled(wire));
-            }
-            let evicted = self.ask.worker.pools.borrow_mut().evict_one(backend.key);
-            if evicted { acquire().map(Granted::New) } else { None }
-        };
-        if let Some(granted) = grant() {
-            return Ok(granted);
-        }
-        let used = |kind| backend.breaker.in_use(kind);
-        // This request is one of those in flight, but uses no connection yet.
-        let busy = used(BreakerKind::Requests).saturating_sub(used(BreakerKind::Pending) + 1);
-        let unbounded = CircuitBreaker::default();
-        let bounds = if used(BreakerKind::Connections) > busy { &unbounded } else { limits };
-        let Some(_pending) = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Pending, bounds)
-        else {
-            backend.metrics.breaker_rejected(BreakerKind::Pending);
-            return Err(TryError::Breaker);
-        };
-        let wait = async {
-            loop {
-                let mut freed = pin!(backend.freed.notified());
-                // Registered before the counter is looked at again, or a release in between would be missed.
-                freed.as_mut().enable();
-                if let Some(granted) = grant() {
-                    return granted;
-                }
-                freed.await;
-            }
-        };
-        let deadline =
-            self.ask.deadline().or_else(|| self.ask.timeouts.idle.map(|idle| Instant::now() + idle));
-        match deadline {
-            Some(deadline) => {
-                time::timeout_at(deadline.into(), wait).await.map_err(|_| TryError::RequestTimeout)
-            }
-            None => Ok(wait.await),
-        }
     }
 
     async fn await_head(&self, exchange: &mut Exchange, reused: bool) -> Result<ResponseHead, TryError> {
@@ -415,21 +345,36 @@ impl Tries<'_> {
     async fn may_try_again(&mut self, failed: &mut Failed) -> bool {
         let on = |what: RetryOn| self.ask.retry.on.contains(&what);
         let counted = match failed.error {
-            TryError::NoEndpoint | TryError::Breaker | TryError::RequestTimeout => return false,
+            TryError::NoEndpoint | TryError::Breaker | TryError::RequestTimeout | TryError::Head => {
+                return false;
+            }
             TryError::Status => true,
             // Nothing was sent, so every other endpoint may be asked, whatever is configured.
-            TryError::Connect => {
+            TryError::Connect | TryError::Tls => {
                 let in_time = self.ask.deadline().is_none_or(|deadline| Instant::now() < deadline);
                 if in_time && self.endpoints_tried < self.targets.len() {
                     return failed.body.rewind();
                 }
                 on(RetryOn::ConnectFailure) && self.take_retry()
             }
-            TryError::Exchange { error: ExchangeError::Closed { nothing_sent }, reused: true } => {
+            // The first stale connection costs nothing; where one after the other is, something else is wrong.
+            TryError::Exchange { error: ExchangeError::Closed { nothing_sent }, reused: true }
+                if !self.skip_pool =>
+            {
                 self.skip_pool = true;
                 return (nothing_sent || self.may_repeat()) && failed.body.rewind();
             }
-            TryError::Exchange { error: ExchangeError::Closed { nothing_sent }, reused: false } => {
+            TryError::Exchange { error: ExchangeError::Refused, reused: true } if !self.skip_pool => {
+                self.skip_pool = true;
+                return failed.body.rewind();
+            }
+            TryError::Exchange { error: ExchangeError::Refused, .. } => {
+                on(RetryOn::Reset) && self.take_retry()
+            }
+            TryError::Exchange { error: ExchangeError::Reset, .. } => {
+                on(RetryOn::Reset) && self.may_repeat() && self.take_retry()
+            }
+            TryError::Exchange { error: ExchangeError::Closed { nothing_sent }, .. } => {
                 on(RetryOn::Reset) && (nothing_sent || self.may_repeat()) && self.take_retry()
             }
             TryError::PerTryTimeout => on(RetryOn::Reset) && self.may_repeat() && self.take_retry(),
@@ -461,6 +406,8 @@ fn is_timeout(error: TryError) -> bool {
         TryError::NoEndpoint
         | TryError::Breaker
         | TryError::Connect
+        | TryError::Tls
+        | TryError::Head
         | TryError::Exchange { .. }
         | TryError::Status => false,
     }
@@ -471,9 +418,16 @@ fn is_upstreams_fault(error: TryError) -> bool {
     match error {
         TryError::Exchange { error: ExchangeError::Client(_), .. } => false,
         // A pooled connection that the peer had closed meanwhile is no failure of the endpoint.
-        TryError::Exchange { error: ExchangeError::Closed { .. }, reused } => !reused,
+        TryError::Exchange { error: ExchangeError::Closed { .. } | ExchangeError::Refused, reused } => {
+            !reused
+        }
         TryError::Exchange { .. } | TryError::PerTryTimeout | TryError::RequestTimeout => true,
-        TryError::NoEndpoint | TryError::Breaker | TryError::Connect | TryError::Status => false,
+        TryError::NoEndpoint
+        | TryError::Breaker
+        | TryError::Connect
+        | TryError::Tls
+        | TryError::Head
+        | TryError::Status => false,
     }
 }
 
@@ -485,19 +439,6 @@ impl Forward<'_> {
 
     fn may_repeat(&self) -> bool {
         self.upgrade.is_none() && self.retry.methods.contains(self.method)
-    }
-
-    fn check_out(&self, target: &Target) -> Option<Wire> {
-        let keys = (self.backend.key, target.key);
-        let idle_for = self.worker.settings.upstream_idle;
-        let mut pools = self.worker.pools.borrow_mut();
-        let may_repeat = self.may_repeat();
-        loop {
-            let wire = pools.check_out(keys, self.started, idle_for)?;
-            if may_repeat || wire.is_open_now() {
-                return Some(wire);
-            }
-        }
     }
 
     fn outgoing(&self, body: &RequestBody) -> OutgoingHead<'_> {

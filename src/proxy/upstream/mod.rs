@@ -3,11 +3,16 @@
 mod backend;
 mod body;
 mod connect;
+mod exchange;
 mod forward;
 pub(crate) mod h1;
+mod h2;
+mod io;
 mod own;
 mod pool;
+mod protocol;
 mod switched;
+mod tls;
 
 pub(crate) use backend::{Backend, Backends};
 pub(crate) use body::UpstreamBody;
@@ -15,4 +20,5 @@ pub(crate) use forward::{Forward, Held, Trail, forward};
 pub(crate) use h1::Upgraded;
 pub(crate) use own::{Own, edits_own};
 pub(crate) use pool::Pools;
+pub(crate) use protocol::{Protocol, Protocols};
 pub(crate) use switched::Switched;

@@ -1,12 +1,29 @@
-//! Idle connections of one worker, by endpoint. Bounded for each backend; nothing waits here.
+//! Connections of one worker that may take another request, by endpoint: idle ones, and shared ones of HTTP/2. Bounded
+//! for each backend; nothing waits here.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
 
 use super::h1::Wire;
+use super::h2::{Claim, Link};
 
-/// The idle connections of a worker.
+/// Whose connections are alike: those of one backend to one endpoint in one protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PoolKey {
+    pub(super) backend: u64,
+    pub(super) endpoint: u64,
+    pub(super) protocol: u64,
+}
+
+impl PoolKey {
+    fn within(self) -> (u64, u64) {
+        (self.endpoint, self.protocol)
+    }
+}
+
+/// The connections of a worker that may take another request.
 #[derive(Debug, Default)]
 pub(crate) struct Pools {
     by_backend: HashMap<u64, BackendPool>,
@@ -15,7 +32,8 @@ pub(crate) struct Pools {
 #[derive(Debug, Default)]
 struct BackendPool {
     idle: usize,
-    by_endpoint: HashMap<u64, Vec<Idle>>,
+    by_endpoint: HashMap<(u64, u64), Vec<Idle>>,
+    links: HashMap<(u64, u64), Vec<Rc<Link>>>,
 }
 
 #[derive(Debug)]
@@ -25,16 +43,11 @@ struct Idle {
 }
 
 impl Pools {
-    /// The most recently used connection to the endpoint that is still alive and has waited less than `idle_for`.
-    pub(crate) fn check_out(
-        &mut self,
-        (backend, endpoint): (u64, u64),
-        now: Instant,
-        idle_for: Duration,
-    ) -> Option<Wire> {
-        let pool = self.by_backend.get_mut(&backend)?;
-        let idle = pool.by_endpoint.get_mut(&endpoint)?;
-        while let Some(Idle { wire, since }) = idle.pop() {
+    /// The most recently used connection of its kind that is still alive and has waited less than `idle_for`.
+    pub(crate) fn check_out(&mut self, key: PoolKey, now: Instant, idle_for: Duration) -> Option<Wire> {
+        let pool = self.by_backend.get_mut(&key.backend)?;
+        let idle = pool.by_endpoint.get_mut(&key.within())?;
+        while let Some(Idle { mut wire, since }) = idle.pop() {
             pool.idle -= 1;
             if now.saturating_duration_since(since) < idle_for && wire.is_idle() {
                 return Some(wire);
@@ -44,31 +57,40 @@ impl Pools {
     }
 
     /// Keeps a connection unless `idle_max` of its backend are kept already: then it is closed.
-    pub(crate) fn check_in(
-        &mut self,
-        (backend, endpoint): (u64, u64),
-        wire: Wire,
-        now: Instant,
-        idle_max: usize,
-    ) {
-        let pool = self.by_backend.entry(backend).or_default();
+    pub(crate) fn check_in(&mut self, key: PoolKey, wire: Wire, now: Instant, idle_max: usize) {
+        let pool = self.by_backend.entry(key.backend).or_default();
         if pool.idle < idle_max {
             // Who waits on this worker takes it over; for others a tick makes room.
             let wanted = wire.is_wanted().then(|| wire.backend());
             pool.idle += 1;
-            pool.by_endpoint.entry(endpoint).or_default().push(Idle { wire, since: now });
+            pool.by_endpoint.entry(key.within()).or_default().push(Idle { wire, since: now });
             if let Some(backend) = wanted {
                 backend.freed.notify_waiters();
             }
         }
     }
 
-    /// Closes an idle connection of the backend, if there is one, so that another can be opened.
+    /// A place on a shared connection of its kind, if one has room; but not on the one that is to be avoided.
+    pub(super) fn claim(&mut self, key: PoolKey, avoid: Option<&Rc<Link>>) -> Option<Claim> {
+        let links = self.by_backend.get_mut(&key.backend)?.links.get_mut(&key.within())?;
+        links.retain(|link| !link.has_ended());
+        let may_take = |link: &&Rc<Link>| !avoid.is_some_and(|avoid| Rc::ptr_eq(avoid, link));
+        links.iter().filter(may_take).find_map(Link::claim)
+    }
+
+    /// Lets others have a place on it, too.
+    pub(super) fn share(&mut self, key: PoolKey, link: Rc<Link>) {
+        let pool = self.by_backend.entry(key.backend).or_default();
+        pool.links.entry(key.within()).or_default().push(link);
+    }
+
+    /// Closes an idle connection of the backend, if there is one, so that another can be opened. A shared one takes a
+    /// moment to close.
     pub(crate) fn evict_one(&mut self, backend: u64) -> bool {
         let Some(pool) = self.by_backend.get_mut(&backend) else { return false };
         let evicted = pool.by_endpoint.values_mut().find_map(Vec::pop).is_some();
         pool.idle -= usize::from(evicted);
-        evicted
+        evicted || pool.links.values_mut().any(evict_link)
     }
 
     /// Closes the idle connections of backends for which requests wait, on this worker or another.
@@ -78,6 +100,9 @@ impl Pools {
             if wanted {
                 pool.by_endpoint.clear();
                 pool.idle = 0;
+            }
+            for links in pool.links.values_mut() {
+                links.retain(|link| !(link.is_idle() && link.is_wanted()));
             }
         }
     }
@@ -93,7 +118,16 @@ impl Pools {
                 pool.idle -= expired;
                 !idle.is_empty()
             });
-            !pool.by_endpoint.is_empty()
+            pool.links.retain(|_, links| {
+                links.retain(|link| !link.has_ended() && !link.has_idled(now, idle_for));
+                !links.is_empty()
+            });
+            !(pool.by_endpoint.is_empty() && pool.links.is_empty())
         });
     }
+}
+
+fn evict_link(links: &mut Vec<Rc<Link>>) -> bool {
+    let idle = links.iter().position(|link| link.is_idle());
+    idle.map(|index| drop(links.swap_remove(index))).is_some()
 }

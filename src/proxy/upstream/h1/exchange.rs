@@ -32,6 +32,10 @@ pub(crate) enum ExchangeError {
         /// Not one byte of the request was taken by the network.
         nothing_sent: bool,
     },
+    /// The upstream says that it did not process the request (RFC 9113 §8.7).
+    Refused,
+    /// The upstream broke off this request alone, before its answer.
+    Reset,
     /// The connection broke within the answer's head or body.
     Truncated,
     /// The answer is no HTTP that can be sent on.
@@ -402,7 +406,7 @@ impl Exchange {
     }
 
     fn has_output(&self) -> bool {
-        self.out.written < self.wire.write.len() || self.out.data.has_remaining()
+        self.out.written < self.wire.write.len() || self.out.data.has_remaining() || self.wire.io.holds_back()
     }
 
     fn clear_output(&mut self) {
@@ -417,7 +421,8 @@ impl Exchange {
             if total == 0 {
                 self.wire.write.clear();
                 self.out.written = 0;
-                return Poll::Ready(Ok(()));
+                // What TLS has taken may not be on its way yet; without TLS this is nothing.
+                return Pin::new(&mut self.wire.io).poll_flush(cx);
             }
             let io = Pin::new(&mut self.wire.io);
             let written = if self.out.data.is_empty() && self.out.tail.is_empty() {

@@ -10,6 +10,7 @@ mod wire;
 pub(crate) use chunked::is_trailer_allowed;
 pub(crate) use exchange::{Exchange, ExchangeError};
 pub(crate) use request::{OutgoingHead, encode_head, is_own};
+pub(super) use request::{is_forwarded, takes_trailers};
 pub(crate) use response::{Framing, ResponseHead};
 pub(crate) use upgraded::Upgraded;
 pub(crate) use wire::Wire;

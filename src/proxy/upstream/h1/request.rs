@@ -67,7 +67,7 @@ fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 }
 
 /// Of `TE` only `trailers` goes on.
-fn takes_trailers(headers: &HeaderMap) -> bool {
+pub(in crate::upstream) fn takes_trailers(headers: &HeaderMap) -> bool {
     let tokens =
         headers.get_all(header::TE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(b"trailers"))
@@ -75,7 +75,7 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// Whether a client's field goes on: not what frames this connection (RFC 9110 §7.6.1), nor what the gateway says
 /// itself about the client.
-fn is_forwarded(name: &HeaderName, value: &HeaderValue) -> bool {
+pub(in crate::upstream) fn is_forwarded(name: &HeaderName, value: &HeaderValue) -> bool {
     match *name {
         header::HOST
         | header::CONNECTION

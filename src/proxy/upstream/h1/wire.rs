@@ -1,15 +1,12 @@
 //! A connection to an endpoint while nothing is on it: its buffers, and whether it can still be used.
 
-use std::io;
-use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use crate::timer::Timer;
 use crate::upstream::backend::{Backend, ConnectionPermit};
+use crate::upstream::io::Io;
 
 /// What a new connection's buffer holds at first.
 pub(super) const READ_BYTES_MIN: usize = 4 << 10;
@@ -17,7 +14,7 @@ pub(super) const READ_BYTES_MIN: usize = 4 << 10;
 /// A connection to an endpoint with its buffers.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(super) io: TcpStream,
+    pub(super) io: Io,
     pub(super) read: BytesMut,
     /// Reused for every head.
     pub(crate) write: Vec<u8>,
@@ -26,7 +23,7 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
-    pub(crate) fn new(io: TcpStream, permit: ConnectionPermit) -> Self {
+    pub(crate) fn new(io: Io, permit: ConnectionPermit) -> Self {
         Self {
             io,
             read: BytesMut::with_capacity(READ_BYTES_MIN),
@@ -47,17 +44,13 @@ impl Wire {
 
     /// Asks the kernel whether the peer has closed: the reactor may not have heard of it yet. For requests that can't be
     /// sent twice, so that they meet a stale connection as seldom as can be.
-    pub(crate) fn is_open_now(&self) -> bool {
-        let mut byte = [MaybeUninit::uninit(); 1];
-        let peeked = SockRef::from(&self.io).peek(&mut byte);
-        matches!(peeked, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(crate) fn is_open_now(&mut self) -> bool {
+        self.io.is_open_now()
     }
 
     /// Whether the connection can still be used: nothing unasked has come and the peer has not closed. Costs a system
     /// call only if the reactor has seen something happen.
-    pub(crate) fn is_idle(&self) -> bool {
-        let mut byte = [0u8; 1];
-        self.read.is_empty()
-            && matches!(self.io.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    pub(crate) fn is_idle(&mut self) -> bool {
+        self.read.is_empty() && self.io.is_idle()
     }
 }

@@ -1,0 +1,339 @@
+//! One connection, shared by requests of its worker: opened once for whoever wants it meanwhile, driven by its own task,
+//! gone with the last who holds it. Knows no request.
+
+use std::cell::{Cell, RefCell};
+use std::convert::Infallible;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use h2::client::{Builder, SendRequest};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Notify, oneshot};
+use tracing::debug;
+
+use crate::upstream::backend::{Backend, ConnectionPermit, Target};
+use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::io::Io;
+use crate::upstream::protocol::Protocol;
+
+/// Streams on one connection at most, whatever the peer would take. As long as it has not said what it takes, that many
+/// are begun (RFC 9113 §6.5.2).
+const STREAMS_MAX: usize = 100;
+/// How much of one answer the peer may send before the client has taken it.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// As much as all streams together may send: clients that do not take their answers hold up nobody else's.
+const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * 100;
+/// How much of one request may wait for the socket.
+const SEND_BYTES_MAX: usize = 64 << 10;
+/// The largest head of an answer (hardening BE08).
+const HEAD_BYTES_MAX: u32 = 64 << 10;
+/// Streams that the peer may get wrong before the connection is given up (h2 counts them).
+const ERRORS_MAX: usize = 256;
+/// How long a connection that nobody holds any more may take to say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// A connection that requests share.
+#[derive(Debug)]
+pub(crate) struct Link {
+    state: RefCell<State>,
+    /// Requests that hold a place.
+    streams: Cell<usize>,
+    /// A place was taken before.
+    served: Cell<bool>,
+    idle_since: Cell<Instant>,
+    /// Counts up when anything comes from the peer.
+    heard: Rc<Cell<u64>>,
+    changed: Notify,
+    backend: Arc<Backend>,
+    /// Tells the task, by its end, that nobody holds the link any more.
+    _held: oneshot::Sender<Infallible>,
+}
+
+#[derive(Debug)]
+enum State {
+    Opening,
+    Open(SendRequest<Bytes>),
+    Failed(OpenError),
+    /// It takes no new requests; running ones may go on.
+    Ended,
+}
+
+/// Why a connection did not come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OpenError {
+    Connect,
+    Tls,
+    TimedOut,
+}
+
+/// A request's place on a connection.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(super) link: Rc<Link>,
+    /// Requests were sent on the connection before.
+    pub(crate) reused: bool,
+}
+
+impl Link {
+    /// Opens a connection within `timeout`. It goes on also where the one who asked for it goes away.
+    pub(crate) fn open(
+        target: &Target,
+        protocol: &Arc<Protocol>,
+        permit: ConnectionPermit,
+        timeout: Duration,
+    ) -> Rc<Self> {
+        let (held, released) = oneshot::channel();
+        let link = Rc::new(Self {
+            state: RefCell::new(State::Opening),
+            streams: Cell::new(0),
+            served: Cell::new(false),
+            idle_since: Cell::new(Instant::now()),
+            heard: Rc::default(),
+            changed: Notify::new(),
+            backend: permit.backend(),
+            _held: held,
+        });
+        let task = Task {
+            link: Rc::downgrade(&link),
+            target: target.clone(),
+            protocol: Arc::clone(protocol),
+            heard: Rc::clone(&link.heard),
+            _permit: permit,
+        };
+        tokio::task::spawn_local(task.run(timeout, released));
+        link
+    }
+
+    /// A place, unless the connection takes no more. One that is being opened gives places, too.
+    pub(crate) fn claim(self: &Rc<Self>) -> Option<Claim> {
+        let streams_max = match &mut *self.state.borrow_mut() {
+            State::Opening => STREAMS_MAX,
+            State::Failed(_) | State::Ended => return None,
+            State::Open(sender) => {
+                // Fails after a GOAWAY, and when the stream identifiers are used up.
+                let polled = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+                if matches!(polled, Poll::Ready(Err(_))) { 0 } else { sender.current_max_send_streams() }
+            }
+        };
+        if self.streams.get() >= streams_max.min(STREAMS_MAX) {
+            return None;
+        }
+        self.streams.set(self.streams.get() + 1);
+        Some(Claim { link: Rc::clone(self), reused: self.served.replace(true) })
+    }
+
+    /// Takes no new requests from now on.
+    pub(super) fn retire(&self) {
+        self.set(State::Ended);
+    }
+
+    fn set(&self, state: State) {
+        let before = self.state.replace(state);
+        self.changed.notify_waiters();
+        // Outside the borrow: it may be the last handle of the connection.
+        drop(before);
+    }
+
+    /// No request is on it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.streams.get() == 0
+    }
+
+    pub(crate) fn has_idled(&self, now: Instant, idle_for: Duration) -> bool {
+        self.is_idle() && now.saturating_duration_since(self.idle_since.get()) >= idle_for
+    }
+
+    /// Whether it will never take a request again.
+    pub(crate) fn has_ended(&self) -> bool {
+        match &mut *self.state.borrow_mut() {
+            State::Opening => false,
+            State::Failed(_) | State::Ended => true,
+            State::Open(sender) => {
+                let polled = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
+                matches!(polled, Poll::Ready(Err(_)))
+            }
+        }
+    }
+
+    /// Whether requests wait for a connection of this one's backend.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.backend.breaker.in_use(traffic::BreakerKind::Pending) > 0
+    }
+
+    /// How often anything has come from the peer.
+    pub(super) fn heard(&self) -> u64 {
+        self.heard.get()
+    }
+}
+
+impl Claim {
+    /// Waits until the connection stands. The caller bounds the time.
+    pub(crate) async fn opened(&self) -> Result<(), OpenError> {
+        loop {
+            let mut changed = pin!(self.link.changed.notified());
+            // Registered before the state is looked at, or a change in between would be missed.
+            changed.as_mut().enable();
+            match &*self.link.state.borrow() {
+                State::Opening => {}
+                State::Failed(error) => return Err(*error),
+                // Where it has ended meanwhile, the request finds out when it is sent.
+                State::Open(_) | State::Ended => return Ok(()),
+            }
+            changed.await;
+        }
+    }
+
+    /// `None`: the connection has ended.
+    pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
+        match &*self.link.state.borrow() {
+            State::Open(sender) => Some(sender.clone()),
+            State::Opening | State::Failed(_) | State::Ended => None,
+        }
+    }
+
+    pub(crate) fn link(&self) -> &Rc<Link> {
+        &self.link
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let left = self.link.streams.get() - 1;
+        self.link.streams.set(left);
+        if left == 0 {
+            self.link.idle_since.set(Instant::now());
+        }
+        if self.link.is_wanted() {
+            self.link.backend.freed.notify_waiters();
+        }
+    }
+}
+
+/// What opens and drives a connection. Whatever becomes of it, the link learns of its end.
+struct Task {
+    /// Weak: the connection ends when nobody else holds it.
+    link: Weak<Link>,
+    target: Target,
+    protocol: Arc<Protocol>,
+    heard: Rc<Cell<u64>>,
+    _permit: ConnectionPermit,
+}
+
+impl Task {
+    async fn run(self, timeout: Duration, released: oneshot::Receiver<Infallible>) {
+        let io = match connect(&self.target, &self.protocol, timeout).await {
+            Ok(io) => Heard { io, count: Rc::clone(&self.heard) },
+            Err(failure) => return self.fail(&failure),
+        };
+        let connection = match builder().handshake(io).await {
+            Ok((sender, connection)) => {
+                let Some(link) = self.link.upgrade() else { return };
+                link.set(State::Open(sender));
+                connection
+            }
+            Err(failure) => {
+                return self.fail(&ConnectError::Tcp(
+                    failure.into_io().unwrap_or_else(|| io::ErrorKind::InvalidData.into()),
+                ));
+            }
+        };
+        let forsaken = async {
+            // Ends with an error when the link is dropped; nothing is ever sent.
+            drop(released.await);
+            tokio::time::sleep(GOODBYE).await;
+        };
+        // Both may be dropped at any time: the connection is over either way.
+        tokio::select! {
+            ended = connection => if let Err(error) = ended {
+                debug!(endpoint = %self.target.endpoint, %error, "an HTTP/2 connection broke");
+            },
+            () = forsaken => {}
+        }
+    }
+
+    fn fail(&self, failure: &ConnectError) {
+        debug!(endpoint = %self.target.endpoint, error = %failure, "connecting failed");
+        let Some(link) = self.link.upgrade() else { return };
+        link.backend.metrics.connect_failed();
+        link.set(State::Failed(match failure {
+            ConnectError::Tcp(_) => OpenError::Connect,
+            ConnectError::Tls(_) | ConnectError::Invalid => OpenError::Tls,
+            ConnectError::TimedOut => OpenError::TimedOut,
+        }));
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        let Some(link) = self.link.upgrade() else { return };
+        let failed = matches!(&*link.state.borrow(), State::Failed(_));
+        if !failed {
+            link.set(State::Ended);
+        }
+    }
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .initial_max_send_streams(STREAMS_MAX)
+        .max_send_buffer_size(SEND_BYTES_MAX)
+        .max_local_error_reset_streams(Some(ERRORS_MAX))
+        .enable_push(false);
+    builder
+}
+
+/// Counts reads: a connection that has been silent while a request waited in vain is taken for dead.
+#[derive(Debug)]
+struct Heard {
+    io: Io,
+    count: Rc<Cell<u64>>,
+}
+
+impl AsyncRead for Heard {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.io).poll_read(cx, buffer);
+        if polled.is_ready() {
+            self.count.set(self.count.get().wrapping_add(1));
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for Heard {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
