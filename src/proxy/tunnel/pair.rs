@@ -1,5 +1,5 @@
-//! The two ends of a tunnel and all that ends it: both directions over, an error, nothing for too long, a drain. Generic
-//! over what the ends are.
+//! The two ends of a tunnel and all that ends it: both directions over, an error, nothing for too long, a drain.
+//! Generic over what the ends are.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

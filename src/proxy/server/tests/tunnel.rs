@@ -508,11 +508,10 @@ fn the_end_of_the_drain_ends_every_tunnel() {
     assert!(line.contains("\"status\":101,") && line.contains("\"bytes_out\":5,"), "{line}");
 }
 
-#[test]
-fn policies_hold_for_the_handshake_and_once() {
-    let (port, _heads) = upstream(or_probe(echo));
+/// Lets each path be asked for once.
+fn limited() -> Route {
     let limit = ir::Limit {
-        name: "two".into(),
+        name: "once".into(),
         keys: vec![ir::LimitKey::Path],
         rates: vec![ir::Rate { requests: 1, per: Duration::from_secs(3600), burst: 1 }],
         keys_max: 10,
@@ -521,7 +520,13 @@ fn policies_hold_for_the_handshake_and_once() {
     };
     let source = ir::ObjectRef::new(ir::Kind::RateLimitPolicy, "shop", "limit");
     let limits = vec![Arc::new(ir::LimitPolicy { source, limits: vec![limit] })];
-    let site = site(Settings::default(), Route { limits, ..to_backend() }, port);
+    Route { limits, ..to_backend() }
+}
+
+#[test]
+fn policies_hold_for_the_handshake_and_once() {
+    let (port, _heads) = upstream(or_probe(echo));
+    let site = site(Settings::default(), limited(), port);
     let mut first = dial(site.http);
     assert!(open(&mut first).contains(" 101 "));
     assert_eq!(upgrade(&mut dial(site.http)).status, 429);
@@ -551,15 +556,22 @@ fn a_tunnel_of_a_client_with_tls_ends_in_order() {
 }
 
 #[test]
-fn a_tunnel_outlives_its_generation_and_is_counted_for_its_route() {
+fn a_tunnel_outlives_its_generation_and_does_not_keep_it() {
     let (port, _heads) = upstream(or_probe(echo));
-    let site = site(Settings::default(), to_backend(), port);
+    let site = site(Settings::default(), limited(), port);
     let mut client = dial(site.http);
     open(&mut client);
+    assert_eq!(upgrade(&mut dial(site.http)).status, 429);
+    // A series lives as long as something of its route does.
+    let refused = || site.metric("baribhara_ratelimit_rejected_total{policy=\"shop/limit\",limit=\"once\"}");
+    assert_eq!(refused(), 1.0);
     site.publish(&[route("other", &[])], &tls(&[], None));
     assert_eq!(ask(&mut dial(site.http), "GET", "a.example", "/", &[]).unwrap().body, "other");
+    until("the old configuration is gone", || refused() == 0.0);
     client.write_all(b"word").unwrap();
     assert_eq!(exactly(&mut client, 4), b"word");
+    // But it is counted for its route.
+    assert_eq!((tunnels(&site), finished(&site, 101)), (1.0, 0.0));
     site.publish(&[to_backend()], &tls(&[], None));
     drop(client);
     until("it is counted", || finished(&site, 101) == 1.0);
