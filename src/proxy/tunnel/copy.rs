@@ -6,7 +6,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 
 use super::frames::Frames;
@@ -150,7 +150,9 @@ impl Direction {
         from: &mut R,
     ) -> Poll<io::Result<usize>> {
         self.buffer.reserve(BUFFER_BYTES);
-        let polled = pin!(from.read_buf(&mut self.buffer)).poll(cx);
+        // What was read ahead may have left a larger one.
+        let mut buffer = (&mut self.buffer).limit(BUFFER_BYTES);
+        let polled = pin!(from.read_buf(&mut buffer)).poll(cx);
         if polled.is_pending() {
             // Ten thousand tunnels on which nothing happens cost no buffers.
             self.buffer = BytesMut::new();

@@ -51,8 +51,8 @@ impl Offer {
         let Switched { io, ahead: from_upstream, held } = *upstream;
         let options =
             TunnelOptions { is_websocket, idle, drain: worker.settings.drain, random: worker.random.next() };
-        // Copied: it may stand in a buffer as large as a head may be.
-        let ahead = (BytesMut::from(&**ahead), from_upstream);
+        // Copied: they stand in buffers that may be as large as a head or a part of a body.
+        let ahead = (BytesMut::from(&**ahead), BytesMut::from(&*from_upstream));
         // A tunnel may last for days. It must not keep the configuration of its first one.
         record.forget_generation();
         Running {

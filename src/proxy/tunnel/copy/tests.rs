@@ -87,6 +87,19 @@ fn an_idle_direction_holds_no_buffer_and_a_stuck_one_a_small_one() {
 }
 
 #[test]
+fn much_that_was_read_ahead_is_no_licence_to_hold_much() {
+    let mut way = Way::new(&[7; 200_000], false, 100);
+    write(&mut way.sender, &[7; 1 << 20]);
+    let mut received = 0;
+    while received < 200_000 + 100_000 {
+        assert!(way.poll().is_pending());
+        received += read(&mut way.receiver).0.len();
+        let behind_ahead = way.direction.bytes() > 200_000;
+        assert!(!behind_ahead || way.direction.buffer.len() <= BUFFER_BYTES);
+    }
+}
+
+#[test]
 fn a_receiver_that_is_gone_is_an_error() {
     let mut way = Way::new(b"", false, 100);
     write(&mut way.sender, b"hello");
