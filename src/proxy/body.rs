@@ -22,6 +22,9 @@ const REPLAY_BYTES_MAX: usize = 64 << 10;
 const DISCARD_BYTES_MAX: u64 = 64 << 10;
 const DISCARD_TIME_MAX: Duration = Duration::from_millis(250);
 
+/// A hundred years.
+const FOREVER: Duration = Duration::from_secs(3_155_760_000);
+
 /// How the length of a request body is told to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RequestFraming {
@@ -81,6 +84,11 @@ impl RequestBody {
 
     pub(crate) fn framing(&self) -> RequestFraming {
         self.framing
+    }
+
+    /// The longest gap between two parts of the body; `None`: no bound.
+    pub(crate) fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.read_timeout = timeout.unwrap_or(FOREVER);
     }
 
     /// Bounds the body; false if it is known to be larger already.

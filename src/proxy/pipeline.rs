@@ -17,9 +17,9 @@ use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decisi
 use crate::body::{RequestBody, RequestFraming};
 use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
-use crate::filter::https;
 use crate::filter::limit::{self, LimitNotes};
 use crate::filter::upgrade::{self, UpgradeRequest};
+use crate::filter::{grpc, https};
 use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
@@ -89,11 +89,16 @@ pub(crate) async fn serve(
         Some(reason) => Err(Refusal::from(reason)),
         None => stage.run(&mut asked, &mut body, &mut notes).await,
     };
-    let closes = outcome.as_ref().is_err_and(|refusal| refusal.reason.closes());
+    let refused = outcome.as_ref().err().map(|refusal| refusal.reason);
+    let closes = refused.is_some_and(Reason::closes);
     let mut response = match outcome {
         Ok(response) => response,
         Err(refusal) => refuse(&worker, &asked, &mut notes, &refusal),
     };
+    if notes.is_own && !notes.is_preflight && grpc::is_grpc(&asked.headers) {
+        let message = refused.map_or("The gateway answers this route itself", Reason::title);
+        grpc::translate(&mut response, message, notes.record.trail.is_late);
+    }
     finish_headers(&worker, &asked, &mut notes, response.headers_mut());
     let Notes { mut record, request_id, switch, .. } = notes;
     let ends = worker.is_closing() || downstream.is_retiring(started);
@@ -291,6 +296,12 @@ impl Stage<'_> {
         table::apply_header_edit(&route.header_edits.request, &mut asked.headers);
         let path =
             runtime.compiled.upstream_path(match_index, asked.path()).map_err(|_| Reason::RewriteFailed)?;
+        let is_grpc = grpc::is_grpc(&asked.headers);
+        let mut timeouts = Cow::Borrowed(&route.timeouts);
+        if is_grpc {
+            timeouts = grpc::timeouts(&route.timeouts, &asked.headers);
+            body.set_read_timeout(timeouts.stream_idle);
+        }
         let hostname = rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_ref());
         let ask = Forward {
             worker: self.worker,
@@ -306,7 +317,8 @@ impl Stage<'_> {
             expects_continue: asked.expects_continue(),
             upgrade: upgrade.filter(|_| upstream.protocol.has_upgrades()),
             started: self.started,
-            timeouts: &route.timeouts,
+            is_grpc,
+            timeouts: &timeouts,
             retry,
             circuit_breaker,
             load_balancing: *load_balancing,

@@ -1,6 +1,7 @@
 //! The data plane as a whole over real sockets: TLS, both versions of HTTP on both sides, tunnels.
 
 mod ending;
+mod grpc;
 mod h2_upstream;
 mod handshake;
 mod http2;

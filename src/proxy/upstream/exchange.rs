@@ -1,6 +1,7 @@
 //! A request on its way and its answer, whichever protocol is spoken. Decides nothing itself.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -78,6 +79,14 @@ impl Exchange {
         match self {
             Self::H1(exchange) => exchange.can_replay(),
             Self::H2(exchange) => exchange.can_replay(),
+        }
+    }
+
+    /// From now on the time that may pass without progress.
+    pub(super) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        match self {
+            Self::H1(exchange) => exchange.set_idle_timeout(timeout),
+            Self::H2(exchange) => exchange.set_idle_timeout(timeout),
         }
     }
 

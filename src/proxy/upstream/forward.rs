@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts};
 use tokio::time;
 use tracing::info;
@@ -21,6 +21,7 @@ use super::protocol::Protocol;
 use super::switched::Switched;
 use crate::body::{BodyError, RequestBody};
 use crate::error::Reason;
+use crate::filter::grpc;
 use crate::observe::RouteMetrics;
 use crate::server::Worker;
 
@@ -46,6 +47,7 @@ pub(crate) struct Forward<'a> {
     pub(crate) expects_continue: bool,
     /// The protocol to change to. Such a request is not sent twice.
     pub(crate) upgrade: Option<&'a str>,
+    pub(crate) is_grpc: bool,
     pub(crate) started: Instant,
     pub(crate) timeouts: &'a Timeouts,
     pub(crate) retry: &'a Retry,
@@ -69,6 +71,8 @@ pub(crate) struct Forwarded {
 pub(crate) struct Trail {
     pub(crate) upstream: Option<Arc<str>>,
     pub(crate) tries: u32,
+    /// The time for the whole request was over.
+    pub(crate) is_late: bool,
 }
 
 /// What a request holds of its backend until its answer ends.
@@ -151,6 +155,7 @@ pub(crate) async fn forward(
             Ok(forwarded) => return Ok(forwarded),
             Err(mut failed) => {
                 if trail.tries >= TRIES_MAX || !tries.may_try_again(&mut failed).await {
+                    trail.is_late = failed.error == TryError::RequestTimeout;
                     return Err(reason(failed.error));
                 }
                 body = failed.body;
@@ -224,9 +229,12 @@ impl Tries<'_> {
         let mut exchange = self.start(connection, body, target)?;
         let error = match self.await_head(&mut exchange, reused).await {
             Ok(head) => {
-                let failed = head.status.is_server_error();
+                let failed = ask.status(&head) >= 500;
                 self.report(&targets, index, if failed { Outcome::ServerError } else { Outcome::Success });
                 if trail.tries >= TRIES_MAX || !self.is_worth_another_try(&head, &exchange) {
+                    if ask.is_grpc || is_event_stream(&head) {
+                        exchange.set_idle_timeout(ask.timeouts.stream_idle);
+                    }
                     let held = Held {
                         key: ask.pool_key(target),
                         _in_flight: in_flight,
@@ -308,7 +316,7 @@ impl Tries<'_> {
 
     /// Whether this answer is given up for another try. Takes the try from the budget if so.
     fn is_worth_another_try(&mut self, head: &ResponseHead, exchange: &Exchange) -> bool {
-        let status = head.status.as_u16();
+        let status = self.ask.status(head);
         let named = self
             .ask
             .retry
@@ -431,7 +439,23 @@ fn is_upstreams_fault(error: TryError) -> bool {
     }
 }
 
+/// An answer that goes on as long as there is something to tell.
+fn is_event_stream(head: &ResponseHead) -> bool {
+    let media_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let end = memchr::memchr(b';', media_type).unwrap_or(media_type.len());
+    let (essence, _) = media_type.split_at(end);
+    essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+}
+
 impl Forward<'_> {
+    /// The answer's status as retries and health see it: gRPC says in another place that it is not to be had.
+    fn status(&self, head: &ResponseHead) -> u16 {
+        if self.is_grpc && grpc::is_unavailable(&head.headers) {
+            return StatusCode::SERVICE_UNAVAILABLE.as_u16();
+        }
+        head.status.as_u16()
+    }
+
     /// When the whole request must be over.
     fn deadline(&self) -> Option<Instant> {
         self.timeouts.request.map(|timeout| self.started + timeout)

@@ -98,7 +98,9 @@ fn a_client_is_not_read_faster_than_the_upstream_reads() {
             drop(asked);
         })
     });
-    let site = site(&[forwarding("a.example", HTTP2)], &[("a.example", port)]);
+    let mut route = forwarding("a.example", HTTP2);
+    route.timeouts.idle = Some(Duration::from_secs(2));
+    let site = site(&[route], &[("a.example", port)]);
     let mut client = dial(site.http);
     client.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
     const BYTES: usize = 64 << 20;

@@ -122,14 +122,10 @@ pub(super) fn forwarding(host: &str, protocol: UpstreamProtocol) -> ir::Route {
 
 /// A data plane in front of upstreams, each an endpoint of the backend of this name.
 pub(super) fn site(routes: &[ir::Route], upstreams: &[(&str, u16)]) -> Site {
-    site_with(crate::Settings::default(), routes, upstreams)
-}
-
-pub(super) fn site_with(settings: crate::Settings, routes: &[ir::Route], upstreams: &[(&str, u16)]) -> Site {
     let mut routes = routes.to_vec();
     // Nobody listens there; the answer tells that the endpoints have arrived.
     routes.push(forwarding("last.example", HTTP1));
-    let site = Site::with(settings, &routes, &tls(&[], None));
+    let site = Site::start(&routes, &tls(&[], None));
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let mut by_name: BTreeMap<BackendId, ir::BackendEndpoints> = BTreeMap::new();
     for (name, port) in upstreams.iter().copied().chain([("last.example", closed)]) {

@@ -152,6 +152,15 @@ impl Exchange {
         self.body
     }
 
+    /// From now on the time that may pass without progress.
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        self.idle_timeout = timeout;
+        match timeout {
+            Some(_) => self.progress(),
+            None => self.wire.idle.disarm(),
+        }
+    }
+
     /// The connection, if the exchange left it fit for another request.
     pub(crate) fn into_reusable(self) -> Option<Wire> {
         let whole =

@@ -102,6 +102,14 @@ impl Exchange {
         self.body
     }
 
+    pub(crate) fn set_idle_timeout(&mut self, timeout: Option<Duration>) {
+        self.idle_timeout = timeout;
+        match timeout {
+            Some(_) => self.progress(),
+            None => self.idle.disarm(),
+        }
+    }
+
     pub(crate) fn is_uploading(&self) -> bool {
         self.upload == Upload::Streaming
     }
