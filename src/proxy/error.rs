@@ -17,6 +17,8 @@ pub(crate) enum Reason {
     MisdirectedRequest,
     /// CONNECT and TRACE.
     MethodNotAllowed,
+    /// A tunnel was asked for (RFC 8441) that the route does not offer, or the upstream did not agree to.
+    UpgradeRefused,
     /// An expectation other than `100-continue`.
     ExpectationFailed,
     RouteNotFound,
@@ -71,6 +73,9 @@ impl Reason {
             ),
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "The method is not allowed")
+            }
+            Self::UpgradeRefused => {
+                (StatusCode::NOT_IMPLEMENTED, "upgrade-refused", "The protocol is not offered here")
             }
             Self::ExpectationFailed => {
                 (StatusCode::EXPECTATION_FAILED, "expectation-failed", "The expectation can't be met")

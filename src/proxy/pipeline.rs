@@ -19,11 +19,12 @@ use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
 use crate::filter::limit::{self, LimitNotes};
 use crate::filter::upgrade::{self, UpgradeRequest};
+use crate::filter::websocket::{self, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use crate::filter::{grpc, https};
 use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
-use crate::server::{Downstream, Stream, Worker};
+use crate::server::{Downstream, Stream, Worker, begin_stream_tunnel};
 use crate::tunnel::Offer;
 use crate::upstream::{Forward, Own, Switched, UpstreamBody, edits_own, forward};
 
@@ -95,6 +96,10 @@ pub(crate) async fn serve(
         Ok(response) => response,
         Err(refusal) => refuse(&worker, &asked, &mut notes, &refusal),
     };
+    // Any success would tell the client of HTTP/2 that its tunnel stands.
+    if asked.tunnel.is_some() && notes.switch.is_none() && response.status().is_success() {
+        response = refuse(&worker, &asked, &mut notes, &Reason::UpgradeRefused.into());
+    }
     if notes.is_own && !notes.is_preflight && grpc::is_grpc(&asked.headers) {
         let message = refused.map_or("The gateway answers this route itself", Reason::title);
         grpc::translate(&mut response, message, notes.record.trail.is_late);
@@ -115,12 +120,22 @@ pub(crate) async fn serve(
             response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
         }
     }
-    record.status = response.status().as_u16();
     record.on_head(&asked, request_id);
     let Some(Switch { upstream, protocol, idle }) = switch else {
+        record.status = response.status().as_u16();
         return Ok(response.map(|payload| AnswerBody::new(payload, record)));
     };
     let is_websocket = upgrade::is_websocket(&protocol);
+    if let Some(tunnel) = asked.tunnel.take() {
+        *response.status_mut() = StatusCode::OK;
+        response.headers_mut().remove(header::CONNECTION);
+        response.headers_mut().remove(header::UPGRADE);
+        response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
+        record.status = response.status().as_u16();
+        begin_stream_tunnel(&worker, downstream, tunnel, Offer { upstream, is_websocket, idle, record });
+        return Ok(response.map(|_| AnswerBody::before_tunnel()));
+    }
+    record.status = response.status().as_u16();
     // A rule can't edit them: they are this connection's (RFC 9110 §7.6.1).
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(header::UPGRADE, protocol);
@@ -258,6 +273,19 @@ impl Stage<'_> {
         Payload::Upstream(body)
     }
 
+    /// A WebSocket of HTTP/2 has no key of its own, but the upstream's of HTTP/1.1 needs one (RFC 8441 §5.1).
+    fn websocket_key(&self, asked: &mut Asked) -> Option<HeaderValue> {
+        let asks =
+            asked.tunnel.is_some() && asked.headers.get(header::UPGRADE).is_some_and(upgrade::is_websocket);
+        if !asks {
+            return None;
+        }
+        let random = &self.worker.random;
+        let key = websocket::key([random.next(), random.next()])?;
+        asked.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
+        Some(key)
+    }
+
     async fn send(
         &self,
         asked: &mut Asked,
@@ -272,6 +300,7 @@ impl Stage<'_> {
         else {
             return Err(Reason::RuleInvalid.into());
         };
+        let key = self.websocket_key(asked);
         let upgrade = upgrade_asked_for(asked, &body, &route.action);
         let upstream = runtime
             .compiled
@@ -325,6 +354,11 @@ impl Stage<'_> {
             passive_health: passive_health.as_ref(),
         };
         let forwarded = forward(&ask, body, &mut notes.record.trail).await?;
+        if let (Some(key), Some(_)) = (&key, &forwarded.switched)
+            && !websocket::accepts(key, forwarded.head.headers.get(SEC_WEBSOCKET_ACCEPT))
+        {
+            return Err(Reason::UpstreamInvalid.into());
+        }
         notes.is_own = false;
         let mut response = Response::new(self.payload(forwarded.body));
         *response.status_mut() = forwarded.head.status;
@@ -344,8 +378,7 @@ fn upgrade_asked_for<'a>(asked: &Asked, body: &RequestBody, action: &'a Action) 
     let Action::Forward { upgrades, .. } = action else { return None };
     let request = UpgradeRequest {
         method: &asked.method,
-        version: asked.version,
-        is_named: asked.names_upgrade,
+        is_asked: asked.names_upgrade,
         headers: &asked.headers,
         has_body: body.framing() != RequestFraming::None,
     };

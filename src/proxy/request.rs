@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header, request};
+use hyper::ext::Protocol;
+use hyper::upgrade::OnUpgrade;
 use ipnet::IpNet;
 use ir::Scheme;
 use table::RequestHead;
@@ -41,6 +43,8 @@ pub(crate) struct Asked {
     peer_scheme: Scheme,
     /// `Connection` names `upgrade`: what `Upgrade` says counts, and stays among the headers.
     pub(crate) names_upgrade: bool,
+    /// The stream of HTTP/2 on which a tunnel is asked for (RFC 8441); the protocol stands in `Upgrade`.
+    pub(crate) tunnel: Option<OnUpgrade>,
 }
 
 /// Where the host's text stands.
@@ -58,7 +62,7 @@ enum Host {
 impl Asked {
     /// Screens the head. The value can be used for an answer even where there is a fault.
     pub(crate) fn new(
-        parts: request::Parts,
+        mut parts: request::Parts,
         downstream: &Downstream,
         settings: &Settings,
     ) -> (Self, Option<Reason>) {
@@ -74,9 +78,25 @@ impl Asked {
             peer_is_trusted: is_in(downstream.peer, &settings.trusted_proxies),
             peer_scheme: if downstream.tls().is_some() { Scheme::Https } else { Scheme::Http },
             names_upgrade: false,
+            tunnel: None,
         };
+        asked.take_extended_connect(&mut parts.extensions);
         let fault = asked.screen(settings).err();
         (asked, fault)
+    }
+
+    /// RFC 8441 §4: CONNECT that names a protocol asks for what a GET with `Upgrade` asks for over HTTP/1.1, and is
+    /// treated as that. A plain CONNECT stays one.
+    fn take_extended_connect(&mut self, extensions: &mut Extensions) {
+        let Some(protocol) = extensions.remove::<Protocol>() else { return };
+        let (Some(tunnel), Ok(protocol)) =
+            (extensions.remove::<OnUpgrade>(), HeaderValue::from_str(protocol.as_str()))
+        else {
+            return;
+        };
+        self.method = Method::GET;
+        self.headers.insert(header::UPGRADE, protocol);
+        self.tunnel = Some(tunnel);
     }
 
     fn screen(&mut self, settings: &Settings) -> Result<(), Reason> {
@@ -156,7 +176,8 @@ impl Asked {
                 return Err(Reason::BadHeader);
             }
         }
-        self.names_upgrade = named.contains(&header::UPGRADE);
+        let is_named = self.version == Version::HTTP_11 && named.contains(&header::UPGRADE);
+        self.names_upgrade = is_named || self.tunnel.is_some();
         named.retain(|name| !is_protected(name));
         if !self.peer_is_trusted {
             named.extend(self.headers.keys().filter(|name| speaks_for_client(name.as_str())).cloned());

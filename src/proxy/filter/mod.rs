@@ -5,3 +5,4 @@ pub(crate) mod grpc;
 pub(crate) mod https;
 pub(crate) mod limit;
 pub(crate) mod upgrade;
+pub(crate) mod websocket;

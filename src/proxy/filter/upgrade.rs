@@ -1,19 +1,19 @@
 //! Whether a request asks to change to another protocol on its connection, and may (RFC 9110 §7.8). What asks wrongly
 //! is an ordinary request.
 
-use http::{HeaderMap, HeaderName, Method, Version, header};
+use http::{HeaderMap, HeaderName, Method, header};
 use ir::Upgrades;
 
-const SEC_WEBSOCKET_KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+use super::websocket::SEC_WEBSOCKET_KEY;
+
 const SEC_WEBSOCKET_VERSION: HeaderName = HeaderName::from_static("sec-websocket-version");
 
 /// What of a request counts.
 #[derive(Debug)]
 pub(crate) struct UpgradeRequest<'a> {
     pub(crate) method: &'a Method,
-    pub(crate) version: Version,
-    /// `Connection` names `upgrade`.
-    pub(crate) is_named: bool,
+    /// `Connection` names `upgrade` over HTTP/1.1, or a stream of HTTP/2 is to be one of the protocol's (RFC 8441).
+    pub(crate) is_asked: bool,
     /// With the `Upgrade` fields.
     pub(crate) headers: &'a HeaderMap,
     pub(crate) has_body: bool,
@@ -21,10 +21,7 @@ pub(crate) struct UpgradeRequest<'a> {
 
 /// The protocol to ask the upstream for: the first one that the client names and the route allows.
 pub(crate) fn protocol<'a>(request: &UpgradeRequest<'_>, allowed: &'a Upgrades) -> Option<&'a str> {
-    let may_ask = request.is_named
-        && request.version == Version::HTTP_11
-        && *request.method == Method::GET
-        && !request.has_body;
+    let may_ask = request.is_asked && *request.method == Method::GET && !request.has_body;
     if !may_ask {
         return None;
     }
@@ -101,8 +98,7 @@ mod tests {
         for (name, fields, allowed, want) in cases {
             let request = UpgradeRequest {
                 method: &Method::GET,
-                version: Version::HTTP_11,
-                is_named: true,
+                is_asked: true,
                 headers: &headers(fields),
                 has_body: false,
             };
@@ -113,20 +109,13 @@ mod tests {
     #[test]
     fn a_request_that_cannot_change_its_protocol_is_an_ordinary_one() {
         let headers = headers(&[("upgrade", "websocket"), KEY, VERSION]);
-        let good = || UpgradeRequest {
-            method: &Method::GET,
-            version: Version::HTTP_11,
-            is_named: true,
-            headers: &headers,
-            has_body: false,
-        };
+        let good =
+            || UpgradeRequest { method: &Method::GET, is_asked: true, headers: &headers, has_body: false };
         let allowed = Upgrades::default();
         assert!(protocol(&good(), &allowed).is_some());
         for (name, request) in [
             ("POST", UpgradeRequest { method: &Method::POST, ..good() }),
-            ("HTTP/1.0", UpgradeRequest { version: Version::HTTP_10, ..good() }),
-            ("HTTP/2", UpgradeRequest { version: Version::HTTP_2, ..good() }),
-            ("without Connection", UpgradeRequest { is_named: false, ..good() }),
+            ("not asked", UpgradeRequest { is_asked: false, ..good() }),
             ("with a body", UpgradeRequest { has_body: true, ..good() }),
         ] {
             assert_eq!(protocol(&request, &allowed), None, "{name}");

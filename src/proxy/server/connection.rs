@@ -19,6 +19,7 @@ use hyper::server::conn::http2;
 use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
+use tokio::sync::Notify;
 
 use super::opening;
 use super::proxy_protocol::{self, Absent, Client};
@@ -74,6 +75,9 @@ pub(crate) struct Downstream {
     opened: Cell<Instant>,
     retire_at: Instant,
     close: Cell<bool>,
+    /// The server drains; who waits for that is told.
+    is_drained: Cell<bool>,
+    drained: Notify,
     waker: RefCell<Option<Waker>>,
     /// What becomes of the connection when its 101 has been sent.
     offer: RefCell<Option<Box<Offer>>>,
@@ -125,6 +129,8 @@ impl Downstream {
             opened: Cell::new(Instant::now()),
             retire_at: Instant::now() + (age - jitter),
             close: Cell::new(false),
+            is_drained: Cell::new(false),
+            drained: Notify::new(),
             waker: RefCell::new(None),
             offer: RefCell::new(None),
         };
@@ -234,7 +240,17 @@ impl Downstream {
         if self.phase.get() == Phase::Waiting && self.opened.get().elapsed() < NEWBORN && !self.close.get() {
             return;
         }
+        if !self.is_drained.replace(true) {
+            self.drained.notify_waiters();
+        }
         self.retire();
+    }
+
+    /// Comes back when the server drains.
+    pub(super) async fn drained(&self) {
+        if !self.is_drained.get() {
+            self.drained.notified().await;
+        }
     }
 
     /// Ends the connection with the requests that are on it.

@@ -7,6 +7,7 @@ mod opening;
 mod proxy_protocol;
 mod socket;
 mod stream;
+mod stream_tunnel;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, watch};
 
 pub(crate) use connection::Downstream;
 pub(crate) use stream::Stream;
+pub(crate) use stream_tunnel::begin as begin_stream_tunnel;
 pub(crate) use worker::Worker;
 
 use self::control::Control;

@@ -59,20 +59,23 @@ where
     F::Output: 'static,
 {
     fn execute(&self, task: F) {
-        let metrics = Arc::clone(&self.metrics);
-        tokio::task::spawn_local(async move {
-            let mut task = pin!(task);
-            // A panic costs its own request and no other.
-            let done = poll_fn(|cx| {
-                let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
-                polled.map_or(Poll::Ready(false), |polled| polled.map(|_| true))
-            });
-            if !done.await {
-                metrics.panicked();
-                tracing::error!("serving a request panicked; its stream is reset");
-            }
-        });
+        spawn(task, Arc::clone(&self.metrics));
     }
+}
+
+/// Runs a task on the worker's own thread. A panic costs the task and no other.
+fn spawn<F: Future + 'static>(task: F, metrics: Arc<Metrics>) {
+    tokio::task::spawn_local(async move {
+        let mut task = pin!(task);
+        let done = poll_fn(|cx| {
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
+            polled.map_or(Poll::Ready(false), |polled| polled.map(|_| true))
+        });
+        if !done.await {
+            metrics.panicked();
+            tracing::error!("serving a request panicked; its stream is reset");
+        }
+    });
 }
 
 /// What the control thread tells a worker. The mailbox is bounded.
@@ -189,6 +192,11 @@ impl Worker {
         Rc::clone(&self.generation.borrow())
     }
 
+    /// Runs what a client's stream has begun, until it ends by itself.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        spawn(task, Arc::clone(&self.metrics));
+    }
+
     /// Whether answers should close their connections.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.get()
@@ -270,6 +278,8 @@ fn http2_builder(metrics: Arc<Metrics>) -> http2::Builder<LocalExecutor> {
     builder.initial_stream_window_size(HTTP2_STREAM_WINDOW);
     builder.initial_connection_window_size(HTTP2_CONNECTION_WINDOW);
     builder.max_send_buf_size(HTTP2_UNSENT_BYTES_MAX);
+    // WebSocket (RFC 8441).
+    builder.enable_connect_protocol();
     builder
 }
 

@@ -388,3 +388,120 @@ fn a_drain_lets_streams_end_and_takes_no_new_ones() {
         stopped.join().unwrap();
     });
 }
+
+/// What a client of HTTP/2 asks for a WebSocket with (RFC 8441 §5).
+fn websocket(path: &str) -> Request<()> {
+    let url = format!("http://a.example{path}");
+    let mut request = Request::builder().method(Method::CONNECT).uri(url);
+    request = request.header("sec-websocket-version", "13").header("sec-websocket-protocol", "chat");
+    let mut request = request.body(()).unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+    request
+}
+
+/// An upstream that changes the protocol where it is asked well, and then says everything again.
+fn echo() -> u16 {
+    upstream(|head, tcp| {
+        let field = |name: &str| {
+            let lines = head.lines().filter_map(|line| line.split_once(": "));
+            lines.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).collect::<Vec<_>>()
+        };
+        if head.starts_with("GET /refused ") {
+            tcp.write_all(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno").unwrap();
+            return;
+        }
+        let asked = head.starts_with("GET /") && field("upgrade") == ["websocket"];
+        if !asked || field("connection") != ["upgrade"] || field("sec-websocket-key").len() != 1 {
+            return say(tcp, head);
+        }
+        let key = [field("sec-websocket-key").concat().as_bytes(), b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"]
+            .concat();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA1_FOR_LEGACY_USE_ONLY, &key);
+        let accept = if head.starts_with("GET /liar ") {
+            "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=".to_owned()
+        } else {
+            base64::Engine::encode(&base64::engine::general_purpose::STANDARD, digest)
+        };
+        let answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: \
+             {accept}\r\nsec-websocket-protocol: chat\r\n\r\n\x01\x03hey"
+        );
+        tcp.write_all(answer.as_bytes()).unwrap();
+        let mut part = [0u8; 4096];
+        while let Ok(count @ 1..) = tcp.read(&mut part) {
+            tcp.write_all(&part[..count]).unwrap();
+        }
+    })
+}
+
+async fn hear(stream: &mut RecvStream, bytes: usize) -> Vec<u8> {
+    let mut heard = Vec::new();
+    while heard.len() < bytes {
+        let part = stream.data().await.unwrap().unwrap();
+        stream.flow_control().release_capacity(part.len()).unwrap();
+        heard.extend_from_slice(&part);
+    }
+    heard
+}
+
+#[test]
+fn a_stream_becomes_a_websocket_and_its_connection_stays_http_2() {
+    let mut site = site_for(echo(), Settings { drain: Duration::from_secs(4), ..Settings::default() });
+    run(async {
+        let mut client = Client::plain(site.http).await;
+        assert!(client.get("http://a.example/").await.unwrap().body.starts_with("GET / "));
+        assert!(client.send.is_extended_connect_protocol_enabled());
+        let (answer, mut up) = client.send.send_request(websocket("/chat"), false).unwrap();
+        let (head, mut down) = answer.await.unwrap().into_parts();
+        assert_eq!(head.status, StatusCode::OK);
+        assert_eq!(head.headers["sec-websocket-protocol"], "chat");
+        for gone in ["sec-websocket-accept", "upgrade", "connection"] {
+            assert!(!head.headers.contains_key(gone), "{gone}");
+        }
+        assert_eq!(hear(&mut down, 5).await, b"\x01\x03hey");
+        up.send_data(Bytes::from_static(&[0x81, 0x82, 0, 0, 0, 0, b'h', b'i']), false).unwrap();
+        assert_eq!(hear(&mut down, 8).await, [0x81, 0x82, 0, 0, 0, 0, b'h', b'i']);
+        assert_eq!(site.metric("baribhara_tunnels_open"), 1.0);
+        // Others go on beside it.
+        assert!(client.get("http://a.example/").await.unwrap().body.starts_with("GET / "));
+        let stopped = site.stop();
+        // The drain says goodbye between two frames, and lets the connection end.
+        assert_eq!(hear(&mut down, 4).await, [0x88, 0x02, 0x03, 0xe9]);
+        up.send_data(Bytes::from_static(&[0x88, 0x82, 0, 0, 0, 0, 3, 0xe9]), true).unwrap();
+        while let Some(Ok(rest)) = down.data().await {
+            assert_eq!(rest, Bytes::new());
+        }
+        drop((up, down, client.send));
+        stopped.join().unwrap();
+    });
+}
+
+#[test]
+fn what_is_no_tunnel_never_looks_like_one() {
+    let site = site_for(echo(), Settings::default());
+    let direct = Site::start(&[route("all", &[])], &tls(&[], None));
+    run(async {
+        let mut client = Client::plain(site.http).await;
+        client.get("http://a.example/").await.unwrap();
+        let other = |protocol| {
+            let mut request = websocket("/other");
+            request.extensions_mut().insert(h2::ext::Protocol::from_static(protocol));
+            request
+        };
+        for (name, request, want) in [
+            ("the upstream refuses", websocket("/refused"), StatusCode::FORBIDDEN),
+            ("the upstream does not know WebSocket", websocket("/liar"), StatusCode::BAD_GATEWAY),
+            ("another protocol", other("connect-udp"), StatusCode::NOT_IMPLEMENTED),
+            ("h2c", other("h2c"), StatusCode::NOT_IMPLEMENTED),
+        ] {
+            let (answer, _up) = client.send.send_request(request, false).unwrap();
+            assert_eq!(Answer::read(answer.await.unwrap()).await.unwrap().status, want, "{name}");
+        }
+        let mut client = Client::plain(direct.http).await;
+        client.get("http://a.example/").await.unwrap();
+        let (answer, _up) = client.send.send_request(websocket("/"), false).unwrap();
+        let answer = Answer::read(answer.await.unwrap()).await.unwrap();
+        assert_eq!(answer.status, StatusCode::NOT_IMPLEMENTED);
+        assert!(answer.body.contains("urn:baribhara:problem:upgrade-refused"), "{answer:?}");
+    });
+}
