@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts};
+use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts, UpstreamVersion};
 use tokio::time;
 use tracing::info;
 use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
@@ -146,7 +146,8 @@ pub(crate) async fn forward(
         avoid: None,
     };
     let mut body = body;
-    if tries.may_repeat() {
+    // Over HTTP/2 the upstream may say that it did not process a request, whatever its method.
+    if tries.may_repeat() || ask.protocol.version == UpstreamVersion::Http2 {
         body.keep_for_replay();
     }
     loop {

@@ -74,8 +74,10 @@ impl Pools {
     pub(super) fn claim(&mut self, key: PoolKey, avoid: Option<&Rc<Link>>) -> Option<Claim> {
         let links = self.by_backend.get_mut(&key.backend)?.links.get_mut(&key.within())?;
         links.retain(|link| !link.has_ended());
+        // What the peer takes on one connection it will take on the next: that need not be found out by refusals.
+        let streams_max = links.iter().filter_map(|link| link.streams_max()).min();
         let may_take = |link: &&Rc<Link>| !avoid.is_some_and(|avoid| Rc::ptr_eq(avoid, link));
-        links.iter().filter(may_take).find_map(Link::claim)
+        links.iter().filter(may_take).find_map(|link| link.claim(streams_max))
     }
 
     /// Lets others have a place on it, too.

@@ -158,11 +158,13 @@ fn a_goaway_sends_new_requests_elsewhere_and_lets_running_ones_end() {
 #[test]
 fn a_refused_stream_is_sent_again_on_another_connection() {
     let port = start(None, |accepted| {
-        speak_h2(accepted, |number, (request, mut respond)| async move {
+        speak_h2(accepted, |number, (mut request, mut respond)| async move {
+            // The body has come by then.
+            let body = read_body(request.body_mut()).await;
             if number == 0 && request.uri().path() == "/refused" {
                 respond.send_reset(Reason::REFUSED_STREAM);
             } else {
-                answer_with(number, (request, respond), "done");
+                answer_with(number, (request, respond), body);
             }
         })
     });
@@ -171,8 +173,12 @@ fn a_refused_stream_is_sent_again_on_another_connection() {
     let first = ask(&mut client, "POST", "a.example", "/", &[]).unwrap();
     assert_eq!((first.status, first.header("x-connection")), (200, Some("0")));
     // No method may be sent twice here, but this one was not processed.
-    let second = ask(&mut client, "POST", "a.example", "/refused", &[]).unwrap();
-    assert_eq!((second.status, second.header("x-connection")), (200, Some("1")));
+    let request =
+        "POST /refused HTTP/1.1\r\nhost: a.example\r\ncontent-length: 4\r\nconnection: close\r\n\r\nbody";
+    client.write_all(request.as_bytes()).unwrap();
+    let second = String::from_utf8(read_to_end(&client)).unwrap();
+    assert!(second.starts_with("HTTP/1.1 200 OK\r\n"), "{second}");
+    assert!(second.contains("x-connection: 1\r\n") && second.contains("body"), "{second}");
 }
 
 #[test]
@@ -277,6 +283,55 @@ fn a_connection_makes_room_for_others_where_their_number_is_bounded() {
     for client in clients {
         assert_eq!(client.join().unwrap(), [200; 20]);
     }
+}
+
+#[test]
+fn more_requests_than_the_upstream_takes_on_one_connection_go_over_several() {
+    let port = start(None, |accepted| async move {
+        let (number, io) = (accepted.number, accepted.io);
+        let mut builder = h2::server::Builder::new();
+        let mut connection = builder.max_concurrent_streams(3).handshake::<_, Bytes>(io).await.unwrap();
+        while let Some(Ok(mut asked)) = connection.accept().await {
+            tokio::task::spawn_local(async move {
+                read_body(asked.0.body_mut()).await;
+                answer_with(number, asked, "done");
+            });
+        }
+    });
+    let site = site(&[forwarding("a.example", HTTP2)], &[("a.example", port)]);
+    let mut clients: Vec<_> = (0..60).map(|_| dial(site.http)).collect();
+    // All are under way before one is answered: the bodies are not whole.
+    for client in &mut clients {
+        client.write_all(b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 2\r\n\r\na").unwrap();
+    }
+    for client in &mut clients {
+        client.write_all(b"b").unwrap();
+    }
+    for mut client in clients {
+        let mut answer = [0u8; 15];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    }
+}
+
+#[test]
+fn an_answers_head_that_is_too_large_is_answered_502() {
+    let port = start(None, |accepted| {
+        speak_h2(accepted, |number, asked| async move {
+            if asked.0.uri().path() == "/small" {
+                return answer_with(number, asked, "done");
+            }
+            let (_, mut respond) = asked;
+            let response = Response::builder().header("x-large", "x".repeat(65 << 10)).body(()).unwrap();
+            drop(respond.send_response(response, true));
+        })
+    });
+    let site = site(&[forwarding("a.example", HTTP2)], &[("a.example", port)]);
+    let mut client = dial(site.http);
+    let answer = get(&mut client, "a.example", "/");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    assert!(answer.body.contains("upstream-invalid"), "{answer:?}");
+    assert_eq!(get(&mut client, "a.example", "/small").status, 200);
 }
 
 #[test]

@@ -132,7 +132,7 @@ impl Tries<'_> {
             }
             UpstreamVersion::Http2 => {
                 let link = Link::open(target, ask.protocol, permit, ask.timeouts.connect);
-                let claim = link.claim();
+                let claim = link.claim(None);
                 ask.worker.pools.borrow_mut().share(ask.pool_key(target), link);
                 // A new one has room.
                 self.opened(claim.ok_or(TryError::Connect)?).await

@@ -109,18 +109,19 @@ impl Link {
         link
     }
 
-    /// A place, unless the connection takes no more. One that is being opened gives places, too.
-    pub(crate) fn claim(self: &Rc<Self>) -> Option<Claim> {
-        let streams_max = match &mut *self.state.borrow_mut() {
-            State::Opening => STREAMS_MAX,
-            State::Failed(_) | State::Ended => return None,
-            State::Open(sender) => {
-                // Fails after a GOAWAY, and when the stream identifiers are used up.
-                let polled = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
-                if matches!(polled, Poll::Ready(Err(_))) { 0 } else { sender.current_max_send_streams() }
-            }
-        };
-        if self.streams.get() >= streams_max.min(STREAMS_MAX) {
+    /// How many requests the peer takes at once. `None`: that can't be known yet, or does not matter any more.
+    pub(crate) fn streams_max(&self) -> Option<usize> {
+        match &*self.state.borrow() {
+            State::Open(sender) => Some(sender.current_max_send_streams()),
+            State::Opening | State::Failed(_) | State::Ended => None,
+        }
+    }
+
+    /// A place, unless the connection takes no more. One that is being opened gives places, too: as many as its peer
+    /// takes on other connections.
+    pub(crate) fn claim(self: &Rc<Self>, streams_max: Option<usize>) -> Option<Claim> {
+        let streams_max = streams_max.unwrap_or(STREAMS_MAX).min(STREAMS_MAX);
+        if self.has_ended() || self.streams.get() >= streams_max {
             return None;
         }
         self.streams.set(self.streams.get() + 1);
@@ -154,6 +155,7 @@ impl Link {
             State::Opening => false,
             State::Failed(_) | State::Ended => true,
             State::Open(sender) => {
+                // Fails after a GOAWAY, and when the stream identifiers are used up.
                 let polled = sender.poll_ready(&mut Context::from_waker(Waker::noop()));
                 matches!(polled, Poll::Ready(Err(_)))
             }
