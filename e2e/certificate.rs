@@ -2,8 +2,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-use rustls::pki_types::CertificateDer;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// The year whose first day ends a certificate of which nothing else is said.
 const LAST_YEAR: i32 = 2120;
@@ -39,13 +43,48 @@ impl Authority {
     /// # Panics
     /// When the system gives no random bytes.
     pub fn new() -> Self {
+        Self::named("authority of the tests")
+    }
+
+    /// As [`Authority::new`], with a name of its own.
+    ///
+    /// # Panics
+    /// When the system gives no random bytes.
+    pub fn named(name: &str) -> Self {
         let key = KeyPair::generate().expect("a P-256 key");
-        let mut params = params(&[], LAST_YEAR);
-        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let params = authority_params(name);
         let certificate = params.self_signed(&key).expect("a certificate of the authority");
         Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+    }
+
+    /// An authority below this one.
+    ///
+    /// # Panics
+    /// When the system gives no random bytes.
+    pub fn intermediate(&self, name: &str) -> Self {
+        let key = KeyPair::generate().expect("a P-256 key");
+        let params = authority_params(name);
+        let certificate = params.signed_by(&key, &self.issuer).expect("a signed certificate");
+        Self { pem: certificate.pem(), der: certificate.der().clone(), issuer: Issuer::new(params, key) }
+    }
+
+    /// The certificate itself, to stand in a chain.
+    pub fn link(&self) -> Issued {
+        Issued { certificate_pem: self.pem.clone(), key_pem: String::new(), der: self.der.clone() }
+    }
+
+    /// A ConfigMap in namespace `shop` that names this authority as `ca.crt`.
+    pub fn config_map(&self, name: &str) -> String {
+        let pem: String = self.pem.lines().map(|line| format!("    {line}\n")).collect();
+        format!(
+            "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: shop}}\n\
+             data:\n  ca.crt: |\n{pem}"
+        )
+    }
+
+    /// A Secret in namespace `shop` that names this authority as `ca.crt`.
+    pub fn ca_secret(&self, name: &str) -> String {
+        crate::folder::secret(name, "ca.crt", &self.pem)
     }
 
     /// A certificate for these names with a P-256 key of its own.
@@ -80,6 +119,18 @@ impl Authority {
         self.sign(&params(names, year), &KeyPair::generate().expect("a P-256 key"))
     }
 
+    /// A client's certificate with this common name; the closure may bend all of it.
+    ///
+    /// # Panics
+    /// When what it became cannot be signed.
+    pub fn issue_client(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Issued {
+        let mut params = params(&[], LAST_YEAR);
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        self.sign(&params, &KeyPair::generate().expect("a P-256 key"))
+    }
+
     fn sign(&self, params: &CertificateParams, key: &KeyPair) -> Issued {
         let certificate = params.signed_by(key, &self.issuer).expect("a signed certificate");
         Issued {
@@ -95,6 +146,28 @@ impl Issued {
     pub fn secret(&self, name: &str) -> String {
         tls_secret(name, &self.certificate_pem, &self.key_pem)
     }
+
+    /// The private key.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn key(&self) -> PrivateKeyDer<'static> {
+        PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).expect("a private key in PEM")
+    }
+}
+
+/// A certificate for these names that nobody signed but itself.
+///
+/// # Panics
+/// When a name is none.
+pub fn self_signed(names: &[&str]) -> Issued {
+    let key = KeyPair::generate().expect("a P-256 key");
+    let certificate = params(names, LAST_YEAR).self_signed(&key).expect("a certificate");
+    Issued {
+        certificate_pem: certificate.pem(),
+        key_pem: key.serialize_pem(),
+        der: certificate.der().clone(),
+    }
 }
 
 /// A Secret of type `kubernetes.io/tls` in namespace `shop` with these texts, whatever they are.
@@ -105,6 +178,14 @@ pub fn tls_secret(name: &str, certificate: &str, key: &str) -> String {
         STANDARD.encode(certificate),
         STANDARD.encode(key),
     )
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = params(&[], LAST_YEAR);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params
 }
 
 fn params(names: &[&str], last_year: i32) -> CertificateParams {

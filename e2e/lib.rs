@@ -19,5 +19,6 @@ pub mod load;
 pub mod port;
 pub mod process;
 pub mod sockets;
+pub mod tls_backend;
 pub mod tls_client;
 pub mod until;

@@ -16,7 +16,7 @@ use rustls::{
     SignatureScheme, StreamOwned, SupportedProtocolVersion,
 };
 
-use crate::certificate::Authority;
+use crate::certificate::{Authority, Issued};
 use crate::client::{Request, Response};
 
 /// The longest wait for bytes.
@@ -35,13 +35,34 @@ pub fn config(authority: &Authority) -> ClientConfig {
 /// # Panics
 /// As there.
 pub fn config_of(authority: &Authority, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(authority.der.clone()).expect("the certificate of an authority");
     let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
     let builder = builder.with_protocol_versions(versions).expect("versions that the provider has");
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    let mut config = builder.with_root_certificates(roots(&[&authority.der])).with_no_client_auth();
     config.resumption = Resumption::disabled();
     config
+}
+
+/// As [`config`], but it shows this certificate where the server asks for one. Chains go in as the server should see
+/// them: its own certificate first.
+///
+/// # Panics
+/// Never for certificates of [`crate::certificate`].
+pub fn config_with_certificate(authority: &Authority, chain: &[&Issued]) -> ClientConfig {
+    let own = chain.first().expect("a certificate to show");
+    let certificates = chain.iter().map(|issued| issued.der.clone()).collect();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_protocol_versions(ALL_VERSIONS).expect("versions that the provider has");
+    let builder = builder.with_root_certificates(roots(&[&authority.der]));
+    let mut config = builder.with_client_auth_cert(certificates, own.key()).expect("a key that fits");
+    config.resumption = Resumption::disabled();
+    config
+}
+
+/// The same client, but it offers HTTP/2 and nothing else (RFC 9113 §3.2).
+#[must_use]
+pub fn offering_h2(mut config: ClientConfig) -> Arc<ClientConfig> {
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
 }
 
 /// As [`config`], but takes every certificate, whoever signed it and whatever name it is for.
@@ -96,6 +117,11 @@ impl TlsConnection {
     /// When it sent none.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         self.tls().peer_certificates().and_then(<[_]>::first).expect("a certificate of the server")
+    }
+
+    /// The connection for another protocol than HTTP/1.1. What was read ahead is lost: nothing may have been asked.
+    pub fn into_stream(self) -> StreamOwned<ClientConnection, TcpStream> {
+        self.stream.into_inner()
     }
 
     /// # Errors
@@ -275,6 +301,18 @@ pub fn openssl(address: SocketAddr, args: &[&str], text: &str) -> OpensslOutput 
     let output = child.wait_with_output().expect("the output of openssl");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     OpensslOutput { stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// A store of these authorities alone.
+///
+/// # Panics
+/// When one is none.
+pub fn roots(authorities: &[&CertificateDer<'static>]) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots.add((*authority).clone()).expect("the certificate of an authority");
+    }
+    roots
 }
 
 fn server_name(name: &str) -> ServerName<'static> {
