@@ -25,3 +25,4 @@ pub mod sockets;
 pub mod tls_backend;
 pub mod tls_client;
 pub mod until;
+pub mod websocket;

@@ -52,10 +52,19 @@ impl Drop for ByHand {
 /// # Errors
 /// Of the socket, or its end before the head's.
 pub fn read_head(stream: &mut impl Read) -> io::Result<Vec<u8>> {
+    read_head_text(stream).map(|(_, rest)| rest)
+}
+
+/// As [`read_head`], with the head, its empty line included, before it.
+///
+/// # Errors
+/// As there.
+pub fn read_head_text(stream: &mut impl Read) -> io::Result<(String, Vec<u8>)> {
     let mut pending = Vec::new();
     loop {
         if let Some(end) = head_end(&pending) {
-            return Ok(pending.split_off(end));
+            let rest = pending.split_off(end);
+            return Ok((String::from_utf8_lossy(&pending).into_owned(), rest));
         }
         let mut chunk = [0; 4096];
         match stream.read(&mut chunk)? {
