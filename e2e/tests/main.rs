@@ -8,6 +8,8 @@ mod drain;
 mod filters;
 mod folder;
 mod forwarding;
+mod h2;
+mod h2_site;
 mod jwt;
 mod limits;
 mod observe;
