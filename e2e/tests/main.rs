@@ -10,6 +10,7 @@ mod folder;
 mod forwarding;
 mod h2;
 mod h2_site;
+mod h2_smuggling;
 mod jwt;
 mod limits;
 mod observe;
