@@ -28,3 +28,4 @@ mod tls_redirect;
 mod tls_rotation;
 mod tls_site;
 mod upstream;
+mod websocket;
