@@ -8,6 +8,7 @@ mod drain;
 mod filters;
 mod folder;
 mod forwarding;
+mod grpc;
 mod h2;
 mod h2_site;
 mod h2_smuggling;
