@@ -29,4 +29,5 @@ mod tls_redirect;
 mod tls_rotation;
 mod tls_site;
 mod upstream;
+mod upstream_tls;
 mod websocket;
