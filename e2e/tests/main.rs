@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod client_auth;
 mod connecting;
 mod cors;
 mod drain;
