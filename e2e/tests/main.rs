@@ -23,6 +23,7 @@ mod refusals;
 mod reload;
 mod scale;
 mod site;
+mod streams;
 mod tls_handshake;
 mod tls_http;
 mod tls_names;
