@@ -19,6 +19,7 @@ mod observe;
 mod paths;
 mod policies;
 mod protocol;
+mod real_clients;
 mod refusals;
 mod reload;
 mod scale;
