@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""CPU time per request of the gateway beside nginx and HAProxy, on one machine, in one run.
+"""CPU time per request of the gateway beside nginx, HAProxy and Envoy, on one machine, in one run.
 
-The proxy has core 0 and one worker; wrk and the backend share core 1. A figure is the user and system time of all
+The proxy has core 0 and one worker; the load (wrk, h2load or handshakes.py) and the backend share core 1. A figure is the user and system time of all
 processes of a proxy divided by the requests that completed: it is stable to some five per cent where the requests
 per second of a shared machine are not. The proxies take turns (A B C A B C …), the median of the rounds counts, and
 only ratios inside one run say anything. Before a load each proxy must show that it does all the work.
@@ -32,7 +32,12 @@ LOADS = {
     "plain": "plain proxying",
     "tls": "plain proxying over TLS 1.3, connections kept",
     "mission": "CORS + rate limit + JWT HS256 + metrics",
+    "h2": "HTTP/2 over TLS 1.3, ten streams a connection",
+    "handshake-full": "full handshakes of TLS 1.3, one after the other, with one request each",
+    "handshake-resumed": "the same, resumed",
+    "grpc": "unary gRPC over TLS 1.3 to backends without, ten calls a connection",
 }
+STREAMS_OF_A_CONNECTION = 10
 
 
 @dataclasses.dataclass
@@ -159,6 +164,19 @@ def wait_until_serving(name, port, log, headers, tls=False):
         time.sleep(0.05)
 
 
+def wait_until_listening(name, port, log):
+    """For what answers no plain request with 200."""
+    deadline = time.monotonic() + 15
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise Failure(f"{name} does not listen:\n{log.read_text(errors='replace')[-3000:]}") from None
+        time.sleep(0.05)
+
+
 def expect(proxy, what, held):
     if not held:
         raise Failure(f"{proxy.name}: {what}")
@@ -166,7 +184,11 @@ def expect(proxy, what, held):
 
 def check_features(proxy, load, bare):
     """That the proxy does the work of the load. What it cannot do is known beforehand and stands in the table."""
-    port, headers, tls = proxy.ports.http, load_headers(load), load == "tls"
+    port, headers, tls = proxy.ports.http, load_headers(load), load in proxies.TLS_LOADS
+    if load in proxies.H2_LOADS:
+        check_h2(proxy, load)
+    if load == "grpc":
+        return
     status, _, body = ask(port, headers=headers, tls=tls)
     expect(proxy, f"answers {status} and {len(body)} bytes", status == 200 and body == proxies.BODY)
     seen = [ask(port, "/headers", headers=headers, tls=tls)[2] for _ in range(2 * len(proxy.ports.backends))]
@@ -179,10 +201,33 @@ def check_features(proxy, load, bare):
         expect(proxy, f"does not say {scheme}", f"x-forwarded-proto={scheme} " in seen[0])
     if tls:
         expect(proxy, "does not speak TLS 1.3", tls_version(port) == "TLSv1.3")
-    status, _, body = ask(proxy.ports.admin, "/metrics")
+    status, _, body = ask(proxy.ports.admin, proxy.metrics_path)
     expect(proxy, "has no metrics", status == 200 and proxy.metrics in body)
     if load == "mission":
         check_mission(proxy, headers)
+
+
+def check_h2(proxy, load):
+    """That HTTP/2 is agreed on, and that calls come back whole with their status."""
+    command = ["curl", "--silent", "--show-error", "--noproxy", "*", "--insecure", "--http2", "--max-time", "5",
+               "--dump-header", "-", "--output", "-"]
+    url = f"https://127.0.0.1:{proxy.ports.http}/"
+    wanted = proxies.BODY.encode()
+    if load == "grpc":
+        command += ["-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary", f"@{message_file(proxy)}"]
+        url, wanted = url[:-1] + proxies.GRPC_PATH, proxies.GRPC_MESSAGE
+    said = subprocess.run([*command, url], capture_output=True, timeout=10, check=False).stdout
+    expect(proxy, "does not speak HTTP/2", said.startswith(b"HTTP/2 200"))
+    expect(proxy, "does not send the body", wanted in said)
+    if load == "grpc":
+        expect(proxy, "sends no status of gRPC", b"grpc-status: 0" in said)
+
+
+def message_file(proxy):
+    """The message that calls send, in a file of its own beside the log."""
+    path = proxy.folder / "call"
+    path.write_bytes(proxies.GRPC_MESSAGE)
+    return path
 
 
 def tls_version(port):
@@ -225,23 +270,61 @@ def load_headers(load):
     return {"Origin": proxies.ORIGIN, "Authorization": f"Bearer {TOKEN}"}
 
 
-def run_round(proxy, pid, load, options, seconds):
-    """One bounded run of wrk against one proxy."""
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t", "1", "-c", str(options.connections), "-d", f"{seconds}s"]
+def load_command(proxy, load, options, seconds):
+    """The program that puts this load on a proxy, and how its output is read."""
+    port = proxy.ports.http
+    if load in proxies.H2_LOADS:
+        log = proxy.folder / "requests"
+        log.unlink(missing_ok=True)
+        command = ["h2load", "-t", "1", "-c", str(options.connections), "-m", str(STREAMS_OF_A_CONNECTION),
+                   "-D", str(seconds), f"--log-file={log}"]
+        if load == "grpc":
+            command += ["-H", "content-type: application/grpc", "-H", "te: trailers", "-d", str(message_file(proxy))]
+        path = proxies.GRPC_PATH if load == "grpc" else "/"
+        return [*command, f"https://127.0.0.1:{port}{path}"], lambda text: h2load_report(text, log, seconds)
+    if load.startswith("handshake-"):
+        command = [sys.executable, str(HERE / "handshakes.py"), str(port), str(seconds), load.removeprefix("handshake-")]
+        return command, wrk_report
+    command = ["wrk", "-t", "1", "-c", str(options.connections), "-d", f"{seconds}s"]
     for name, value in load_headers(load).items():
         command += ["-H", f"{name}: {value}"]
-    command += ["-s", str(HERE / "report.lua"), f"{'https' if load == 'tls' else 'http'}://127.0.0.1:{proxy.ports.http}/"]
+    scheme = "https" if load in proxies.TLS_LOADS else "http"
+    return [*command, "-s", str(HERE / "report.lua"), f"{scheme}://127.0.0.1:{port}/"], wrk_report
+
+
+def wrk_report(text):
+    """The closing line of report.lua and of handshakes.py; None where there is none."""
+    line = re.search(r"^REPORT (.*)$", text, re.MULTILINE)
+    if line is None:
+        return None
+    return {key: int(value) for key, value in (pair.split("=") for pair in line.group(1).split())}
+
+
+def h2load_report(text, log, seconds):
+    """The same figures from what h2load says and from its log: start, status and microseconds of each request."""
+    requests = re.search(r"^requests: .* (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text, re.MULTILINE)
+    if requests is None or not log.exists():
+        return None
+    done, succeeded, failed, _, timeout = map(int, requests.groups())
+    times = sorted(int(line.split()[2]) for line in log.read_text().splitlines())
+    p99 = times[int(len(times) * 0.99)] if times else 0
+    return {"requests": done, "micros": seconds * 1_000_000, "connect": 0, "read": max(failed - timeout, 0), "write": 0,
+            "timeout": timeout, "status": max(done - succeeded - failed, 0), "p99": p99}
+
+
+def run_round(proxy, pid, load, options, seconds):
+    """One bounded run of a load against one proxy."""
+    command, read = load_command(proxy, load, options, seconds)
     pids = family(pid)
     before = cpu_seconds(pids)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30, check=False)
+    done = subprocess.run(["taskset", "-c", LOAD_CORE, *command], capture_output=True, text=True, timeout=seconds + 30, check=False)
     spent = cpu_seconds(pids) - before
-    line = re.search(r"^REPORT (.*)$", done.stdout, re.MULTILINE)
-    if line is None:
-        raise Failure(f"wrk against {proxy.name}: {done.stdout}{done.stderr}")
-    report = {key: int(value) for key, value in (pair.split("=") for pair in line.group(1).split())}
+    report = read(done.stdout)
+    if report is None:
+        raise Failure(f"{command[0]} against {proxy.name}: {done.stdout}{done.stderr}")
     completed = report["requests"] - report["status"]
     if completed <= 0:
-        raise Failure(f"{proxy.name} completed no request: {line.group(1)}")
+        raise Failure(f"{proxy.name} completed no request: {report}")
     return Round(
         micros=spent * 1e6 / completed,
         requests=completed,
@@ -259,21 +342,29 @@ def compare(load, folder, options):
         backend_ports = tuple(free_ports(3))
         (folder / "backend").mkdir(parents=True)
         log = folder / "backend" / "log"
-        running.start(proxies.backend(folder / "backend", backend_ports), LOAD_CORE, log)
+        make = proxies.grpc_backend if load == "grpc" else proxies.backend
+        running.start(make(folder / "backend", backend_ports), LOAD_CORE, log)
         for port in backend_ports:
-            wait_until_serving("the backend", port, log, {})
+            if load == "grpc":
+                wait_until_listening("the backend", port, log)
+            else:
+                wait_until_serving("the backend", port, log, {})
 
         field = []
-        for name in options.proxies:
+        # Envoy does no work of the mission's path here.
+        for name in (name for name in options.proxies if (name, load) != ("envoy", "mission")):
             place = folder / name
             place.mkdir()
             ports = proxies.Ports(*free_ports(2), backend_ports)
             if name == "baribhara":
                 proxy = proxies.baribhara(place, load, ports, options.binary)
             else:
-                proxy = {"nginx": proxies.nginx, "haproxy": proxies.haproxy}[name](place, load, ports, options.bare)
+                proxy = {"nginx": proxies.nginx, "haproxy": proxies.haproxy, "envoy": proxies.envoy}[name](place, load, ports, options.bare)
             pid = running.start(proxy.command, PROXY_CORE, place / "log")
-            wait_until_serving(name, ports.http, place / "log", load_headers(load), load == "tls")
+            if load == "grpc":
+                wait_until_listening(name, ports.http, place / "log")
+            else:
+                wait_until_serving(name, ports.http, place / "log", load_headers(load), load in proxies.TLS_LOADS)
             check_features(proxy, load, options.bare)
             field.append((proxy, pid))
 
@@ -336,8 +427,8 @@ def print_table(load, rows, options):
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--binary", default="target/release/baribhara", help="the gateway (default: %(default)s)")
-    parser.add_argument("--proxies", nargs="+", default=["nginx", "haproxy", "baribhara"],
-                        choices=["nginx", "haproxy", "baribhara"])
+    parser.add_argument("--proxies", nargs="+", default=["nginx", "haproxy", "envoy", "baribhara"],
+                        choices=["nginx", "haproxy", "envoy", "baribhara"])
     parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=list(LOADS))
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seconds", type=int, default=6, help="of one round (default: %(default)s, at most 60)")

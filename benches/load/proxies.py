@@ -18,6 +18,14 @@ ISSUER = "https://id.bench.example"
 KEY = "bench-key-0123456789-0123456789-0123456789"
 BODY = "x" * 127 + "\n"
 
+# A message of gRPC with its length before it, and the call that sends it and gets it back.
+GRPC_MESSAGE = b"\0\0\0\0\x80" + b"x" * 128
+GRPC_PATH = "/bench.Echo/Unary"
+
+# Loads over TLS, those of them over HTTP/2, and what the proxy offers by ALPN.
+TLS_LOADS = ("tls", "h2", "handshake-full", "handshake-resumed", "grpc")
+H2_LOADS = ("h2", "grpc")
+
 # The headers that every proxy sets for the backend, so that nobody wins by doing less.
 FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id")
 
@@ -40,6 +48,9 @@ class Proxy:
     metrics: str
     # Whether it checks tokens; None where the load has none.
     jwt: bool | None
+    # Where its configuration is.
+    folder: pathlib.Path
+    metrics_path: str = "/metrics"
 
 
 def base64url(value):
@@ -103,6 +114,27 @@ def backend(folder, ports):
     return nginx_command(folder, nginx_head(folder) + servers + "\n}\n")
 
 
+def grpc_backend(folder, ports):
+    """As backend, but HTTP/2 without TLS; answers every call with the same message and `grpc-status: 0`."""
+    (folder / "message").write_bytes(GRPC_MESSAGE)
+    servers = "\n".join(
+        f"""  server {{
+    listen 127.0.0.1:{port} http2 backlog=4096;
+    root {folder};
+    types {{ }}
+    default_type application/grpc;
+    location / {{
+      add_trailer grpc-status 0 always;
+      # A file is not for POST; this is nginx's own way to answer one with it.
+      error_page 405 =200 /message;
+      try_files /message =404;
+    }}
+  }}"""
+        for port in ports
+    )
+    return nginx_command(folder, nginx_head(folder) + servers + "\n}\n")
+
+
 def nginx(folder, load, ports, bare):
     """The mission's path without JWT: Debian's nginx cannot check one."""
     upstreams = "\n".join(f"    server 127.0.0.1:{port};" for port in ports.backends)
@@ -113,9 +145,12 @@ def nginx(folder, load, ports, bare):
       proxy_set_header X-Real-IP $remote_addr;
       proxy_set_header X-Request-Id $request_id;"""
     zone = features = tls = ""
-    if load == "tls":
+    if load in TLS_LOADS:
         chain, key = certificate(folder)
-        tls = f" ssl; ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3"
+        http2 = " http2" if load in H2_LOADS else ""
+        tls = f" ssl{http2}; ssl_certificate {chain}; ssl_certificate_key {key}; ssl_protocols TLSv1.2 TLSv1.3"
+        if load == "handshake-resumed":
+            tls += "; ssl_session_cache shared:sessions:10m"
     if load == "mission":
         zone = f"""
   limit_req_zone $binary_remote_addr zone=clients:10m rate=1000000r/s;
@@ -130,6 +165,14 @@ def nginx(folder, load, ports, bare):
       limit_req zone=clients burst=1000000 nodelay;
       add_header Access-Control-Allow-Origin $allowed always;
       add_header Vary Origin always;"""
+    to_backends = """
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;""" + forwarded + """
+      proxy_pass http://backends;"""
+    if load == "grpc":
+        to_backends = forwarded.replace("proxy_set_header", "grpc_set_header") + "\n      grpc_pass grpc://backends;"
+    # A client may send as many requests as it likes on a connection of HTTP/2 too (keepalive_requests holds for both).
     config = f"""{nginx_head(folder)}
   upstream backends {{
 {upstreams}
@@ -138,11 +181,7 @@ def nginx(folder, load, ports, bare):
   }}{zone}
   server {{
     listen 127.0.0.1:{ports.http} backlog=4096{tls};
-    location / {{{features}
-      proxy_http_version 1.1;
-      proxy_set_header Connection "";
-      proxy_set_header Host $http_host;{forwarded}
-      proxy_pass http://backends;
+    location / {{{features}{to_backends}
     }}
   }}
   server {{
@@ -152,17 +191,21 @@ def nginx(folder, load, ports, bare):
 }}
 """
     command = nginx_command(folder, config)
-    return Proxy("nginx", command, ports, "Active connections", False if load == "mission" else None)
+    return Proxy("nginx", command, ports, "Active connections", False if load == "mission" else None, folder)
 
 
 def haproxy(folder, load, ports, bare):
-    servers = "\n".join(f"  server s{i} 127.0.0.1:{port} maxconn 1024" for i, port in enumerate(ports.backends))
+    to_backend = " proto h2" if load == "grpc" else ""
+    servers = "\n".join(
+        f"  server s{i} 127.0.0.1:{port} maxconn 1024{to_backend}" for i, port in enumerate(ports.backends)
+    )
     scheme, tls = "http", ""
-    if load == "tls":
+    if load in TLS_LOADS:
         chain, key = certificate(folder)
         both = folder / "both.pem"
         both.write_text(chain.read_text() + key.read_text())
         scheme, tls = "https", f" ssl crt {both} ssl-min-ver TLSv1.2"
+        tls += " alpn h2,http/1.1" if load in H2_LOADS else ""
     forwarded = "" if bare else f"""
   option forwardfor
   http-request set-header X-Forwarded-Proto {scheme}
@@ -210,7 +253,7 @@ frontend metrics
   http-request use-service prometheus-exporter if {{ path /metrics }}
 """)
     command = ["haproxy", "-db", "-f", str(path)]
-    return Proxy("haproxy", command, ports, "haproxy_frontend_http_requests_total", True if load == "mission" else None)
+    return Proxy("haproxy", command, ports, "haproxy_frontend_http_requests_total", True if load == "mission" else None, folder)
 
 
 def baribhara(folder, load, ports, binary):
@@ -258,7 +301,7 @@ spec:
     rates: [{{requests: 1000000, per: 1s}}]
 """
     listen = ["--http", f"127.0.0.1:{ports.http}", "--https", "off"]
-    if load == "tls":
+    if load in TLS_LOADS:
         chain, key = (base64.b64encode(file.read_bytes()).decode() for file in certificate(folder))
         (config / "certificate.yaml").write_text(f"""apiVersion: v1
 kind: Secret
@@ -283,11 +326,75 @@ spec:{providers if mission else ""}
   - name: all
     matches:
     - path: {{type: PathPrefix, value: /}}{features if mission else ""}
-    backendRefs: [{{name: web, port: 80}}]
+    backendRefs: [{{name: web, port: 80{", protocol: GRPC" if load == "grpc" else ""}}}]
 {policies if mission else ""}""")
     command = [
         str(pathlib.Path(binary).resolve()), "run", "--config", str(config), "--workers", "1",
         *listen, "--admin", f"127.0.0.1:{ports.admin}",
         "--access-log", "off", "--lame-duck", "0s", "--drain", "1s",
     ]
-    return Proxy("baribhara", command, ports, "http_requests_total", True if mission else None)
+    return Proxy("baribhara", command, ports, "http_requests_total", True if mission else None, folder)
+
+
+def envoy(folder, load, ports, bare):
+    """Every load but the mission's."""
+    tls = ""
+    if load in TLS_LOADS:
+        chain, key = certificate(folder)
+        protocols = '["h2", "http/1.1"]' if load in H2_LOADS else '["http/1.1"]'
+        tls = f"""
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+        common_tls_context:
+          alpn_protocols: {protocols}
+          tls_certificates: [{{certificate_chain: {{filename: "{chain}"}}, private_key: {{filename: "{key}"}}}}]"""
+    endpoints = "\n".join(
+        f"      - endpoint: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}}}}"
+        for port in ports.backends
+    )
+    forwarded = "" if bare else """
+            request_headers_to_add:
+            - {header: {key: x-forwarded-host, value: "%REQ(:AUTHORITY)%"}}
+            - {header: {key: x-real-ip, value: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}}"""
+    version = "http2_protocol_options" if load == "grpc" else "http_protocol_options"
+    path = folder / "envoy.yaml"
+    path.write_text(f"""admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {ports.admin}}}}}}}
+static_resources:
+  listeners:
+  - name: gateway
+    address: {{socket_address: {{address: 127.0.0.1, port_value: {ports.http}}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: gateway
+          use_remote_address: true
+          generate_request_id: {"false" if bare else "true"}
+          route_config:
+            name: all
+            virtual_hosts:
+            - {{name: all, domains: ["*"], routes: [{{match: {{prefix: "/"}}, route: {{cluster: backends}}}}]}}{forwarded}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}{tls.replace(chr(10), chr(10) + "  ")}
+  clusters:
+  - name: backends
+    connect_timeout: 3s
+    type: STATIC
+    lb_policy: ROUND_ROBIN
+    circuit_breakers: {{thresholds: [{{max_connections: 8192, max_pending_requests: 8192, max_requests: 8192}}]}}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: {{{version}: {{}}}}
+    load_assignment:
+      cluster_name: backends
+      endpoints:
+      - lb_endpoints:
+{endpoints.replace("      - ", "        - ")}
+""")
+    command = ["envoy", "-c", str(path), "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "error"]
+    return Proxy("envoy", command, ports, "envoy_http_downstream_rq_total", None, folder, "/stats/prometheus")
