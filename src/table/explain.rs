@@ -19,7 +19,8 @@ use crate::precedence;
 use crate::route::{CompiledRoute, RouteSlot};
 use crate::table::{Candidate, Place, Table};
 
-pub use policy::{BackendShare, Detail, LimitKeys, Step};
+pub(crate) use policy::protocol_text;
+pub use policy::{BackendShare, Detail, LimitKeys, Spoken, SpokenTls, Step};
 pub(crate) use text::{conditions, path_text};
 
 /// Why a request goes where it goes. Serialises as `explain -o json` shows it; `Display` is the text for people.

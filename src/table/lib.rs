@@ -17,7 +17,9 @@ mod route;
 mod table;
 mod values;
 
-pub use explain::{BackendShare, Detail, ExplainedRequest, Explanation, LimitKeys, Loser, Step, Winner};
+pub use explain::{
+    BackendShare, Detail, ExplainedRequest, Explanation, LimitKeys, Loser, Spoken, SpokenTls, Step, Winner,
+};
 pub use filter::{
     Preflight, PreparedCors, PreparedPath, PreparedRedirect, RedirectError, RedirectFrom, Weights,
     apply_header_edit, push_query,

@@ -6,7 +6,7 @@ use std::fmt;
 use ir::{Action, HostPattern, PathMatch};
 use serde::Serialize;
 
-use crate::explain::{conditions, path_text};
+use crate::explain::{conditions, path_text, protocol_text};
 use crate::precedence::{self, Ranked};
 use crate::table::Table;
 
@@ -27,7 +27,7 @@ pub struct RouteRow {
     pub object: ir::ObjectRef,
     /// `forward`, `redirect 301`, `respond 503` or `fail InvalidRule`.
     pub action: String,
-    /// With weights where there are several.
+    /// With weights where there are several, and the protocol where it is not HTTP/1.1 without TLS.
     pub backends: Vec<String>,
 }
 
@@ -106,7 +106,11 @@ fn backends_text(action: &Action) -> Vec<String> {
             ir::BackendTarget::Backend(id) => id.to_string(),
             ir::BackendTarget::Missing(id) => format!("{id} (missing)"),
         };
-        if several { format!("{name}={}", backend.weight) } else { name }
+        let name = if several { format!("{name}={}", backend.weight) } else { name };
+        match protocol_text(&backend.protocol) {
+            Some(protocol) => format!("{name} ({protocol})"),
+            None => name,
+        }
     });
     texts.collect()
 }

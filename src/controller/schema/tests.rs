@@ -403,6 +403,31 @@ fn the_rules_of_backends_and_durations_hold() {
             "spec.rules[0].backendRefs[0]: an address has no namespace",
         ),
         (
+            "tls wants a protocol that has it",
+            Kind::GatewayRoute,
+            backend(json!({"name": "s", "port": 1, "protocol": "GRPCS", "tls": {}})),
+            backend(json!({"name": "s", "port": 1, "protocol": "H2C", "tls": {}})),
+            "spec.rules[0].backendRefs[0]: tls needs a protocol with TLS",
+        ),
+        (
+            "the port may have it",
+            Kind::GatewayRoute,
+            backend(json!({"name": "s", "port": 1, "tls": {"insecureSkipVerify": true}})),
+            backend(json!({"name": "s", "port": 1, "protocol": "HTTP", "tls": {}})),
+            "spec.rules[0].backendRefs[0]: tls needs a protocol with TLS",
+        ),
+        (
+            "nothing is verified by an authority that is not asked",
+            Kind::GatewayRoute,
+            backend(json!({"name": "s", "port": 1, "tls": {
+                "insecureSkipVerify": true, "validation": {"hostname": "a.example"},
+            }})),
+            backend(json!({"name": "s", "port": 1, "tls": {
+                "insecureSkipVerify": true, "validation": {"caRef": {"kind": "Secret", "name": "ca"}},
+            }})),
+            "spec.rules[0].backendRefs[0].tls: insecureSkipVerify verifies nothing",
+        ),
+        (
             "a connection takes some time",
             Kind::GatewayRoute,
             rule(&json!({"timeouts": {"connect": "1ms", "request": "0s"}})),

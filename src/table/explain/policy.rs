@@ -48,6 +48,31 @@ pub struct BackendShare {
     pub weight: u32,
     /// There is no such backend: its share is answered 500.
     pub missing: bool,
+    /// `None`: HTTP/1.1 without TLS.
+    #[serde(flatten)]
+    pub spoken: Option<Spoken>,
+}
+
+/// How a backend is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spoken {
+    pub protocol: &'static str,
+    #[serde(flatten)]
+    pub tls: Option<SpokenTls>,
+}
+
+/// Whom the gateway takes for the backend, and what it shows for itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SpokenTls {
+    pub server_name: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub subject_alt_names: Vec<String>,
+    /// `system`, `anyone` or the object that holds the authorities.
+    pub trust: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificate: Option<ObjectRef>,
 }
 
 impl Serialize for Step {
@@ -78,6 +103,7 @@ impl fmt::Display for Detail {
             Self::Text(text) => f.write_str(text),
             Self::Number(number) => number.fmt(f),
             Self::Flag(flag) => f.write_str(if *flag { "yes" } else { "no" }),
+            Self::List(list) if list.is_empty() => f.write_str("none"),
             Self::List(list) => f.write_str(&list.join(" ")),
         }
     }
@@ -93,7 +119,18 @@ impl fmt::Display for LimitKeys {
 impl fmt::Display for BackendShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let missing = if self.missing { ", missing: answered 500" } else { "" };
-        write!(f, "{} weight {}{missing}", self.backend, self.weight)
+        write!(f, "{} weight {}{missing}", self.backend, self.weight)?;
+        let Some(Spoken { protocol, tls }) = &self.spoken else { return Ok(()) };
+        write!(f, ", {protocol}")?;
+        let Some(tls) = tls else { return Ok(()) };
+        write!(f, " as {}, trust {}", tls.server_name, tls.trust)?;
+        if !tls.subject_alt_names.is_empty() {
+            write!(f, ", a certificate for {}", tls.subject_alt_names.join(" or "))?;
+        }
+        match &tls.client_certificate {
+            Some(secret) => write!(f, ", shows {secret}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -210,9 +247,34 @@ pub(super) fn backends(route: &Route) -> Vec<BackendShare> {
             ir::BackendTarget::Backend(id) => (id, false),
             ir::BackendTarget::Missing(id) => (id, true),
         };
-        BackendShare { backend: id.to_string(), weight: backend.weight, missing }
+        let spoken = spoken(&backend.protocol);
+        BackendShare { backend: id.to_string(), weight: backend.weight, missing, spoken }
     });
     shares.collect()
+}
+
+fn spoken(protocol: &ir::UpstreamProtocol) -> Option<Spoken> {
+    let tls = protocol.tls.as_ref().map(|tls| SpokenTls {
+        server_name: tls.server_name.to_string(),
+        subject_alt_names: tls.subject_alt_names.iter().map(ToString::to_string).collect(),
+        trust: match &tls.trust {
+            ir::Trust::System => "system".to_owned(),
+            ir::Trust::Authorities { source, pem: _ } => source.to_string(),
+            ir::Trust::Anyone => "anyone".to_owned(),
+        },
+        client_certificate: tls.client_certificate.as_ref().map(|certificate| certificate.source.clone()),
+    });
+    Some(Spoken { protocol: protocol_text(protocol)?, tls })
+}
+
+/// `None`: HTTP/1.1 without TLS.
+pub(crate) fn protocol_text(protocol: &ir::UpstreamProtocol) -> Option<&'static str> {
+    match (protocol.version, &protocol.tls) {
+        (ir::UpstreamVersion::Http1, None) => None,
+        (ir::UpstreamVersion::Http1, Some(_)) => Some("HTTP/1.1 over TLS"),
+        (ir::UpstreamVersion::Http2, None) => Some("HTTP/2"),
+        (ir::UpstreamVersion::Http2, Some(_)) => Some("HTTP/2 over TLS"),
+    }
 }
 
 fn limit_steps(route: &Route, phase: LimitPhase, steps: &mut Vec<Step>) {
@@ -323,7 +385,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         circuit_breaker,
         load_balancing,
         passive_health,
-        upgrades: _,
+        upgrades,
     } = &route.action
     else {
         return;
@@ -351,6 +413,9 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
             .with("ejectFor", Detail::Text(duration(health.eject_for)));
         steps.push(step.with("maxEjectedPercent", Detail::Number(health.max_ejected_percent.into())));
     }
+    if *upgrades != ir::Upgrades::default() {
+        steps.push(Step::new("Upgrades", object).with("protocols", Detail::List(upgrades.names().to_vec())));
+    }
     if *retry != ir::Retry::default() {
         steps.push(retry_step(retry, object));
     }
@@ -358,7 +423,10 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         let ir::Timeouts { connect, request, per_try, idle, stream_idle } = route.timeouts;
         let step = Step::new("Timeouts", object).text("connect", Some(duration(connect)));
         let step = step.text("request", request.map(duration)).text("perTry", per_try.map(duration));
-        steps.push(step.text("idle", idle.map(duration)).text("streamIdle", stream_idle.map(duration)));
+        // Its default is long enough to be of no interest, and no bound is.
+        let stream_idle = (stream_idle != ir::Timeouts::default().stream_idle)
+            .then(|| stream_idle.map_or_else(|| "none".to_owned(), duration));
+        steps.push(step.text("idle", idle.map(duration)).text("streamIdle", stream_idle));
     }
 }
 

@@ -196,6 +196,64 @@ fn what_is_done_without_tls_comes_first_and_a_bare_certificate_is_no_step() {
 }
 
 #[test]
+fn how_a_backend_is_spoken_to_is_explained_and_listed_without_a_byte_of_a_certificate() {
+    let pem = CANARY.as_bytes().to_vec();
+    let secret = |name| ObjectRef::new(Kind::Secret, "shop", name);
+    let tls = ir::UpstreamTls {
+        server_name: "web.internal".into(),
+        subject_alt_names: vec!["one.internal".into()],
+        trust: ir::Trust::Authorities { source: secret("ca"), pem: pem.clone() },
+        client_certificate: Some(Arc::new(ir::Certificate {
+            source: secret("gateway"),
+            chain_pem: pem.clone(),
+            key_pem: ir::Redacted::new(pem),
+        })),
+    };
+    let protocol =
+        |version, tls: Option<ir::UpstreamTls>| ir::UpstreamProtocol { version, tls: tls.map(Arc::new) };
+    let plain = ir::UpstreamTls {
+        trust: ir::Trust::Anyone,
+        client_certificate: None,
+        subject_alt_names: vec![],
+        ..tls.clone()
+    };
+    let mut action = forward();
+    let ir::Action::Forward { backends, upgrades, .. } = &mut action else { panic!("{action:?}") };
+    *upgrades = ir::Upgrades::new([]);
+    backends[0].protocol = protocol(ir::UpstreamVersion::Http2, Some(tls));
+    backends[1].protocol = protocol(ir::UpstreamVersion::Http1, Some(plain));
+    let timeouts = ir::Timeouts { stream_idle: None, ..ir::Timeouts::default() };
+    let route = ir::Route { action, timeouts, ..route("plain", &[], vec![prefix("/")]) };
+    let table = table(vec![route]);
+    let explained = table.explain(&get("a.com/").head());
+    let winner = serde_json::to_value(explained.winner.as_ref()).expect("plain data");
+    let want = json!([
+        {"backend": "shop/cart:80", "weight": 90, "missing": false, "protocol": "HTTP/2 over TLS",
+         "serverName": "web.internal", "subjectAltNames": ["one.internal"], "trust": "Secret/shop/ca",
+         "clientCertificate": "Secret/shop/gateway"},
+        {"backend": "shop/gone:80", "weight": 10, "missing": true, "protocol": "HTTP/1.1 over TLS",
+         "serverName": "web.internal", "trust": "anyone"},
+    ]);
+    assert_eq!(winner["backends"], want);
+    let text = explained.to_string();
+    for part in [
+        "shop/cart:80 weight 90, HTTP/2 over TLS as web.internal, trust Secret/shop/ca, \
+         a certificate for one.internal, shows Secret/shop/gateway",
+        "Upgrades (GatewayRoute/shop/plain): protocols none",
+        "streamIdle none",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let rows = table.routes();
+    assert_eq!(
+        rows[0].backends,
+        ["shop/cart:80=90 (HTTP/2 over TLS)", "shop/gone:80 (missing)=10 (HTTP/1.1 over TLS)"]
+    );
+    let rows = serde_json::to_string(&rows).expect("plain data");
+    assert!(![&text, &rows, &winner.to_string()].iter().any(|shown| shown.contains(CANARY)));
+}
+
+#[test]
 fn no_secret_is_ever_explained() {
     let loser = ir::Route { created: Some(200), ..full() };
     let mut loser = ir::Route { id: ir::RouteId { rule: "late".into(), ..loser.id.clone() }, ..loser };
