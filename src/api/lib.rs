@@ -37,17 +37,17 @@ pub use matches::{
 pub use meta::{
     AUTH_POLICY_ANNOTATION, BACKEND_PROTOCOL_ANNOTATION, BACKEND_TLS_CA_ANNOTATION,
     BACKEND_TLS_CLIENT_CERT_ANNOTATION, BACKEND_TLS_HOSTNAME_ANNOTATION, BACKEND_TLS_VERIFY_ANNOTATION,
-    CA_KEY, CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, GROUP,
-    INGRESS_CLASS_ANNOTATION, JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION,
-    STREAM_IDLE_TIMEOUT_ANNOTATION, TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, TLS_SECRET_TYPE,
-    UPGRADES_ANNOTATION, VERSION,
+    CA_KEY, CLIENT_AUTH_ANNOTATION, CLIENT_AUTH_CA_ANNOTATION, CLIENT_AUTH_FORWARD_ANNOTATION,
+    CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, GROUP, INGRESS_CLASS_ANNOTATION,
+    JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION, STREAM_IDLE_TIMEOUT_ANNOTATION,
+    TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, TLS_SECRET_TYPE, UPGRADES_ANNOTATION, VERSION,
 };
 pub use policy::{
     AuthPolicy, AuthPolicySpec, Limit, LimitKey, LimitKeyType, LimitMode, Rate, RateLimitPolicy,
     RateLimitPolicySpec, TargetGroup, TargetKind, TargetRef,
 };
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
-pub use tls::{Hsts, RedirectHttp, SecretRef, Tls, TlsVersion};
+pub use tls::{ClientAuth, ClientAuthMode, ClientForward, Hsts, RedirectHttp, SecretRef, Tls, TlsVersion};
 pub use upstream::{
     BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef, CircuitBreaker,
     HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck, Retry, Timeouts,

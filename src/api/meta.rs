@@ -39,6 +39,15 @@ pub const BACKEND_TLS_VERIFY_ANNOTATION: &str = "gateway.baribhara.io/backend-tl
 pub const UPGRADES_ANNOTATION: &str = "gateway.baribhara.io/upgrades";
 /// On an Ingress: `timeouts.streamIdle` of its rules (GEP-2257). Default `1h`; `0s`: no bound.
 pub const STREAM_IDLE_TIMEOUT_ANNOTATION: &str = "gateway.baribhara.io/stream-idle-timeout";
+/// On an Ingress with `spec.tls`: `Require` or `Optional`: its clients are asked for a certificate. Default: `Require`
+/// where authorities are named, else none is asked.
+pub const CLIENT_AUTH_ANNOTATION: &str = "gateway.baribhara.io/client-auth";
+/// On an Ingress: `configmap/NAME` or `secret/NAME` of its namespace, whose entry `ca.crt` holds the authorities of its
+/// clients.
+pub const CLIENT_AUTH_CA_ANNOTATION: &str = "gateway.baribhara.io/client-auth-ca";
+/// On an Ingress: what its backends are told of a client's certificate: `Subject`, `Verify`, `Certificate`, separated by
+/// commas. Default: nothing.
+pub const CLIENT_AUTH_FORWARD_ANNOTATION: &str = "gateway.baribhara.io/client-auth-forward";
 /// The entry of a ConfigMap or Secret with certificates of authorities, as PEM, unless the reference names another.
 pub const CA_KEY: &str = "ca.crt";
 /// The type of Secrets that hold a certificate and its key.

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::text::DNS_SUBDOMAIN;
+use crate::upstream::CaRef;
 use crate::value::Duration;
 
 /// How the hosts of a route are served over TLS.
@@ -22,6 +23,44 @@ pub struct Tls {
     /// Tells browsers to come with TLS only (RFC 6797). Unset: they are not told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hsts: Option<Hsts>,
+    /// Asks clients for a certificate. Unset: no client is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<ClientAuth>,
+}
+
+/// Certificates of clients (mutual TLS).
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientAuth {
+    /// Require (no client is served without a certificate) or Optional. A certificate that is not of these authorities,
+    /// or has expired, is refused in either. Require sends requests without TLS to `https`, with or without
+    /// `redirectHTTP`. Default Require.
+    #[serde(default)]
+    pub mode: ClientAuthMode,
+    /// The authorities of the clients.
+    pub ca_ref: CaRef,
+    /// What backends are told: Subject (`X-Client-Subject`), Verify (`X-Client-Verify`: `SUCCESS` or `NONE`),
+    /// Certificate (`Client-Cert`, RFC 9440). Empty: nothing. What clients themselves send of these is taken out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub forward: Vec<ClientForward>,
+}
+
+/// What becomes of a client without a certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ClientAuthMode {
+    #[default]
+    Require,
+    Optional,
+}
+
+/// A part of a client's certificate that backends are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ClientForward {
+    Subject,
+    Verify,
+    Certificate,
 }
 
 /// A Secret of type `kubernetes.io/tls` in the namespace of the object.

@@ -40,7 +40,10 @@ pub use route::{
     PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
 };
 pub use secret::Redacted;
-pub use tls::{Certificate, RouteTls, Tls, TlsHost, TlsPolicy, TlsVersion};
+pub use tls::{
+    Certificate, ClientAuth, ClientAuthMode, ClientForward, RouteClient, RouteTls, Tls, TlsHost, TlsPolicy,
+    TlsVersion,
+};
 pub use upgrade::Upgrades;
 pub use upstream::{Trust, UpstreamProtocol, UpstreamTls, UpstreamVersion};
 

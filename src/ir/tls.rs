@@ -34,9 +34,32 @@ pub struct TlsHost {
 }
 
 /// What a handshake must keep to. Hosts with equal policies may share a connection's resumption.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct TlsPolicy {
     pub min_version: TlsVersion,
+    /// `None`: no client is asked for a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_auth: Option<Arc<ClientAuth>>,
+}
+
+/// Which certificates of clients are believed (RFC 8446 §4.3.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct ClientAuth {
+    pub mode: ClientAuthMode,
+    /// What holds the authorities.
+    pub source: ObjectRef,
+    /// The authorities as PEM (RFC 7468). Empty: there is none that can be used, and every handshake is refused.
+    #[serde(serialize_with = "ser::length")]
+    pub ca_pem: Vec<u8>,
+}
+
+/// What becomes of a client that shows no certificate. One that shows a bad one is always refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum ClientAuthMode {
+    /// Its handshake is refused.
+    Require,
+    /// It is served.
+    Optional,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -68,4 +91,26 @@ pub struct RouteTls {
     /// `Strict-Transport-Security` of every answer over TLS (RFC 6797).
     #[serde(serialize_with = "ser::opt_header_value", skip_serializing_if = "Option::is_none")]
     pub hsts: Option<HeaderValue>,
+    /// `None`: the route does not ask for certificates of clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<RouteClient>,
+}
+
+/// What a client's certificate means for a route. Where `auth` requires one, no request is served on a connection that
+/// has none of these very authorities, whatever the connection's own policy was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RouteClient {
+    pub auth: Arc<ClientAuth>,
+    pub forward: ClientForward,
+}
+
+/// What backends are told of a client's certificate. Only one that `RouteClient::auth` has verified counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClientForward {
+    /// `X-Client-Subject`: its subject (RFC 4514).
+    pub subject: bool,
+    /// `X-Client-Verify`: `SUCCESS` or `NONE`.
+    pub verify: bool,
+    /// `Client-Cert`: the certificate itself (RFC 9440).
+    pub certificate: bool,
 }

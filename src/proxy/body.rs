@@ -12,6 +12,7 @@ use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
+use crate::filter::client_cert::speaks_of_certificate;
 use crate::server::Stream;
 use crate::upstream::h1::is_trailer_allowed;
 
@@ -237,7 +238,9 @@ impl RequestBody {
     fn screen_trailers(&self, trailers: &HeaderMap) -> HeaderMap {
         let mut screened = HeaderMap::with_capacity(trailers.len());
         for (name, value) in trailers {
-            if is_trailer_allowed(name) && !self.is_forbidden(name) {
+            // Nobody may speak of a certificate behind the body, where no filter looks.
+            let of_certificate = speaks_of_certificate(&name.as_str().replace('_', "-"));
+            if is_trailer_allowed(name) && !of_certificate && !self.is_forbidden(name) {
                 screened.append(name.clone(), value.clone());
             }
         }

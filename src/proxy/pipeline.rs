@@ -20,7 +20,7 @@ use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
 use crate::filter::limit::{self, LimitNotes};
 use crate::filter::upgrade::{self, UpgradeRequest};
 use crate::filter::websocket::{self, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
-use crate::filter::{grpc, https};
+use crate::filter::{client_cert, grpc, https};
 use crate::generation::{RouteRuntime, WorkerGeneration};
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
@@ -194,6 +194,9 @@ impl Stage<'_> {
         if let Some(status) = https::redirect_status(asked, route) {
             return to_https(asked, status);
         }
+        if !client_cert::is_shown(self.downstream, route) {
+            return Err(Reason::MisdirectedRequest.into());
+        }
         if let Action::Redirect(redirect) = &route.action {
             return redirect_to(asked, runtime, match_index, redirect.status);
         }
@@ -236,7 +239,9 @@ impl Stage<'_> {
     /// TL01).
     fn is_misdirected(&self, asked: &Asked) -> bool {
         let Some(session) = self.downstream.tls() else { return false };
-        !self.generation.tls.serves_alike(session.server_name.as_deref(), asked.host())
+        let tls = &self.generation.tls;
+        !tls.serves_alike(session.server_name.as_deref(), asked.host())
+            || !tls.knows_client(&session.client, asked.host())
     }
 
     /// Who asks, if the route wants to know.
@@ -315,6 +320,9 @@ impl Stage<'_> {
         runtime.auth.apply(identity, &mut asked.headers);
         if !runtime.auth.claim_headers().is_empty() {
             body.forbid_trailers(runtime.auth.claim_headers().to_vec());
+        }
+        if let Some(client) = route.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
+            client_cert::tell(client, self.downstream, &mut asked.headers);
         }
         let request_id = asked.request_id(&self.worker.random);
         let mut own = Own::new(asked, self.downstream, &request_id);

@@ -11,6 +11,7 @@ use ir::Scheme;
 use table::RequestHead;
 
 use crate::error::Reason;
+use crate::filter::client_cert::speaks_of_certificate;
 use crate::random::Random;
 use crate::server::Downstream;
 use crate::settings::{Settings, UnderscoreHeaders};
@@ -364,6 +365,7 @@ fn speaks_for_client(name: &str) -> bool {
             name,
             "forwarded" | "x-real-ip" | "x-original-url" | "x-original-method" | "x-rewrite-url"
         )
+        || speaks_of_certificate(name)
 }
 
 fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {

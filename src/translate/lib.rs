@@ -11,6 +11,7 @@ mod authority;
 mod backend;
 mod certificate;
 mod class;
+mod client_auth;
 mod cors;
 mod endpoint;
 mod endpoint_map;

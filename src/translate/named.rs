@@ -6,7 +6,7 @@ use ir::{Kind, ObjectRef};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::snapshot::{Object, object_ref};
-use crate::{annotation, authority};
+use crate::{annotation, authority, client_auth};
 
 /// The Secrets and ConfigMaps that the translation of this object looks up: sorted, each once.
 pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
@@ -36,6 +36,8 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
         if let Some(secret) = route.spec.tls.as_ref().and_then(|tls| tls.secret_ref.as_ref()) {
             named.push(ObjectRef::new(Kind::Secret, Arc::clone(&namespace), secret.name.as_str()));
         }
+        let clients = route.spec.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        named.extend(clients.map(|clients| authority::source(&clients.ca_ref, &namespace)));
         let backends = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
         for tls in backends.filter_map(|backend| backend.tls.as_ref()) {
             let validation = tls.validation.as_ref();
@@ -58,6 +60,7 @@ fn ingress_names(ingress: &Ingress) -> Vec<ObjectRef> {
     let mut named: Vec<ObjectRef> = names.map(secret).collect();
     let authorities = annotation::ca_ref(ingress, api::BACKEND_TLS_CA_ANNOTATION);
     named.extend(authorities.map(|ca| authority::source(&ca, &namespace)));
+    named.extend(client_auth::named(ingress, &namespace));
     let annotations = ingress.metadata.annotations.as_ref();
     let client = annotations.and_then(|all| all.get(api::BACKEND_TLS_CLIENT_CERT_ANNOTATION));
     named.extend(client.map(|name| name.trim()).filter(|name| !name.is_empty()).map(secret));

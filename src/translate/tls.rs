@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use api::{GatewayRouteSpec, Hsts};
 use http::HeaderValue;
-use ir::{Certificate, HostPattern, ObjectRef, RouteTls, Tls, TlsHost, TlsPolicy, TlsVersion};
+use ir::{
+    Certificate, ClientAuthMode, HostPattern, ObjectRef, RouteClient, RouteTls, Tls, TlsHost, TlsPolicy,
+    TlsVersion,
+};
 use k8s_openapi::api::networking::v1::Ingress;
 
+use crate::client_auth::{self, gateway_route_client, ingress_client};
 use crate::reader::Reader;
 use crate::report::{Fault, Field, Lines, ReportLine};
 use crate::value::is_redirect;
@@ -36,6 +40,7 @@ pub(crate) struct IngressTls {
     hosts: Vec<HostPattern>,
     every_host: bool,
     redirect_status: Option<u16>,
+    client: Option<RouteClient>,
 }
 
 impl IngressTls {
@@ -43,7 +48,12 @@ impl IngressTls {
     pub(crate) fn of_route(&self, hosts: &[HostPattern]) -> Option<RouteTls> {
         let is_ours =
             self.every_host || hosts.iter().any(|host| self.hosts.iter().any(|one| covers(one, host)));
-        is_ours.then(|| RouteTls { redirect_status: self.redirect_status, hsts: None })
+        // A route of a host without TLS must not be the way around the certificate.
+        (is_ours || self.client.is_some()).then(|| RouteTls {
+            redirect_status: self.redirect_status.filter(|_| is_ours),
+            hsts: None,
+            client: self.client.clone(),
+        })
     }
 }
 
@@ -56,12 +66,18 @@ pub(crate) fn ingress_tls(
     lines: &mut Lines,
 ) -> IngressTls {
     let entries = ingress.spec.as_ref().and_then(|spec| spec.tls.as_deref()).unwrap_or_default();
-    if entries.is_empty() {
-        return IngressTls::default();
-    }
-    let mut tls = IngressTls { redirect_status: redirect_status(ingress, lines), ..IngressTls::default() };
+    let client = ingress_client(ingress, reader, lines);
     let root = Field::root("spec");
     let root = root.key("tls");
+    if entries.is_empty() {
+        if client.is_some() {
+            client_auth::without_tls(root, lines);
+        }
+        return IngressTls { client, ..IngressTls::default() };
+    }
+    let redirect_status = redirect_status(ingress, client.as_ref(), lines);
+    let client_auth = client.as_ref().map(|client| Arc::clone(&client.auth));
+    let mut tls = IngressTls { redirect_status, client, ..IngressTls::default() };
     for (index, entry) in entries.iter().enumerate() {
         let field = root.index(index);
         let named = entry.hosts.as_deref().unwrap_or_default();
@@ -76,7 +92,8 @@ pub(crate) fn ingress_tls(
         let certificate = secret.and_then(|name| certificate(name, field.key("secretName"), reader, lines));
         tls.hosts.extend_from_slice(&hosts);
         let source = lines.object().clone();
-        let host = Arc::new(TlsHost { source, certificate, policy: TlsPolicy::default() });
+        let policy = TlsPolicy { min_version: TlsVersion::default(), client_auth: client_auth.clone() };
+        let host = Arc::new(TlsHost { source, certificate, policy });
         tls.claims.push(TlsClaim { hosts, host, created, field: field.to_string() });
     }
     tls
@@ -93,7 +110,9 @@ pub(crate) fn gateway_route_tls(
     let tls = spec.tls.as_ref()?;
     let root = Field::root("spec");
     let field = root.key("tls");
-    if hosts.is_empty() {
+    if hosts.is_empty() && tls.client_auth.is_some() {
+        client_auth::without_tls(field.key("clientAuth"), lines);
+    } else if hosts.is_empty() {
         let message = "the route names no hosts, so its certificate and version are asked for by no client";
         lines.warning(field, message, "name hosts, or set --default-tls-secret");
     }
@@ -107,7 +126,12 @@ pub(crate) fn gateway_route_tls(
         api::TlsVersion::V1_3 => TlsVersion::V1_3,
     };
     let source = lines.object().clone();
-    let host = Arc::new(TlsHost { source, certificate, policy: TlsPolicy { min_version } });
+    let client = tls
+        .client_auth
+        .as_ref()
+        .map(|spec| gateway_route_client(spec, field.key("clientAuth"), reader, lines));
+    let client_auth = client.as_ref().map(|client| Arc::clone(&client.auth));
+    let host = Arc::new(TlsHost { source, certificate, policy: TlsPolicy { min_version, client_auth } });
     let claim = TlsClaim { hosts: hosts.to_vec(), host, created, field: field.to_string() };
     let redirect_status = tls.redirect_http.as_ref().map(|redirect| redirect.status_code);
     let redirect_status = redirect_status.map(|status| {
@@ -119,7 +143,10 @@ pub(crate) fn gateway_route_tls(
         lines.error(field.key("statusCode"), message, "write 301, 302, 303, 307 or 308");
         REDIRECT_STATUS
     });
-    Some((claim, RouteTls { redirect_status, hsts: tls.hsts.as_ref().map(hsts) }))
+    // Without TLS there is no certificate to show.
+    let requires = client.as_ref().is_some_and(|client| client.auth.mode == ClientAuthMode::Require);
+    let redirect_status = redirect_status.or(requires.then_some(REDIRECT_STATUS));
+    Some((claim, RouteTls { redirect_status, hsts: tls.hsts.as_ref().map(hsts), client }))
 }
 
 /// All claims together, with what is said of those that have no effect.
@@ -146,7 +173,10 @@ fn conflict(pattern: &HostPattern, first: &TlsHost, claim: &TlsClaim) -> Option<
     if same {
         return None;
     }
-    let message = format!("'{pattern}' is served over TLS as {} says, which is older", first.source);
+    let mut message = format!("'{pattern}' is served over TLS as {} says, which is older", first.source);
+    if claim.host.policy.client_auth.is_some() && claim.host.policy.client_auth != first.policy.client_auth {
+        message.push_str(", so no client is asked for the certificate that this object wants");
+    }
     let mut lines = Lines::new(claim.host.source.clone());
     lines.warning(
         Field::root(&claim.field),
@@ -190,13 +220,23 @@ fn certificate(
     certificate
 }
 
-fn redirect_status(ingress: &Ingress, lines: &mut Lines) -> Option<u16> {
+fn redirect_status(ingress: &Ingress, client: Option<&RouteClient>, lines: &mut Lines) -> Option<u16> {
     let annotations = ingress.metadata.annotations.as_ref();
     let Some(text) = annotations.and_then(|annotations| annotations.get(api::REDIRECT_HTTP_ANNOTATION))
     else {
         return Some(REDIRECT_STATUS);
     };
+    let root = Field::root("metadata");
+    let field = root.key("annotations");
+    let field = field.quoted(api::REDIRECT_HTTP_ANNOTATION);
     match text.trim() {
+        "false" if client.is_some_and(|client| client.auth.mode == ClientAuthMode::Require) => {
+            let message = format!(
+                "certificates of clients are required, so {REDIRECT_STATUS} is used for requests without TLS"
+            );
+            lines.error(field, message, "remove this annotation");
+            return Some(REDIRECT_STATUS);
+        }
         "false" => return None,
         "true" => return Some(REDIRECT_STATUS),
         number => {
@@ -205,11 +245,9 @@ fn redirect_status(ingress: &Ingress, lines: &mut Lines) -> Option<u16> {
             }
         }
     }
-    let root = Field::root("metadata");
-    let field = root.key("annotations");
     let message = format!("'{text}' is neither a status of a redirect nor false; {REDIRECT_STATUS} is used");
     let remedy = "write \"301\", \"302\", \"303\", \"307\", \"308\" or \"false\"";
-    lines.error(field.quoted(api::REDIRECT_HTTP_ANNOTATION), message, remedy);
+    lines.error(field, message, remedy);
     Some(REDIRECT_STATUS)
 }
 

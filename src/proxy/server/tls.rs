@@ -15,6 +15,7 @@ use tokio_rustls::server::TlsStream;
 use super::connection::Protocol;
 use super::worker::Worker;
 use crate::observe::HandshakeResult;
+use crate::tls::{Client, Selected};
 
 /// A client's TCP connection below TLS. It remembers that bytes went out: rustls has a buffer between, so that what TLS
 /// says of a write tells nothing about the client.
@@ -77,6 +78,8 @@ impl AsyncWrite for Wire {
 pub(crate) struct Session {
     /// The name that the client asked for (RFC 6066 §3), folded. `None`: it named none, or none that could be one.
     pub(crate) server_name: Option<Box<str>>,
+    /// What is proved of the client.
+    pub(crate) client: Client,
 }
 
 /// A handshake that came to its end.
@@ -106,7 +109,7 @@ pub(super) async fn accept(
     let hello = LazyConfigAcceptor::new(Acceptor::default(), wire).await;
     let mut hello = hello.map_err(|_| HandshakeResult::Failed)?;
     let selected = worker.generation().tls.select(hello.client_hello().server_name());
-    let Some((config, server_name)) = selected else {
+    let Some(Selected { config, server_name, asks }) = selected else {
         // The client may have gone; it is refused either way.
         drop(hello.io.write_all(&UNRECOGNIZED_NAME).await);
         drop(hello.io.shutdown().await);
@@ -116,5 +119,11 @@ pub(super) async fn accept(
     let connection = stream.get_ref().1;
     let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
     let protocol = if connection.alpn_protocol() == Some(b"h2") { Protocol::Http2 } else { Protocol::Http1 };
-    Ok(Accepted { stream, session: Session { server_name }, protocol, resumed })
+    let client = Client::new(asks.as_ref(), connection.peer_certificates(), resumed);
+    let Some(client) = client else {
+        let mut stream = stream;
+        drop(stream.shutdown().await);
+        return Err(HandshakeResult::Failed);
+    };
+    Ok(Accepted { stream, session: Session { server_name, client }, protocol, resumed })
 }

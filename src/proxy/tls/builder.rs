@@ -5,12 +5,13 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use ir::{Certificate, ObjectRef, Tls, TlsPolicy, TlsVersion};
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::server::{NoServerSessionStorage, ProducesTickets};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
 use tracing::error;
 
 use super::certificate::{Loaded, PROVIDER};
+use super::client::{self, Asks, Client};
 use super::store::{Store, fold_server_name};
 
 /// TLS of one generation.
@@ -19,34 +20,77 @@ pub(crate) struct TlsRuntime {
     // Each generation has a `ServerConfig` per policy, whose resolver is the generation's own store: a handshake sees
     // one generation throughout, a new one holds for the next handshake, and no lock or swap is between. What must
     // outlive it, the tickets' keys, is the builder's.
-    configs: HashMap<TlsPolicy, Arc<ServerConfig>>,
+    /// Each policy once, the default one first.
+    policies: Vec<Policy>,
     store: Arc<Store>,
+    /// Some policy asks clients for certificates.
+    asks_clients: bool,
     /// Certificates that can be used.
     pub(crate) certificates: usize,
     /// The earliest end of one of them, in seconds since 1970; 0 where there are none.
     pub(crate) not_after_s: u64,
 }
 
+/// What handshakes of one policy are led with.
+#[derive(Debug)]
+struct Policy {
+    /// `None`: it can't be kept, so no handshake is led.
+    config: Option<Arc<ServerConfig>>,
+    /// Whether clients are asked for certificates, however their connection came to be.
+    wants_clients: bool,
+    asks: Option<Asks>,
+}
+
+/// How a handshake is led.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) config: Arc<ServerConfig>,
+    /// The server's name as the router writes it. `None`: the client named none, or none that could be one.
+    pub(crate) server_name: Option<Box<str>>,
+    /// Whom it asks for a certificate.
+    pub(crate) asks: Option<Asks>,
+}
+
 impl Default for TlsRuntime {
     fn default() -> Self {
-        Self { configs: HashMap::new(), store: Arc::new(Store::new(None)), certificates: 0, not_after_s: 0 }
+        Self {
+            policies: Vec::new(),
+            store: Arc::new(Store::new(None)),
+            asks_clients: false,
+            certificates: 0,
+            not_after_s: 0,
+        }
     }
 }
 
 impl TlsRuntime {
-    /// What a handshake that names this server is led with, and the name as the router writes it. A name that is none
-    /// counts as not given. `None`: there is no certificate for it.
-    pub(crate) fn select(&self, server_name: Option<&str>) -> Option<(Arc<ServerConfig>, Option<Box<str>>)> {
+    /// What a handshake that names this server is led with. A name that is none counts as not given. `None`: there is no
+    /// certificate for it, or nobody who may connect.
+    pub(crate) fn select(&self, server_name: Option<&str>) -> Option<Selected> {
         let name = server_name.and_then(fold_server_name);
         let served = self.store.find(name.as_deref());
         served.key.as_ref()?;
-        let config = self.configs.get(&served.policy)?;
-        Some((Arc::clone(config), name.map(|name| name.into_owned().into())))
+        let Policy { config, asks, .. } = self.policies.get(served.policy)?;
+        let server_name = name.map(|name| name.into_owned().into());
+        Some(Selected { config: Arc::clone(config.as_ref()?), server_name, asks: asks.clone() })
     }
 
     /// Whether a connection whose handshake named `server_name` may carry requests for `host`. Both are folded.
     pub(crate) fn serves_alike(&self, server_name: Option<&str>, host: &str) -> bool {
         server_name == Some(host) || self.store.serves_alike(server_name, Some(host))
+    }
+
+    /// Whether a client may ask for `host` by what its connection has proved. The host may have come to want
+    /// certificates, or others, since the handshake.
+    pub(crate) fn knows_client(&self, client: &Client, host: &str) -> bool {
+        if !self.asks_clients {
+            return true;
+        }
+        match self.policies.get(self.store.find(Some(host)).policy) {
+            Some(Policy { asks: Some(asks), .. }) => client.meets(asks),
+            Some(policy) => !policy.wants_clients,
+            None => false,
+        }
     }
 }
 
@@ -54,7 +98,8 @@ impl TlsRuntime {
 #[derive(Debug, Default)]
 pub(crate) struct TlsBuilder {
     /// What tickets are sealed with, for the life of the process: a change of certificates costs no client its
-    /// resumption. One per policy, so that a ticket of a laxer one is worth nothing at a stricter (hardening TL06).
+    /// resumption. One per policy, so that a ticket of a laxer one, or of other authorities, is worth nothing at a
+    /// stricter (hardening TL06). Those of policies that nobody has any more are forgotten.
     tickets: HashMap<TlsPolicy, Arc<dyn ProducesTickets>>,
     /// The certificates of the last generation, by their Secret.
     known: HashMap<ObjectRef, Known>,
@@ -80,24 +125,24 @@ impl TlsBuilder {
         let mut used = HashMap::new();
         let default = tls.default.as_ref().and_then(|default| self.load(default, &mut used));
         let mut store = Store::new(default);
-        let mut policies = vec![TlsPolicy::default()];
+        let mut places: HashMap<TlsPolicy, usize> = HashMap::new();
+        places.insert(TlsPolicy::default(), 0);
         for (host, settings) in &tls.hosts {
             let own = settings.certificate.as_ref().and_then(|own| self.load(own, &mut used));
-            store.insert(host, own, settings.policy);
-            if !policies.contains(&settings.policy) {
-                policies.push(settings.policy);
-            }
+            let next = places.len();
+            store.insert(host, own, *places.entry_ref(&settings.policy).or_insert(next));
         }
+        let mut policies: Vec<(TlsPolicy, usize)> = places.into_iter().collect();
+        policies.sort_unstable_by_key(|(_, place)| *place);
         let loaded = || used.values().filter_map(|known: &Known| known.loaded.as_ref());
         let not_after_s = loaded().map(|loaded| loaded.validity.not_after_s).min().unwrap_or(0);
         let (certificates, not_after_s) = (loaded().count(), u64::try_from(not_after_s).unwrap_or(0));
         let store = Arc::new(store);
-        let configs = policies.into_iter().filter_map(|policy| {
-            let config = self.config(policy, Arc::clone(&store));
-            Some((policy, config.inspect_err(|error| error!(%error, "TLS can't be served")).ok()?))
-        });
-        let configs = configs.collect();
-        let runtime = Arc::new(TlsRuntime { configs, store, certificates, not_after_s });
+        self.tickets.retain(|policy, _| policies.iter().any(|(used, _)| used == policy));
+        let policies: Vec<Policy> =
+            policies.iter().map(|(policy, _)| self.policy(policy, Arc::clone(&store))).collect();
+        let asks_clients = policies.iter().any(|policy| policy.wants_clients);
+        let runtime = Arc::new(TlsRuntime { policies, store, asks_clients, certificates, not_after_s });
         self.known = used;
         self.last = Some((Arc::clone(tls), Arc::clone(&runtime)));
         runtime
@@ -126,18 +171,43 @@ impl TlsBuilder {
         key
     }
 
-    fn config(&mut self, policy: TlsPolicy, store: Arc<Store>) -> Result<Arc<ServerConfig>, rustls::Error> {
-        let tickets = match self.tickets.get(&policy) {
+    /// Where clients can't be verified there is no config, so that nobody is served.
+    fn policy(&mut self, policy: &TlsPolicy, store: Arc<Store>) -> Policy {
+        let wants_clients = policy.client_auth.is_some();
+        let asks = policy.client_auth.as_ref().and_then(|auth| {
+            let verifier = client::verifier(auth).inspect_err(
+                |error| error!(authorities = %auth.source, error, "clients can't be verified; all are refused"),
+            );
+            Some(Asks { auth: Arc::clone(auth), verifier: verifier.ok()? })
+        });
+        if wants_clients && asks.is_none() {
+            return Policy { config: None, wants_clients, asks };
+        }
+        let config = self.config(policy, asks.as_ref(), store);
+        let config = config.inspect_err(|error| error!(%error, "TLS can't be served")).ok();
+        Policy { config, wants_clients, asks }
+    }
+
+    fn config(
+        &mut self,
+        policy: &TlsPolicy,
+        asks: Option<&Asks>,
+        store: Arc<Store>,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let tickets = match self.tickets.get(policy) {
             Some(tickets) => Arc::clone(tickets),
             None => {
                 let tickets = Ticketer::new()?;
-                self.tickets.insert(policy, Arc::clone(&tickets));
+                self.tickets.insert(policy.clone(), Arc::clone(&tickets));
                 tickets
             }
         };
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&PROVIDER))
             .with_protocol_versions(versions(policy.min_version))?
-            .with_no_client_auth()
+            .with_client_cert_verifier(match asks {
+                Some(asks) => Arc::clone(&asks.verifier),
+                None => WebPkiClientVerifier::no_client_auth(),
+            })
             .with_cert_resolver(store);
         config.ignore_client_order = true;
         // The server's order counts.

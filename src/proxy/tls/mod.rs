@@ -3,11 +3,14 @@
 
 mod builder;
 mod certificate;
+mod client;
 mod store;
+mod subject;
 #[cfg(test)]
 pub(crate) mod testing;
 mod validity;
 
-pub(crate) use builder::{TlsBuilder, TlsRuntime};
+pub(crate) use builder::{Selected, TlsBuilder, TlsRuntime};
 pub use certificate::check_certificate;
 pub(crate) use certificate::{Loaded, PROVIDER};
+pub(crate) use client::Client;

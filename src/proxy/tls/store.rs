@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use ir::{HostPattern, TlsPolicy};
+use ir::HostPattern;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -13,7 +13,8 @@ use rustls::sign::CertifiedKey;
 pub(super) struct Served {
     /// The host's own or the default one; `None`: there is neither, and handshakes are refused.
     pub(super) key: Option<Arc<CertifiedKey>>,
-    pub(super) policy: TlsPolicy,
+    /// Its place among those of the generation, where each stands once.
+    pub(super) policy: usize,
 }
 
 impl Served {
@@ -46,17 +47,14 @@ struct Wildcards {
 }
 
 impl Store {
+    /// The default certificate is served with the first policy.
     pub(super) fn new(default: Option<Arc<CertifiedKey>>) -> Self {
-        Self {
-            exact: HashMap::new(),
-            wildcards: HashMap::new(),
-            default: Served { key: default, policy: TlsPolicy::default() },
-        }
+        Self { exact: HashMap::new(), wildcards: HashMap::new(), default: Served { key: default, policy: 0 } }
     }
 
     /// `key`: the host's own; `None`: the default one. A literal address is left out: no client names one in its
     /// handshake (RFC 6066 §3), so requests for it come over the default one.
-    pub(super) fn insert(&mut self, host: &HostPattern, key: Option<Arc<CertifiedKey>>, policy: TlsPolicy) {
+    pub(super) fn insert(&mut self, host: &HostPattern, key: Option<Arc<CertifiedKey>>, policy: usize) {
         let served = Served { key: key.or_else(|| self.default.key.clone()), policy };
         match host {
             HostPattern::Exact(name) if is_address(name.as_str()) => {}

@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ir::{Certificate, Kind, ObjectRef, Redacted};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SignatureAlgorithm};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    SignatureAlgorithm,
+};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme, SupportedProtocolVersion, version};
 
 use super::certificate::PROVIDER;
@@ -54,6 +57,69 @@ impl Issued {
     }
 }
 
+/// An authority of clients. What it issues is valid unless said otherwise, whatever the clock says.
+pub(crate) struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+}
+
+/// A chain and its key.
+pub(crate) type Shown = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// For a client.
+    pub(crate) fn issue(&self, name: &str) -> Shown {
+        self.issue_with(name, |_| ())
+    }
+
+    pub(crate) fn issue_with(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Shown {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+    }
+
+    /// An authority below this one, and its certificate.
+    pub(crate) fn below(&self, name: &str) -> (Self, CertificateDer<'static>) {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (Self { issuer: Issuer::new(params, key), pem: certificate.pem() }, certificate.der().clone())
+    }
+
+    pub(crate) fn auth(&self, mode: ir::ClientAuthMode) -> Arc<ir::ClientAuth> {
+        client_auth(mode, &self.pem)
+    }
+}
+
+pub(crate) fn client_auth(mode: ir::ClientAuthMode, pem: &str) -> Arc<ir::ClientAuth> {
+    let source = ObjectRef::new(Kind::ConfigMap, "shop", "clients");
+    Arc::new(ir::ClientAuth { mode, source, ca_pem: pem.into() })
+}
+
+/// The same hosts, of which each asks its clients.
+pub(crate) fn asking(tls: &ir::Tls, auth: &Arc<ir::ClientAuth>) -> Arc<ir::Tls> {
+    let mut tls = tls.clone();
+    for settings in tls.hosts.values_mut() {
+        Arc::make_mut(settings).policy.client_auth = Some(Arc::clone(auth));
+    }
+    Arc::new(tls)
+}
+
 /// So many days after the begin of the certificates' time.
 pub(crate) fn day(days: u64) -> SystemTime {
     const BEGIN_S: u64 = 1_767_225_600;
@@ -79,7 +145,7 @@ pub(crate) fn tls(
         let settings = ir::TlsHost {
             source: ObjectRef::new(Kind::GatewayRoute, "shop", *pattern),
             certificate: certificate.cloned(),
-            policy: ir::TlsPolicy { min_version: *min_version },
+            policy: ir::TlsPolicy { min_version: *min_version, client_auth: None },
         };
         (host(pattern), Arc::new(settings))
     });
@@ -88,12 +154,24 @@ pub(crate) fn tls(
 
 /// A client that takes any certificate, if its key has signed the handshake. Its clones share their tickets.
 pub(crate) fn client(versions: &[&'static SupportedProtocolVersion], alpn: &[&[u8]]) -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
+    client_with(versions, alpn, None)
+}
+
+/// The same with a certificate of its own.
+pub(crate) fn client_with(
+    versions: &[&'static SupportedProtocolVersion],
+    alpn: &[&[u8]],
+    shown: Option<&Shown>,
+) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(Arc::clone(&PROVIDER))
         .with_protocol_versions(versions)
         .unwrap()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(TakesAny))
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::new(TakesAny));
+    let mut config = match shown {
+        Some((chain, key)) => config.with_client_auth_cert(chain.clone(), key.clone_key()).unwrap(),
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     Arc::new(config)
 }

@@ -336,12 +336,19 @@ fn cors_step(cors: &ir::Cors, object: &ObjectRef) -> Step {
 
 /// `None`: the route has a certificate and no more.
 fn tls_step(tls: &ir::RouteTls, object: &ObjectRef) -> Option<Step> {
-    let ir::RouteTls { redirect_status, hsts } = tls;
-    if redirect_status.is_none() && hsts.is_none() {
+    let ir::RouteTls { redirect_status, hsts, client } = tls;
+    if redirect_status.is_none() && hsts.is_none() && client.is_none() {
         return None;
     }
     let hsts = hsts.as_ref().and_then(|hsts| hsts.to_str().ok()).map(str::to_owned);
-    Some(Step::new("TLS", object).number("redirectHTTP", redirect_status.map(u64::from)).text("hsts", hsts))
+    let step =
+        Step::new("TLS", object).number("redirectHTTP", redirect_status.map(u64::from)).text("hsts", hsts);
+    let Some(ir::RouteClient { auth, forward }) = client else { return Some(step) };
+    let parts =
+        [("Subject", forward.subject), ("Verify", forward.verify), ("Certificate", forward.certificate)];
+    let step = step.with("clientAuth", Detail::Text(format!("{:?}", auth.mode)));
+    let step = step.with("clientAuthorities", Detail::Text(auth.source.to_string()));
+    Some(step.list("forward", parts.iter().filter(|(_, told)| *told).map(|(name, _)| name)))
 }
 
 fn redirect_step(redirect: &ir::Redirect, object: &ObjectRef) -> Step {

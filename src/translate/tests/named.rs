@@ -33,6 +33,9 @@ fn certificates_are_named_once_each() {
     assert_eq!(named(Kind::Ingress, &tls), ["Secret/shop/a", "Secret/shop/b"]);
     let route = json!({"tls": {"secretRef": {"name": "a"}}, "rules": [{"name": "main"}]});
     assert_eq!(named(Kind::GatewayRoute, &route), ["Secret/shop/a"]);
+    let ca = json!({"caRef": {"kind": "ConfigMap", "name": "clients"}});
+    let route = json!({"tls": {"secretRef": {"name": "a"}, "clientAuth": ca}, "rules": [{"name": "main"}]});
+    assert_eq!(named(Kind::GatewayRoute, &route), ["Secret/shop/a", "ConfigMap/shop/clients"]);
 }
 
 #[test]
@@ -52,12 +55,16 @@ fn authorities_and_client_certificates_of_backends_are_named() {
         "metadata": {"name": "o", "namespace": "shop", "annotations": {
             "gateway.baribhara.io/backend-tls-ca": "configmap/public",
             "gateway.baribhara.io/backend-tls-client-cert": "gateway",
+            "gateway.baribhara.io/client-auth-ca": "secret/clients",
         }},
         "spec": {"tls": [{"secretName": "a"}]},
     });
     let ingress = Object::from_json(Kind::Ingress, annotated).unwrap();
     let names: Vec<String> = named_objects(&ingress).iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["Secret/shop/a", "Secret/shop/gateway", "ConfigMap/shop/public"]);
+    assert_eq!(
+        names,
+        ["Secret/shop/a", "Secret/shop/clients", "Secret/shop/gateway", "ConfigMap/shop/public"]
+    );
 }
 
 #[test]

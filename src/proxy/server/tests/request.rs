@@ -55,8 +55,11 @@ fn a_request_for_a_host_with_other_tls_is_misdirected() {
 }
 
 fn secured(name: &str, hosts: &[&str]) -> ir::Route {
-    let tls =
-        RouteTls { redirect_status: Some(308), hsts: Some(HeaderValue::from_static("max-age=63072000")) };
+    let tls = RouteTls {
+        redirect_status: Some(308),
+        hsts: Some(HeaderValue::from_static("max-age=63072000")),
+        client: None,
+    };
     ir::Route { tls: Some(tls), ..route(name, hosts) }
 }
 

@@ -59,15 +59,15 @@ fn hosts_get_the_settings_of_their_policy_and_all_generations_share_its_tickets(
     let first = builder.build(&tls(&hosts, None));
     let second = builder.build(&tls(&hosts, Some(&issued)));
     let of = |runtime: &TlsRuntime, name| runtime.select(Some(name)).unwrap();
-    let (lax, name) = of(&first, "A.Example.");
+    let Selected { config: lax, server_name: name, .. } = of(&first, "A.Example.");
     assert_eq!(name.as_deref(), Some("a.example"));
-    let strict = of(&first, "b.example").0;
+    let strict = of(&first, "b.example").config;
     assert!(!Arc::ptr_eq(&lax.ticketer, &strict.ticketer));
-    assert!(Arc::ptr_eq(&lax.ticketer, &of(&second, "a.example").0.ticketer));
+    assert!(Arc::ptr_eq(&lax.ticketer, &of(&second, "a.example").config.ticketer));
     assert_eq!(lax.max_early_data_size, 0);
     assert!(lax.ignore_client_order && !lax.session_storage.can_cache());
-    assert_eq!(first.select(None).map(|(_, name)| name), None);
-    assert_eq!(second.select(None).unwrap().1, None);
+    assert!(first.select(None).is_none());
+    assert_eq!(second.select(None).unwrap().server_name, None);
 }
 
 /// Resident memory in bytes.
@@ -96,6 +96,7 @@ fn many_certificates_load_soon_and_are_small() {
     assert!(took < Duration::from_millis(500), "{took:?}");
     // 10 KiB each; tests beside this one grow, too.
     assert!(grown / u64::from(COUNT) < 64 << 10, "{grown}");
-    let names: Vec<_> = names.iter().map(|name| runtime.select(Some(name)).unwrap().1.unwrap()).collect();
+    let names: Vec<_> =
+        names.iter().map(|name| runtime.select(Some(name)).unwrap().server_name.unwrap()).collect();
     assert_eq!(names.len(), 500);
 }

@@ -17,7 +17,7 @@ fn store(patterns: &[&str]) -> (Store, Vec<Arc<CertifiedKey>>) {
     let mut store = Store::new(Some(Arc::clone(&keys[0])));
     for pattern in patterns {
         let key = make();
-        store.insert(&host(pattern), Some(Arc::clone(&key)), TlsPolicy::default());
+        store.insert(&host(pattern), Some(Arc::clone(&key)), 0);
         keys.push(key);
     }
     (store, keys)

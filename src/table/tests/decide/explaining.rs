@@ -181,8 +181,11 @@ fn what_is_done_without_tls_comes_first_and_a_bare_certificate_is_no_step() {
         let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");
         serde_json::to_value(&winner.filters).expect("plain data")
     };
-    let both =
-        ir::RouteTls { redirect_status: Some(308), hsts: Some(HeaderValue::from_static("max-age=60")) };
+    let both = ir::RouteTls {
+        redirect_status: Some(308),
+        hsts: Some(HeaderValue::from_static("max-age=60")),
+        client: None,
+    };
     let step = &explained(both)[0];
     assert_eq!(
         (&step["kind"], &step["redirectHTTP"], &step["hsts"]),
@@ -193,6 +196,25 @@ fn what_is_done_without_tls_comes_first_and_a_bare_certificate_is_no_step() {
         filters.as_array().is_some_and(|filters| filters.iter().all(|step| step["kind"] != "TLS")),
         "{filters}"
     );
+}
+
+#[test]
+fn certificates_of_clients_are_explained_by_their_authorities() {
+    let auth = ir::ClientAuth {
+        mode: ir::ClientAuthMode::Require,
+        source: ObjectRef::new(Kind::ConfigMap, "shop", "clients"),
+        ca_pem: CANARY.into(),
+    };
+    let forward = ir::ClientForward { subject: true, verify: false, certificate: true };
+    let client = Some(ir::RouteClient { auth: Arc::new(auth), forward });
+    let tls = ir::RouteTls { client, ..ir::RouteTls::default() };
+    let table = table(vec![ir::Route { tls: Some(tls), ..route("tls", &[], vec![prefix("/")]) }]);
+    let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");
+    let want = json!({
+        "kind": "TLS", "object": "GatewayRoute/shop/tls", "clientAuth": "Require",
+        "clientAuthorities": "ConfigMap/shop/clients", "forward": ["Subject", "Certificate"],
+    });
+    assert_eq!(serde_json::to_value(&winner.filters[0]).expect("plain data"), want);
 }
 
 #[test]

@@ -1,0 +1,135 @@
+//! Certificates of clients: whose are believed, and what a connection has proved. Opens no socket.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use ir::{ClientAuth, ClientAuthMode};
+use rustls::RootCertStore;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use tracing::warn;
+
+use super::certificate::PROVIDER;
+use super::subject::subject;
+
+/// A larger one would make heads that backends refuse. Usual ones have 1 to 2 KiB.
+const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
+
+/// Asks for certificates as one policy wants.
+///
+/// # Errors
+/// A text for people: there is no authority that can be used.
+pub(super) fn verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let authorities: Vec<_> = CertificateDer::pem_slice_iter(&auth.ca_pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "the authorities are not PEM (RFC 7468)")?;
+    let mut roots = RootCertStore::empty();
+    let (_, ignored) = roots.add_parsable_certificates(authorities);
+    if ignored > 0 {
+        warn!(authorities = %auth.source, ignored, "authorities of clients can't be read; theirs are refused");
+    }
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&PROVIDER));
+    let builder = match auth.mode {
+        ClientAuthMode::Require => builder,
+        ClientAuthMode::Optional => builder.allow_unauthenticated(),
+    };
+    builder.build().map_err(|error| error.to_string())
+}
+
+/// Whom a policy asks for a certificate.
+#[derive(Clone, Debug)]
+pub(crate) struct Asks {
+    pub(super) auth: Arc<ClientAuth>,
+    pub(super) verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl Asks {
+    /// Whether these certificates would do in a handshake now.
+    fn takes(&self, shown: Option<&ClientCertificate>) -> bool {
+        let Some(ClientCertificate { chain, .. }) = shown else {
+            return !self.verifier.client_auth_mandatory();
+        };
+        let Some((own, others)) = chain.split_first() else { return false };
+        self.verifier.verify_client_cert(own, others, UnixTime::now()).is_ok()
+    }
+}
+
+/// What a connection has proved of its client.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    /// Its key has signed the handshake, or one that this one resumes.
+    certificate: Option<ClientCertificate>,
+    /// By which authorities that was last found good; `None`: nobody has asked.
+    stands_by: RefCell<Option<Arc<ClientAuth>>>,
+}
+
+/// A client's certificate in the forms in which backends are told of it.
+#[derive(Debug)]
+pub(crate) struct ClientCertificate {
+    /// The client's own first.
+    chain: Vec<CertificateDer<'static>>,
+    /// RFC 4514.
+    pub(crate) subject: HeaderValue,
+    /// RFC 9440 §2.2.
+    pub(crate) field: HeaderValue,
+}
+
+impl Client {
+    /// After a handshake in which the client showed this chain. `None`: it must not be served. A `resumed` session is
+    /// verified anew: its certificate may have expired since.
+    pub(crate) fn new(
+        asks: Option<&Asks>,
+        chain: Option<&[CertificateDer<'static>]>,
+        resumed: bool,
+    ) -> Option<Self> {
+        let Some(asks) = asks else { return Some(Self::default()) };
+        let certificate = match chain {
+            Some(chain) => Some(ClientCertificate::new(chain)?),
+            None => None,
+        };
+        let good = !resumed || asks.takes(certificate.as_ref());
+        good.then(|| Self { certificate, stands_by: RefCell::new(Some(Arc::clone(&asks.auth))) })
+    }
+
+    /// Whether a connection may go on where this is asked now. What was verified by other authorities is verified by
+    /// these once.
+    pub(super) fn meets(&self, asks: &Asks) -> bool {
+        if self.stands_by.borrow().as_ref().is_some_and(|by| is_same(by, &asks.auth)) {
+            return true;
+        }
+        let good = asks.takes(self.certificate.as_ref());
+        if good {
+            *self.stands_by.borrow_mut() = Some(Arc::clone(&asks.auth));
+        }
+        good
+    }
+
+    /// The certificate, if these very authorities have verified it.
+    pub(crate) fn verified_by(&self, auth: &Arc<ClientAuth>) -> Option<&ClientCertificate> {
+        let by = self.stands_by.borrow();
+        let same = |by: &Arc<ClientAuth>| Arc::ptr_eq(by, auth) || by.ca_pem == auth.ca_pem;
+        self.certificate.as_ref().filter(|_| by.as_ref().is_some_and(same))
+    }
+}
+
+fn is_same(one: &Arc<ClientAuth>, two: &Arc<ClientAuth>) -> bool {
+    Arc::ptr_eq(one, two) || one == two
+}
+
+impl ClientCertificate {
+    /// `None`: it is too large to tell of, or its subject can't be read.
+    fn new(chain: &[CertificateDer<'static>]) -> Option<Self> {
+        let own = chain.first().filter(|own| own.len() <= CERTIFICATE_BYTES_MAX)?;
+        let subject = HeaderValue::try_from(subject(own)?).ok()?;
+        let field = HeaderValue::try_from(format!(":{}:", STANDARD.encode(own))).ok()?;
+        Some(Self { chain: chain.to_vec(), subject, field })
+    }
+}
+
+#[cfg(test)]
+mod tests;
