@@ -180,6 +180,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "FORMAT", env = "BARIBHARA_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
 
+    /// Whether clients may begin with HTTP/2 where HTTP is served without TLS
+    #[arg(long, value_name = "WHAT", env = "BARIBHARA_H2C", default_value = "auto")]
+    pub(crate) h2c: H2c,
+
     /// What becomes of request headers with _ in their name
     #[arg(long, value_name = "WHAT", env = "BARIBHARA_UNDERSCORE_HEADERS", default_value = "drop")]
     pub(crate) underscore_headers: UnderscoreHeaders,
@@ -192,6 +196,14 @@ pub(crate) struct RunArgs {
 pub(crate) enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum H2c {
+    /// HTTP/2 for those that begin with its preface, HTTP/1.1 for the others
+    Auto,
+    /// HTTP/1.1 alone
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -14,7 +14,7 @@ use proxy::{Feeds, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
-use crate::cli::{ClusterArgs, RunArgs, UnderscoreHeaders, UsageError};
+use crate::cli::{ClusterArgs, H2c, RunArgs, UnderscoreHeaders, UsageError};
 use crate::folder::check_certificate;
 use crate::{folder, logging};
 
@@ -164,6 +164,10 @@ impl RunArgs {
             connection_age_max: self.max_connection_age,
             upstream_idle: self.upstream_idle,
             upstream_idle_connections_max: Settings::default().upstream_idle_connections_max,
+            h2c: match self.h2c {
+                H2c::Auto => true,
+                H2c::Off => false,
+            },
             underscore_headers: match self.underscore_headers {
                 UnderscoreHeaders::Drop => proxy::UnderscoreHeaders::Drop,
                 UnderscoreHeaders::Keep => proxy::UnderscoreHeaders::Keep,
@@ -224,7 +228,7 @@ mod tests {
                     --https 127.0.0.1:3 --handshake-timeout 11s \
                     --trusted-proxies 10.0.0.0/8 --proxy-protocol 10.1.0.0/16 --read-timeout 4s --write-timeout 5s --idle-timeout 6s \
                     --max-head 64Ki --lame-duck 7s --drain 8s --max-connection-age 9s --upstream-idle 10s \
-                    --access-log off --debug-errors --underscore-headers reject";
+                    --access-log off --debug-errors --underscore-headers reject --h2c off";
         let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not run")
         };
@@ -250,6 +254,7 @@ mod tests {
         assert_eq!(got.access_log, proxy::AccessLogTarget::Off);
         assert!(got.debug_errors);
         assert_eq!(got.underscore_headers, proxy::UnderscoreHeaders::Reject);
+        assert!(!got.h2c);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Settings {
     pub upstream_idle: Duration,
     /// Idle upstream connections kept per backend, over all workers.
     pub upstream_idle_connections_max: usize,
+    /// Whether a client without TLS may begin with HTTP/2 (RFC 9113 §3.3, prior knowledge).
+    pub h2c: bool,
     /// What becomes of header names with `_`.
     pub underscore_headers: UnderscoreHeaders,
     pub access_log: AccessLogTarget,
@@ -68,6 +70,7 @@ impl Default for Settings {
             connection_age_max: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections_max: 100,
+            h2c: true,
             underscore_headers: UnderscoreHeaders::Drop,
             access_log: AccessLogTarget::Stdout,
             debug_errors: false,

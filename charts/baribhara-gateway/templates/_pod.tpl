@@ -39,7 +39,7 @@
 {{- with $v.gateway.defaultTlsSecret }}
 - {{ printf "--default-tls-secret=%s" . | quote }}
 {{- end }}
-{{- range $flag := list "readTimeout" "writeTimeout" "handshakeTimeout" "idleTimeout" "maxHead" "maxConnectionAge" "upstreamIdle" "underscoreHeaders" }}
+{{- range $flag := list "readTimeout" "writeTimeout" "handshakeTimeout" "idleTimeout" "maxHead" "maxConnectionAge" "upstreamIdle" "h2c" "underscoreHeaders" }}
 {{- with index $v.gateway $flag }}
 - {{ printf "--%s=%s" (kebabcase $flag) . | quote }}
 {{- end }}

@@ -66,6 +66,7 @@ fn run_has_the_defaults_of_the_design() {
     assert!(!run.debug_errors);
     assert_eq!(run.log_format, LogFormat::Text);
     assert_eq!(run.underscore_headers, UnderscoreHeaders::Drop);
+    assert_eq!(run.h2c, H2c::Auto);
 }
 
 #[test]
@@ -78,6 +79,7 @@ fn values_out_of_bounds_are_refused_with_the_flag_and_the_reason() {
         ("run --http localhost", "--http", "expected ADDRESS:PORT"),
         ("run --trusted-proxies 10.0.0.0/8,x", "--trusted-proxies", "expected an IP address or a network"),
         ("run --underscore-headers maybe", "--underscore-headers", "drop, keep, reject"),
+        ("run --h2c on", "--h2c", "auto, off"),
         ("run --no-such-flag", "--no-such-flag", "unexpected argument"),
         ("check", "<DIR>", "required"),
         ("routes", "--config", "required"),
