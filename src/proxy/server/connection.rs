@@ -302,7 +302,12 @@ pub(super) fn serve(
     async move {
         let Some(ahead) = open.hear_proxy(&stream).await else { return };
         let mut socket = Socket::plain(stream, ahead, Rc::clone(&open.downstream));
-        if let Some(protocol) = opening::protocol(&mut socket, &open.downstream).await {
+        let protocol = if open.worker.settings.h2c {
+            opening::protocol(&mut socket, &open.downstream).await
+        } else {
+            Some(Protocol::Http1)
+        };
+        if let Some(protocol) = protocol {
             serve_http(open, socket, protocol).await;
         }
     }

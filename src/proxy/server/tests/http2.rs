@@ -179,6 +179,17 @@ fn the_protocol_is_chosen_by_alpn_and_by_the_first_bytes() {
 }
 
 #[test]
+fn without_leave_for_it_a_preface_is_no_request() {
+    let settings = Settings { h2c: false, ..Settings::default() };
+    let site = Site::with(settings, &[route("all", &[])], &tls(&[], None));
+    let mut tcp = dial(site.http);
+    tcp.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").unwrap();
+    let said = read_to_end(&tcp);
+    assert!(said.is_empty() || said.starts_with(b"HTTP/1.1 400 "), "{said:?}");
+    assert_eq!(get(&mut dial(site.http), "a.example", "/").status, 200);
+}
+
+#[test]
 fn requests_for_an_upstream_of_http_1_are_made_whole() {
     let port = upstream(|head, tcp| say(tcp, head));
     let site = site_for(port, Settings::default());
