@@ -39,12 +39,13 @@ impl Protocol {
         self.version == UpstreamVersion::Http1
     }
 
+    pub(super) fn is_secure(&self) -> bool {
+        !matches!(self.security, Security::Plain)
+    }
+
     /// What requests say of it (RFC 9113 §8.3.1).
     pub(super) fn scheme(&self) -> Scheme {
-        match self.security {
-            Security::Plain => Scheme::HTTP,
-            Security::Tls(_) | Security::Invalid => Scheme::HTTPS,
-        }
+        if self.is_secure() { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     fn new(version: UpstreamVersion, security: Security) -> Arc<Self> {

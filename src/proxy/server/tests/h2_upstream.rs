@@ -1,5 +1,6 @@
 //! HTTP/2 towards upstreams, without TLS: streams, their ends, and what the gateway does when they fail.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use bytes::Bytes;
 use h2::Reason;
 use http::{HeaderMap, HeaderValue, Response};
 use ir::Action;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{ask, dial, get, read_to_end, until};
 use super::upstream::{HTTP2, answer_with, forwarding, read_body, site, speak_h2, start};
@@ -113,6 +115,52 @@ fn a_client_is_not_read_faster_than_the_upstream_reads() {
     }
     // The peer's window, one part in the gateway, and what the kernel's buffers hold on the way to it.
     assert!(sent < 16 << 20, "{sent} bytes were taken");
+}
+
+#[test]
+fn an_upstream_may_not_send_faster_than_the_client_reads() {
+    const BYTES: usize = 64 << 20;
+    let (blocked, blocks) = mpsc::channel();
+    let port = start(None, move |accepted| {
+        let blocked = blocked.clone();
+        speak_h2(accepted, move |number, asked| {
+            let blocked = blocked.clone();
+            async move {
+                if asked.0.uri().path() == "/small" {
+                    return answer_with(number, asked, "done");
+                }
+                let (_, mut respond) = asked;
+                let mut send = respond.send_response(Response::new(()), false).unwrap();
+                let mut sent = 0;
+                while sent < BYTES {
+                    send.reserve_capacity(64 << 10);
+                    let room = std::future::poll_fn(|cx| send.poll_capacity(cx));
+                    let Ok(room) = tokio::time::timeout(Duration::from_millis(500), room).await else {
+                        break;
+                    };
+                    let room = room.unwrap().unwrap();
+                    send.send_data(vec![b'x'; room].into(), false).unwrap();
+                    sent += room;
+                }
+                blocked.send(sent).unwrap();
+                // Dropped, the stream would give its room back.
+                std::future::pending::<()>().await;
+            }
+        })
+    });
+    let site = site(&[forwarding("a.example", HTTP2)], &[("a.example", port)]);
+    let mut slow: Vec<_> = (0..6).map(|_| dial(site.http)).collect();
+    for client in &mut slow {
+        client.write_all(b"GET /large HTTP/1.1\r\nhost: a.example\r\n\r\n").unwrap();
+    }
+    for _ in &slow {
+        let sent = blocks.recv_timeout(Duration::from_secs(20)).unwrap();
+        // The stream's window, and what the kernel's buffers hold on the way to the client.
+        assert!(sent < 16 << 20, "{sent} bytes were sent");
+    }
+    // The connection goes on beside them.
+    let answer = get(&mut dial(site.http), "a.example", "/small");
+    assert_eq!((answer.status, answer.header("x-connection")), (200, Some("0")));
 }
 
 #[test]
@@ -287,15 +335,20 @@ fn a_connection_makes_room_for_others_where_their_number_is_bounded() {
 
 #[test]
 fn more_requests_than_the_upstream_takes_on_one_connection_go_over_several() {
-    let port = start(None, |accepted| async move {
-        let (number, io) = (accepted.number, accepted.io);
-        let mut builder = h2::server::Builder::new();
-        let mut connection = builder.max_concurrent_streams(3).handshake::<_, Bytes>(io).await.unwrap();
-        while let Some(Ok(mut asked)) = connection.accept().await {
-            tokio::task::spawn_local(async move {
-                read_body(asked.0.body_mut()).await;
-                answer_with(number, asked, "done");
-            });
+    let (arrived, arrivals) = mpsc::channel();
+    let port = start(None, move |accepted| {
+        let arrived = arrived.clone();
+        async move {
+            let (number, io) = (accepted.number, accepted.io);
+            let mut builder = h2::server::Builder::new();
+            let mut connection = builder.max_concurrent_streams(3).handshake::<_, Bytes>(io).await.unwrap();
+            while let Some(Ok(mut asked)) = connection.accept().await {
+                arrived.send(number).unwrap();
+                tokio::task::spawn_local(async move {
+                    read_body(asked.0.body_mut()).await;
+                    answer_with(number, asked, "done");
+                });
+            }
         }
     });
     let site = site(&[forwarding("a.example", HTTP2)], &[("a.example", port)]);
@@ -304,6 +357,11 @@ fn more_requests_than_the_upstream_takes_on_one_connection_go_over_several() {
     for client in &mut clients {
         client.write_all(b"POST / HTTP/1.1\r\nhost: a.example\r\ncontent-length: 2\r\n\r\na").unwrap();
     }
+    let mut connections = BTreeMap::new();
+    for _ in 0..60 {
+        *connections.entry(arrivals.recv_timeout(Duration::from_secs(20)).unwrap()).or_insert(0) += 1;
+    }
+    assert_eq!(connections, (0..20).map(|number| (number, 3)).collect());
     for client in &mut clients {
         client.write_all(b"b").unwrap();
     }
@@ -335,26 +393,28 @@ fn an_answers_head_that_is_too_large_is_answered_502() {
 }
 
 #[test]
-fn an_upstream_that_speaks_another_protocol_is_answered_502() {
+fn an_upstream_that_speaks_another_protocol_cannot_be_connected_to() {
     let port = start(None, |accepted| async move {
         let mut io = accepted.io;
         let answer = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
-        drop(tokio::io::AsyncWriteExt::write_all(&mut io, answer).await);
+        drop(io.write_all(answer).await);
         std::future::pending::<()>().await;
     });
     let site = site(&[forwarding("a.example", HTTP2)], &[("a.example", port)]);
     let answer = get(&mut dial(site.http), "a.example", "/");
-    assert_eq!(answer.status, 502, "{answer:?}");
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.body.contains("connect-failed"), "{answer:?}");
 }
 
 #[test]
 fn a_connection_that_falls_silent_is_left_for_another_one() {
     let port = start(None, |accepted| async move {
         if accepted.number == 0 {
-            // Takes everything and says nothing, not even its settings.
+            // Takes everything and says nothing more than that it has no settings.
             let mut io = accepted.io;
+            io.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
             let mut part = [0u8; 4096];
-            while matches!(tokio::io::AsyncReadExt::read(&mut io, &mut part).await, Ok(1..)) {}
+            while matches!(io.read(&mut part).await, Ok(1..)) {}
             return;
         }
         speak_h2(accepted, |number, asked| async move { answer_with(number, asked, "done") }).await;

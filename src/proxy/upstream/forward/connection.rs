@@ -18,6 +18,9 @@ use crate::upstream::h1::{self, Wire, encode_head};
 use crate::upstream::h2::{self, Claim, Link, OpenError};
 use crate::upstream::pool::PoolKey;
 
+/// Connections that a try waits for at most before it takes a place in a queue.
+const ROUNDS_MAX: usize = 4;
+
 /// A connection for a try.
 pub(super) enum Connection {
     /// For this request alone.
@@ -48,14 +51,23 @@ impl Connection {
 impl Tries<'_> {
     /// A connection that stands.
     pub(super) async fn connection(&mut self, target: &Target) -> Result<Connection, TryError> {
-        let granted = match self.check_out(target) {
-            Some(connection) => Granted::Connection(connection),
-            None => self.connection_permit(target).await?,
-        };
-        match granted {
-            Granted::Connection(Connection::Shared(claim)) => self.opened(claim).await,
-            Granted::Connection(connection) => Ok(connection),
-            Granted::New(permit) => self.open(target, permit).await,
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let granted = match self.check_out(target) {
+                Some(connection) => Granted::Connection(connection),
+                None => self.connection_permit(target).await?,
+            };
+            let connection = match granted {
+                Granted::Connection(Connection::Shared(claim)) => self.opened(claim).await?,
+                Granted::Connection(connection) => return Ok(connection),
+                Granted::New(permit) => self.open(target, permit).await?,
+            };
+            match connection {
+                // It takes fewer requests than came while it was opened.
+                Connection::Shared(claim) if rounds < ROUNDS_MAX && !claim.has_room() => {}
+                connection @ (Connection::Own { .. } | Connection::Shared(_)) => return Ok(connection),
+            }
         }
     }
 

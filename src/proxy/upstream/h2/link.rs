@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
@@ -11,9 +12,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::client::{Builder, SendRequest};
+use h2::client::{Builder, Connection, SendRequest};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, oneshot};
+use tokio::time;
 use tracing::debug;
 
 use crate::upstream::backend::{Backend, ConnectionPermit, Target};
@@ -21,8 +23,7 @@ use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::io::Io;
 use crate::upstream::protocol::Protocol;
 
-/// Streams on one connection at most, whatever the peer would take. As long as it has not said what it takes, that many
-/// are begun (RFC 9113 §6.5.2).
+/// Streams on one connection at most, whatever the peer would take.
 const STREAMS_MAX: usize = 100;
 /// How much of one answer the peer may send before the client has taken it.
 const STREAM_WINDOW_BYTES: u32 = 256 << 10;
@@ -77,10 +78,12 @@ pub(crate) struct Claim {
     pub(super) link: Rc<Link>,
     /// Requests were sent on the connection before.
     pub(crate) reused: bool,
+    /// How many were taken before and not given back.
+    place: usize,
 }
 
 impl Link {
-    /// Opens a connection within `timeout`. It goes on also where the one who asked for it goes away.
+    /// Opens a connection within `timeout`: it stands when the peer has said how many requests it takes. It goes on also where the one who asked for it goes away.
     pub(crate) fn open(
         target: &Target,
         protocol: &Arc<Protocol>,
@@ -120,12 +123,14 @@ impl Link {
     /// A place, unless the connection takes no more. One that is being opened gives places, too: as many as its peer
     /// takes on other connections.
     pub(crate) fn claim(self: &Rc<Self>, streams_max: Option<usize>) -> Option<Claim> {
-        let streams_max = streams_max.unwrap_or(STREAMS_MAX).min(STREAMS_MAX);
-        if self.has_ended() || self.streams.get() >= streams_max {
+        let place = self.streams.get();
+        // One may always wait for what the peer will take, or there would be connection after connection.
+        let streams_max = streams_max.unwrap_or(STREAMS_MAX).clamp(1, STREAMS_MAX);
+        if self.has_ended() || place >= streams_max {
             return None;
         }
-        self.streams.set(self.streams.get() + 1);
-        Some(Claim { link: Rc::clone(self), reused: self.served.replace(true) })
+        self.streams.set(place + 1);
+        Some(Claim { link: Rc::clone(self), reused: self.served.replace(true), place })
     }
 
     /// Takes no new requests from now on.
@@ -190,6 +195,11 @@ impl Claim {
         }
     }
 
+    /// Whether the peer takes as many requests as had been promised a place while that was not known.
+    pub(crate) fn has_room(&self) -> bool {
+        self.place < self.link.streams_max().unwrap_or(STREAMS_MAX).max(1)
+    }
+
     /// `None`: the connection has ended.
     pub(super) fn sender(&self) -> Option<SendRequest<Bytes>> {
         match &*self.link.state.borrow() {
@@ -228,26 +238,26 @@ struct Task {
 
 impl Task {
     async fn run(self, timeout: Duration, released: oneshot::Receiver<Infallible>) {
+        let deadline = Instant::now() + timeout;
         let io = match connect(&self.target, &self.protocol, timeout).await {
             Ok(io) => Heard { io, count: Rc::clone(&self.heard) },
             Err(failure) => return self.fail(&failure),
         };
-        let connection = match builder().handshake(io).await {
-            Ok((sender, connection)) => {
+        let connection = match time::timeout_at(deadline.into(), self.shake_hands(io)).await {
+            Ok(Ok((sender, connection))) => {
                 let Some(link) = self.link.upgrade() else { return };
                 link.set(State::Open(sender));
                 connection
             }
-            Err(failure) => {
-                return self.fail(&ConnectError::Tcp(
-                    failure.into_io().unwrap_or_else(|| io::ErrorKind::InvalidData.into()),
-                ));
-            }
+            // A client certificate is refused only after the handshake (RFC 8446 §4.4.2).
+            Ok(Err(failure)) if self.protocol.is_secure() => return self.fail(&ConnectError::Tls(failure)),
+            Ok(Err(failure)) => return self.fail(&ConnectError::Tcp(failure)),
+            Err(_) => return self.fail(&ConnectError::TimedOut),
         };
         let forsaken = async {
             // Ends with an error when the link is dropped; nothing is ever sent.
             drop(released.await);
-            tokio::time::sleep(GOODBYE).await;
+            time::sleep(GOODBYE).await;
         };
         // Both may be dropped at any time: the connection is over either way.
         tokio::select! {
@@ -256,6 +266,20 @@ impl Task {
             },
             () = forsaken => {}
         }
+    }
+
+    /// Comes back when the peer's first bytes have come, which are its settings (RFC 9113 §3.4).
+    async fn shake_hands(&self, io: Heard) -> io::Result<(SendRequest<Bytes>, Connection<Heard>)> {
+        let into_io = |error: h2::Error| error.into_io().unwrap_or_else(|| io::ErrorKind::InvalidData.into());
+        let (sender, mut connection) = builder().handshake(io).await.map_err(into_io)?;
+        poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(into_io(error))),
+            Poll::Pending if self.heard.get() > 0 => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        Ok((sender, connection))
     }
 
     fn fail(&self, failure: &ConnectError) {
