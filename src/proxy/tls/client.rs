@@ -66,6 +66,8 @@ pub(crate) struct Client {
     certificate: Option<ClientCertificate>,
     /// By which authorities that was last found good; `None`: nobody has asked.
     stands_by: RefCell<Option<Arc<ClientAuth>>>,
+    /// By which it was last found bad, so that asking again costs no signature.
+    fails_by: RefCell<Option<Arc<ClientAuth>>>,
 }
 
 /// A client's certificate in the forms in which backends are told of it.
@@ -93,19 +95,25 @@ impl Client {
             None => None,
         };
         let good = !resumed || asks.takes(certificate.as_ref());
-        good.then(|| Self { certificate, stands_by: RefCell::new(Some(Arc::clone(&asks.auth))) })
+        let stands_by = RefCell::new(Some(Arc::clone(&asks.auth)));
+        good.then(|| Self { certificate, stands_by, fails_by: RefCell::default() })
     }
 
     /// Whether a connection may go on where this is asked now. What was verified by other authorities is verified by
     /// these once.
     pub(super) fn meets(&self, asks: &Asks) -> bool {
-        if self.stands_by.borrow().as_ref().is_some_and(|by| is_same(by, &asks.auth)) {
+        let is_it = |by: &RefCell<Option<Arc<ClientAuth>>>| {
+            by.borrow().as_ref().is_some_and(|by| Arc::ptr_eq(by, &asks.auth) || *by == asks.auth)
+        };
+        if is_it(&self.stands_by) {
             return true;
         }
-        let good = asks.takes(self.certificate.as_ref());
-        if good {
-            *self.stands_by.borrow_mut() = Some(Arc::clone(&asks.auth));
+        if is_it(&self.fails_by) {
+            return false;
         }
+        let good = asks.takes(self.certificate.as_ref());
+        let verdict = if good { &self.stands_by } else { &self.fails_by };
+        *verdict.borrow_mut() = Some(Arc::clone(&asks.auth));
         good
     }
 
@@ -115,10 +123,6 @@ impl Client {
         let same = |by: &Arc<ClientAuth>| Arc::ptr_eq(by, auth) || by.ca_pem == auth.ca_pem;
         self.certificate.as_ref().filter(|_| by.as_ref().is_some_and(same))
     }
-}
-
-fn is_same(one: &Arc<ClientAuth>, two: &Arc<ClientAuth>) -> bool {
-    Arc::ptr_eq(one, two) || one == two
 }
 
 impl ClientCertificate {

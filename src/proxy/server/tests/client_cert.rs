@@ -183,7 +183,7 @@ fn a_route_that_requires_a_certificate_serves_nobody_without_one_whoever_speaks_
     assert_eq!(get(&mut site.connect("a.example"), "a.example", "/").status, 421, "none was shown");
 }
 
-/// Answers each request with its own head.
+/// Answers each request with its own head, and with a chunked body if it has one.
 fn mirror() -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -194,7 +194,9 @@ fn mirror() -> u16 {
                 let (mut head, mut byte) = (Vec::new(), [0u8]);
                 while tcp.read_exact(&mut byte).is_ok() {
                     head.extend_from_slice(&byte);
-                    if head.ends_with(b"\r\n\r\n") {
+                    let chunked = head.windows(18).any(|part| part == b"transfer-encoding:");
+                    let ends = head.windows(4).filter(|part| part == b"\r\n\r\n").count();
+                    if ends == 1 + usize::from(chunked) {
                         write!(tcp, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", head.len()).unwrap();
                         tcp.write_all(&head).unwrap();
                         head.clear();
@@ -285,6 +287,27 @@ fn backends_are_told_of_the_certificate_that_was_verified_and_of_no_other() {
     let mut without = site.connect("a.example");
     assert_eq!(told(&mut without, "a.example"), ["x-client-verify: NONE"]);
     assert_eq!(told(&mut dial(site.http), "a.example"), ["x-client-verify: NONE"]);
+}
+
+#[test]
+fn no_client_speaks_of_a_certificate_behind_its_body() {
+    let (routes, endpoints) = mirrored(&Authority::new("ours").auth(Optional), ClientForward::default());
+    let site = Site::start(&routes, &one_host());
+    site.set_endpoints(endpoints);
+    let mut plain = dial(site.http);
+    assert!(told(&mut plain, "b.example").is_empty());
+    let request = "POST / HTTP/1.1\r\nhost: b.example\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\
+                   X-Client-Subject: CN=root\r\nx_client_verify: SUCCESS\r\nx-other: stays\r\n\r\n";
+    plain.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    while !answer.contains("x-other") || !answer.ends_with("\r\n\r\n") {
+        let mut part = [0u8; 4096];
+        let count = plain.read(&mut part).unwrap();
+        assert!(count > 0, "{answer}");
+        answer.push_str(std::str::from_utf8(&part[..count]).unwrap());
+    }
+    assert!(answer.contains("x-other: stays"), "{answer}");
+    assert!(!answer.to_ascii_lowercase().contains("root") && !answer.contains("SUCCESS"), "{answer}");
 }
 
 #[test]
