@@ -483,7 +483,7 @@ impl H2Connection {
         match self.outcome(stream)? {
             Outcome::Answer(response) => Ok(response),
             other @ (Outcome::Reset(_) | Outcome::GoneAway(_) | Outcome::Closed) => {
-                Err(bad(&format!("stream {stream}: {other:?}")))
+                Err(bad(&format!("stream {stream}: {other:?} after {:?}", self.goaways)))
             }
         }
     }
@@ -624,7 +624,7 @@ impl H2Connection {
             HEADERS | CONTINUATION => self.on_block(&frame)?,
             RST_STREAM => self.stream_mut(frame.stream).reset = Some(number(&frame.payload)?),
             SETTINGS if frame.flags & ACK == 0 => self.on_settings(&frame.payload)?,
-            PING if frame.flags & ACK == 0 => self.send_frame(PING, ACK, 0, &frame.payload)?,
+            PING if frame.flags & ACK == 0 => self.react(PING, ACK, 0, &frame.payload)?,
             PING => self.pongs += 1,
             GOAWAY => {
                 let code = frame.payload.get(4..).ok_or_else(|| bad("a short GOAWAY"))?;
@@ -657,8 +657,20 @@ impl H2Connection {
         if !self.grants || bytes == 0 {
             return Ok(());
         }
-        self.grant(0, bytes)?;
-        if ends || self.starved.contains(&frame.stream) { Ok(()) } else { self.grant(frame.stream, bytes) }
+        self.react(WINDOW_UPDATE, 0, 0, &bytes.to_be_bytes())?;
+        if ends || self.starved.contains(&frame.stream) {
+            return Ok(());
+        }
+        self.react(WINDOW_UPDATE, 0, frame.stream, &bytes.to_be_bytes())
+    }
+
+    /// Sends what a frame asks for. A server that has closed meanwhile needs it no more, and what it sent before is
+    /// still to be read: the next read tells.
+    fn react(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> io::Result<()> {
+        match self.send_frame(kind, flags, stream, payload) {
+            Err(error) if is_end(&error) => Ok(()),
+            sent => sent,
+        }
     }
 
     fn on_block(&mut self, frame: &Frame) -> io::Result<()> {
@@ -721,7 +733,7 @@ impl H2Connection {
             }
         }
         self.settled = true;
-        self.send_frame(SETTINGS, ACK, 0, &[])
+        self.react(SETTINGS, ACK, 0, &[])
     }
 
     fn read_frame(&mut self) -> io::Result<Frame> {

@@ -2,8 +2,10 @@
 //! over HTTP/1.1.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest;
@@ -536,6 +538,81 @@ fn a_drain_says_goaway_finishes_what_runs_and_takes_nothing_new() {
     let (status, _) = site.site.gateway.process.wait(Duration::from_secs(10));
     assert_eq!(status.code(), Some(0), "{:#?}", site.site.gateway.process.stderr());
     assert!(backend.arrived().iter().all(|arrived| arrived.target() != "/late"));
+}
+
+/// Asks until it is told to stop, and on a new connection after a GOAWAY, as clients do: what the server says it will
+/// not serve goes again (RFC 9113 §6.8). Counts connections.
+fn keep_asking(http: SocketAddr, stop: &AtomicBool, done: &AtomicU64) -> Result<u64, String> {
+    let mut connections = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let mut connection = H2Connection::plain(http).map_err(|error| format!("connect: {error}"))?;
+        connections += 1;
+        while !stop.load(Ordering::SeqCst) && connection.goaways.is_empty() {
+            match connection.outcome_of(&H2Request::new("POST", HOST, "/").body(vec![b'x'; 3000])) {
+                Outcome::Answer(response) if response.status == 200 => {
+                    done.fetch_add(1, Ordering::SeqCst);
+                }
+                Outcome::GoneAway(NO_ERROR) | Outcome::Reset(REFUSED_STREAM) => break,
+                other @ (Outcome::Answer(_) | Outcome::GoneAway(_) | Outcome::Reset(_) | Outcome::Closed) => {
+                    return Err(format!("{other:?} after {:?}", connection.goaways));
+                }
+            }
+        }
+    }
+    Ok(connections)
+}
+
+#[test]
+fn a_sigterm_under_load_loses_no_request() {
+    // Hardening DR01.
+    let upstream = Echo::start("a");
+    let flags = ["--lame-duck", "2s", "--drain", "10s", "--access-log", "off"];
+    let mut site = h2_site(upstream.address, &flags);
+    let http = site.site.gateway.http;
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+            thread::spawn(move || keep_asking(http, &stop, &done))
+        })
+        .collect();
+    let count = || done.load(Ordering::SeqCst);
+    until("the load runs", || (count() > 100).then_some(()));
+    site.site.gateway.process.signal("TERM");
+    let signalled = Instant::now();
+    let seen = count();
+    until("the load goes on while draining", || {
+        (count() > seen + 100 && signalled.elapsed() > Duration::from_millis(500)).then_some(())
+    });
+    stop.store(true, Ordering::SeqCst);
+    let ended: Result<Vec<u64>, String> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(signalled.elapsed() < Duration::from_secs(2), "too slow a machine for this test");
+    ended.expect("no request fails");
+    let (status, _) = site.site.gateway.process.wait(Duration::from_secs(15));
+    assert_eq!(status.code(), Some(0), "{:#?}", site.site.gateway.process.stderr());
+}
+
+#[test]
+fn connections_that_age_under_load_cost_no_request() {
+    let upstream = Echo::start("a");
+    let site = h2_site(upstream.address, &["--max-connection-age", "1s", "--access-log", "off"]);
+    let http = site.site.gateway.http;
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let threads: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, done) = (Arc::clone(&stop), Arc::clone(&done));
+            thread::spawn(move || keep_asking(http, &stop, &done))
+        })
+        .collect();
+    let started = Instant::now();
+    until("each connection has aged three times", || {
+        (started.elapsed() > Duration::from_secs(4)).then_some(())
+    });
+    stop.store(true, Ordering::SeqCst);
+    let connections: Result<Vec<u64>, String> =
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let connections: u64 = connections.expect("no request fails").iter().sum();
+    assert!((8..=24).contains(&connections), "{connections} connections of 4 threads in four seconds");
 }
 
 #[test]
