@@ -403,31 +403,6 @@ fn the_rules_of_backends_and_durations_hold() {
             "spec.rules[0].backendRefs[0]: an address has no namespace",
         ),
         (
-            "tls wants a protocol that has it",
-            Kind::GatewayRoute,
-            backend(json!({"name": "s", "port": 1, "protocol": "GRPCS", "tls": {}})),
-            backend(json!({"name": "s", "port": 1, "protocol": "H2C", "tls": {}})),
-            "spec.rules[0].backendRefs[0]: tls needs a protocol with TLS",
-        ),
-        (
-            "the port may have it",
-            Kind::GatewayRoute,
-            backend(json!({"name": "s", "port": 1, "tls": {"insecureSkipVerify": true}})),
-            backend(json!({"name": "s", "port": 1, "protocol": "HTTP", "tls": {}})),
-            "spec.rules[0].backendRefs[0]: tls needs a protocol with TLS",
-        ),
-        (
-            "nothing is verified by an authority that is not asked",
-            Kind::GatewayRoute,
-            backend(json!({"name": "s", "port": 1, "tls": {
-                "insecureSkipVerify": true, "validation": {"hostname": "a.example"},
-            }})),
-            backend(json!({"name": "s", "port": 1, "tls": {
-                "insecureSkipVerify": true, "validation": {"caRef": {"kind": "Secret", "name": "ca"}},
-            }})),
-            "spec.rules[0].backendRefs[0].tls: insecureSkipVerify verifies nothing",
-        ),
-        (
             "a connection takes some time",
             Kind::GatewayRoute,
             rule(&json!({"timeouts": {"connect": "1ms", "request": "0s"}})),
@@ -456,6 +431,38 @@ fn the_rules_of_backends_and_durations_hold() {
             cors("24h"),
             cors("24h1s"),
             "spec.rules[0].filters[0].cors.maxAge: maxAge is at most 24h",
+        ),
+    ]);
+}
+
+#[test]
+fn the_rules_of_tls_towards_backends_hold() {
+    let backend = |backend: Value| rule(&json!({"backendRefs": [backend]}));
+    check(&[
+        (
+            "tls wants a protocol that has it",
+            Kind::GatewayRoute,
+            backend(json!({"name": "s", "port": 1, "protocol": "GRPCS", "tls": {}})),
+            backend(json!({"name": "s", "port": 1, "protocol": "H2C", "tls": {}})),
+            "spec.rules[0].backendRefs[0]: tls needs a protocol with TLS",
+        ),
+        (
+            "the port may have it",
+            Kind::GatewayRoute,
+            backend(json!({"name": "s", "port": 1, "tls": {"insecureSkipVerify": true}})),
+            backend(json!({"name": "s", "port": 1, "protocol": "HTTP", "tls": {}})),
+            "spec.rules[0].backendRefs[0]: tls needs a protocol with TLS",
+        ),
+        (
+            "nothing is verified by an authority that is not asked",
+            Kind::GatewayRoute,
+            backend(json!({"name": "s", "port": 1, "tls": {
+                "insecureSkipVerify": true, "validation": {"hostname": "a.example"},
+            }})),
+            backend(json!({"name": "s", "port": 1, "tls": {
+                "insecureSkipVerify": true, "validation": {"caRef": {"kind": "Secret", "name": "ca"}},
+            }})),
+            "spec.rules[0].backendRefs[0].tls: insecureSkipVerify verifies nothing",
         ),
     ]);
 }
