@@ -25,7 +25,7 @@ fn what_the_gateway_refuses_is_told_in_grpcs_own_words() {
     fixed.action =
         Action::Respond(ir::DirectResponse { status: 503, content_type: None, body: b"x".to_vec() });
     let mut https = forwarding("https.example", HTTP2);
-    https.tls = Some(ir::RouteTls { redirect_status: Some(308), hsts: None });
+    https.tls = Some(ir::RouteTls { redirect_status: Some(308), ..Default::default() });
     let site = site(&[denied, fixed, https], &[]);
     for (host, want) in [
         ("unknown.example", "12"),
