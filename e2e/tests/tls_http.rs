@@ -237,7 +237,7 @@ fn curl_takes_the_certificate_and_gets_an_answer() {
             .expect("curl (.ci/tools curl)");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let (body, outcome) = text.rsplit_once('\n').unwrap_or_default();
-        assert_eq!(outcome, "200 1.1 0", "{version}: {output:?}");
+        assert_eq!(outcome, "200 2 0", "{version}: {output:?}");
         let echo: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!((&echo["path"], &echo["body"]), (&"/a?b=c".into(), &"from curl".into()));
     }

@@ -153,6 +153,16 @@ impl Asked {
 
     /// RFC 9112 §6.1: one coding, `chunked`. Others would be lost when the body is framed anew (hardening SM04).
     fn screen_codings(&self) -> Result<(), Reason> {
+        // HTTP/1.1's parser has looked at lengths already; that of HTTP/2 takes an empty one, and two that are alike
+        // (hardening SM28).
+        if self.version == Version::HTTP_2 {
+            let mut lengths = self.headers.get_all(header::CONTENT_LENGTH).iter();
+            let is_number =
+                |value: &HeaderValue| !value.is_empty() && value.as_bytes().iter().all(u8::is_ascii_digit);
+            if !lengths.next().is_none_or(is_number) || lengths.next().is_some() {
+                return Err(Reason::BadHeader);
+            }
+        }
         let mut codings = self.headers.get_all(header::TRANSFER_ENCODING).iter();
         let chunked =
             codings.next().is_none_or(|value| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"));

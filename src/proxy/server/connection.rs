@@ -74,6 +74,8 @@ pub(crate) struct Downstream {
     /// When requests could first come.
     opened: Cell<Instant>,
     retire_at: Instant,
+    /// Set when HTTP/2 begins: many requests are on it, so no answer of theirs need be waited for.
+    age_timer: OnceCell<Timer>,
     close: Cell<bool>,
     /// The server drains; who waits for that is told.
     is_drained: Cell<bool>,
@@ -128,6 +130,7 @@ impl Downstream {
             idle_timeout: settings.idle_timeout,
             opened: Cell::new(Instant::now()),
             retire_at: Instant::now() + (age - jitter),
+            age_timer: OnceCell::new(),
             close: Cell::new(false),
             is_drained: Cell::new(false),
             drained: Notify::new(),
@@ -164,6 +167,8 @@ impl Downstream {
     /// The client has shown that it speaks HTTP/2: from now on it is idle between its requests.
     fn begin_http2(&self) {
         self.protocol.set(Protocol::Http2);
+        let age_timer = self.age_timer.get_or_init(Timer::new);
+        age_timer.arm(self.retire_at.saturating_duration_since(Instant::now()));
         self.phase.set(Phase::Waiting);
         self.phase_timer.arm(self.idle_timeout);
     }
@@ -547,6 +552,9 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
         let this = &mut *self;
+        if this.open.downstream.age_timer.get().is_some_and(|timer| timer.poll_expired(cx)) {
+            this.open.downstream.close.set(true);
+        }
         // hyper would drop a head that has begun to arrive; its answer will say `Connection: close`.
         if this.open.downstream.close.get()
             && !this.closing

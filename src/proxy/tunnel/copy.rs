@@ -65,6 +65,11 @@ impl Direction {
         self.farewell = Some(close_frame);
     }
 
+    /// The WebSocket's Close has passed this way.
+    pub(super) fn is_closed(&self) -> bool {
+        self.frames.is_some_and(|frames| frames.closed())
+    }
+
     /// The receiving end gets nothing more.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.stage, Stage::Discarding | Stage::Done)

@@ -106,6 +106,7 @@ where
         let before = self.bytes();
         let down = self.down.poll(cx, &mut self.upstream, &mut self.client);
         let up = self.up.poll(cx, &mut self.client, &mut self.upstream);
+        self.expect_the_end(down.is_ready() || up.is_ready());
         let over = match (down, up) {
             (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(()),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => true,
@@ -119,6 +120,17 @@ where
             return self.poll_close(cx);
         }
         Poll::Pending
+    }
+
+    /// Both ends of a WebSocket have said Close and one of them has closed: there is nothing for the other but to do so,
+    /// too (RFC 6455 §7.1.1), and who does not is not waited for long.
+    fn expect_the_end(&mut self, one_has_ended: bool) {
+        let waits = matches!(self.ending, Ending::None | Ending::At(_));
+        if one_has_ended && waits && self.down.is_closed() && self.up.is_closed() {
+            let timer = Timer::new();
+            timer.arm(GOODBYE);
+            self.ending = Ending::Goodbye(timer);
+        }
     }
 
     /// Says goodbye where the protocol has a word for it.

@@ -124,6 +124,8 @@ fn a_forgotten_version_leads_to_one_new_list_and_never_to_a_table_in_between() {
     bench.fake.apply(ROUTES, route("b", 1));
     let running = bench.start();
     wait_for_routes(&running, &["a", "b"]);
+    // A watch that begins later would be told of what was done silently.
+    wait("the watch stands", || running.state.borrow().watches.get(&Kind::GatewayRoute) == Some(&true));
     let generation = running.config.borrow().generation;
     bench.fake.silently(|fake| {
         fake.delete(ROUTES, "shop", "a");
