@@ -208,7 +208,10 @@ impl Control {
         let endpoints = self.translator.translate_endpoints(&self.snapshot, &self.settings, &config);
         let (generation, changed) = {
             let last = self.outlets.config.borrow();
-            (last.generation, last.generation == 0 || last.routes != config.routes || last.tls != config.tls)
+            let same = last.routes == config.routes
+                && last.tls == config.tls
+                && last.passthrough == config.passthrough;
+            (last.generation, last.generation == 0 || !same)
         };
         // First, so that whoever takes the config knows whether it lacks something.
         self.publish_state(if changed { generation + 1 } else { generation });

@@ -12,6 +12,7 @@ mod filter;
 mod host;
 mod limit;
 mod object;
+mod passthrough;
 mod path;
 mod route;
 mod secret;
@@ -34,6 +35,7 @@ pub use filter::{
 pub use host::{HostName, HostNameError, HostPattern};
 pub use limit::{Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, Rate};
 pub use object::{Kind, ObjectRef, RouteId};
+pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};
 pub use path::{PathError, canonical_path, hex_digit, push_escape};
 pub use route::{
     Action, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, LoadBalancing, Match,

@@ -11,6 +11,7 @@ use traffic::FingerprintSeed;
 use crate::filter::auth::{AuthStage, Verifiers};
 use crate::filter::limit::{LimitStores, RouteLimits};
 use crate::observe::{Metrics, RouteMetrics};
+use crate::passthrough::Passthroughs;
 use crate::random;
 use crate::tls::{TlsBuilder, TlsRuntime};
 use crate::upstream::{Backend, Backends, Protocol, Protocols};
@@ -21,6 +22,7 @@ pub(crate) struct Generation {
     pub(crate) config: Arc<Config>,
     pub(crate) table: Table,
     pub(crate) tls: Arc<TlsRuntime>,
+    pub(crate) passthroughs: Arc<Passthroughs>,
     /// By slot.
     runtimes: Vec<Option<Arc<RouteRuntime>>>,
 }
@@ -119,7 +121,9 @@ impl Builder {
             }
         }
         let tls = self.tls.build(&config.tls);
-        let generation = Arc::new(Generation { config, table, tls, runtimes });
+        let known = last.as_ref().map(|last| &last.passthroughs);
+        let passthroughs = Passthroughs::build(&config, known, &mut self.backends, &self.metrics);
+        let generation = Arc::new(Generation { config, table, tls, passthroughs, runtimes });
         self.last = Some(Arc::clone(&generation));
         generation
     }

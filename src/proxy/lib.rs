@@ -9,6 +9,7 @@ mod error;
 mod filter;
 mod generation;
 mod observe;
+mod passthrough;
 mod pipeline;
 mod random;
 mod record;

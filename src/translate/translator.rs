@@ -153,6 +153,7 @@ impl Translator {
                 generation: 0,
                 routes: routes.into_iter().collect(),
                 tls: Arc::clone(&self.tls.tls),
+                passthrough: Arc::default(),
             },
             report: Report::from_lines(lines),
             standings: standings.into_iter().collect(),

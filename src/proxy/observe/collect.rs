@@ -8,6 +8,7 @@ use prometheus::proto::{
 
 use super::metrics::{BREAKER_KINDS, HANDSHAKE_RESULTS, Metrics};
 use super::names::{self, Family, FamilyKind};
+use super::passthrough::PASSTHROUGH_RESULTS;
 use super::route::{BUCKET_BOUNDS_SECONDS, MethodTotals};
 use super::value::Counter;
 
@@ -147,6 +148,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     ]);
     all.extend(listeners(metrics));
     all.push(Series::single(&names::TUNNELS_OPEN, signed(metrics.tunnels.get())));
+    all.push(passthroughs(metrics));
     all.extend([
         Series::single(&names::TLS_CERTIFICATES, signed(metrics.certificates.get())),
         Series::single(
@@ -192,6 +194,16 @@ fn listeners(metrics: &Metrics) -> [Series; 3] {
         refused.push_used(&[&listener.label], &listener.proxy_headers_refused);
     }
     [connections, refused, handshakes]
+}
+
+fn passthroughs(metrics: &Metrics) -> Series {
+    let mut connections = Series::new(&names::PASSTHROUGH_TOTAL);
+    for route in metrics.passthroughs.all() {
+        for ((_, result), counter) in PASSTHROUGH_RESULTS.iter().zip(&route.results) {
+            connections.push_used(&[&route.label, result], counter);
+        }
+    }
+    connections
 }
 
 fn backends(metrics: &Metrics) -> [Series; 4] {

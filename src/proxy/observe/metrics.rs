@@ -10,6 +10,7 @@ use ir::ControlState;
 use traffic::BreakerKind;
 
 use super::collect;
+use super::passthrough::PassthroughMetrics;
 use super::route::RouteMetrics;
 use super::value::{self, Alive, Counter, FloatGauge, Gauge};
 
@@ -33,6 +34,7 @@ pub(crate) struct Metrics {
     pub(super) limits: Alive<(Arc<str>, Arc<str>), LimitMetrics>,
     pub(super) backends: Alive<Arc<str>, BackendMetrics>,
     pub(super) listeners: Alive<Arc<str>, ListenerMetrics>,
+    pub(super) passthroughs: Alive<Arc<str>, PassthroughMetrics>,
     unmatched: Arc<RouteMetrics>,
     workers: Box<[WorkerCounts]>,
 }
@@ -67,6 +69,7 @@ impl Metrics {
             limits: Alive::default(),
             backends: Alive::default(),
             listeners: Alive::default(),
+            passthroughs: Alive::default(),
             unmatched,
             workers: (0..shards).map(|_| WorkerCounts::default()).collect(),
         })
@@ -114,6 +117,11 @@ impl Metrics {
             handshakes: Default::default(),
             proxy_headers_refused: Counter::default(),
         })
+    }
+
+    /// The metrics of the route with this label whose connections are passed through.
+    pub(crate) fn passthrough(&self, label: &str) -> Arc<PassthroughMetrics> {
+        self.passthroughs.get_or_make(Arc::from(label), PassthroughMetrics::new)
     }
 
     /// So many certificates are served now, and the first of them ends then (seconds since 1970).

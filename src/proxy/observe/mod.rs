@@ -4,11 +4,13 @@ mod access_log;
 mod collect;
 mod metrics;
 mod names;
+mod passthrough;
 mod process;
 mod route;
 mod value;
 
 pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
 pub(crate) use metrics::{BackendMetrics, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics};
+pub(crate) use passthrough::{PassthroughMetrics, PassthroughResult};
 pub(crate) use process::Sampler;
 pub(crate) use route::{MethodLabel, RouteMetrics};

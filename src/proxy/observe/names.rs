@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 30] = [
+pub(super) const ALL: [&Family; 31] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -38,6 +38,7 @@ pub(super) const ALL: [&Family; 30] = [
     &PROXY_PROTOCOL_REFUSED_TOTAL,
     &TLS_HANDSHAKES_TOTAL,
     &TUNNELS_OPEN,
+    &PASSTHROUGH_TOTAL,
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
     &UPSTREAM_CONNECTIONS,
@@ -167,7 +168,14 @@ pub(super) const TUNNELS_OPEN: Family = Family {
     name: "baribhara_tunnels_open",
     kind: FamilyKind::Gauge,
     labels: &[],
-    help: "Open tunnels: WebSockets and other protocols that clients changed to.",
+    help: "Open tunnels: WebSockets, other protocols that clients changed to, and connections that are passed through.",
+};
+
+pub(super) const PASSTHROUGH_TOTAL: Family = Family {
+    name: "baribhara_passthrough_total",
+    kind: FamilyKind::Counter,
+    labels: &["endpoint", "result"],
+    help: "Connections to be passed through with their TLS as it is, by route and by what became of them.",
 };
 
 pub(super) const TLS_HANDSHAKES_TOTAL: Family = Family {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
@@ -22,16 +22,18 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use super::opening;
+use super::passthrough;
 use super::proxy_protocol::{self, Absent, Client};
 use super::socket::Socket;
 use super::stream::Stream;
-use super::tls::{self, Session};
+use super::tls::{self, Opened, Session};
+use super::tunnel;
 use super::worker::{LocalExecutor, Worker};
 use crate::answer::AnswerBody;
 use crate::observe::{HandshakeResult, ListenerMetrics};
 use crate::pipeline;
 use crate::timer::Timer;
-use crate::tunnel::{Offer, Running};
+use crate::tunnel::Offer;
 use crate::upstream::UpstreamBody;
 
 /// How much of an answer may wait for a client that is slow to take it, beside one part of its body.
@@ -50,7 +52,9 @@ pub(crate) struct Downstream {
     /// IPv4-mapped addresses are folded.
     pub(crate) peer: IpAddr,
     pub(crate) peer_text: String,
-    /// The port the client connected to.
+    pub(super) peer_port: u16,
+    /// What the client connected to, folded as `peer` is; unspecified where that is not known.
+    pub(super) local_ip: IpAddr,
     pub(crate) local_port: u16,
     pub(crate) write_timer: Timer,
     pub(crate) write_timeout: Cell<Duration>,
@@ -107,7 +111,7 @@ enum Phase {
 }
 
 impl Downstream {
-    fn new(peer: SocketAddr, local_port: u16, worker: &Worker) -> Self {
+    fn new(peer: SocketAddr, local: SocketAddr, worker: &Worker) -> Self {
         let settings = &worker.settings;
         // Up to a tenth is taken off, so that connections that were opened together do not all end together.
         let age = settings.connection_age_max;
@@ -115,7 +119,9 @@ impl Downstream {
         let downstream = Self {
             peer: peer.ip().to_canonical(),
             peer_text: peer.ip().to_canonical().to_string(),
-            local_port,
+            peer_port: peer.port(),
+            local_ip: local.ip().to_canonical(),
+            local_port: local.port(),
             write_timer: Timer::new(),
             write_timeout: Cell::new(settings.write_timeout),
             unflushed: Cell::new(0),
@@ -272,6 +278,12 @@ impl Downstream {
         *self.offer.borrow_mut() = Some(Box::new(offer));
     }
 
+    /// The handshake is another's: no request comes, and nothing more is waited for.
+    pub(super) fn on_passthrough(&self) {
+        self.phase.set(Phase::Request);
+        self.phase_timer.disarm();
+    }
+
     /// A tunnel begins. Its client may be slow for as long as nothing at all may happen on the tunnel: what bounds a
     /// stuck answer in the middle of requests would end a chat whose reader has gone to sleep.
     fn on_tunnel(&self, idle: Option<Duration>) {
@@ -331,7 +343,8 @@ pub(super) fn serve_tls(
     async move {
         let Some(ahead) = open.hear_proxy(&stream).await else { return };
         let accepted = match handshake(&open, stream, ahead).await {
-            Ok(accepted) => accepted,
+            Ok(Opened::Accepted(accepted)) => *accepted,
+            Ok(Opened::Passed(passed)) => return passthrough::serve(&open, *passed).await,
             Err(result) => return open.listener.handshake_ended(result),
         };
         let result = if accepted.resumed { HandshakeResult::Resumed } else { HandshakeResult::Ok };
@@ -343,11 +356,7 @@ pub(super) fn serve_tls(
 }
 
 /// Within its time. What it needs is freed with it, not with the connection.
-async fn handshake(
-    open: &Open,
-    stream: TcpStream,
-    ahead: BytesMut,
-) -> Result<tls::Accepted, HandshakeResult> {
+async fn handshake(open: &Open, stream: TcpStream, ahead: BytesMut) -> Result<Opened, HandshakeResult> {
     let mut accepting = Box::pin(tls::accept(&open.worker, stream, ahead));
     poll_fn(|cx| {
         let polled = catch_unwind(AssertUnwindSafe(|| accepting.as_mut().poll(cx)));
@@ -397,7 +406,7 @@ fn serve_http(open: Open, socket: Socket, protocol: Protocol) -> impl Future<Out
                 // Apart, for it is larger than what waits for its next request.
                 let tunnel = Box::pin(offer.accept(&open.worker, TokioIo::new(io), &read_buf));
                 drop(read_buf);
-                run_tunnel(&open, tunnel).await;
+                tunnel::run(&open, tunnel).await;
             }
             // hyper leaves the end to others once a request on the connection has named another protocol. It does no
             // harm elsewhere: what is shut down stays so.
@@ -406,30 +415,10 @@ fn serve_http(open: Open, socket: Socket, protocol: Protocol) -> impl Future<Out
     }
 }
 
-/// Copies until both ends, the idle limit or a drain end it.
-async fn run_tunnel(open: &Open, mut tunnel: Pin<Box<Running<TokioIo<Socket>>>>) {
-    let downstream = &open.downstream;
-    poll_fn(|cx| {
-        if downstream.close.get() {
-            tunnel.drain();
-        } else {
-            // Not once it is told: a drain wakes who can be woken every few milliseconds.
-            downstream.remember_waker(cx);
-        }
-        let polled = catch_unwind(AssertUnwindSafe(|| tunnel.as_mut().poll(cx)));
-        polled.unwrap_or_else(|_| {
-            open.worker.metrics.panicked();
-            tracing::error!("a tunnel panicked; its connection is closed");
-            Poll::Ready(())
-        })
-    })
-    .await;
-}
-
 /// A connection that counts as open, and that the worker knows.
-struct Open {
-    downstream: Rc<Downstream>,
-    worker: Rc<Worker>,
+pub(super) struct Open {
+    pub(super) downstream: Rc<Downstream>,
+    pub(super) worker: Rc<Worker>,
     listener: Arc<ListenerMetrics>,
     id: u64,
 }
@@ -441,8 +430,8 @@ impl Open {
         stream: &TcpStream,
         peer: SocketAddr,
     ) -> Self {
-        let local_port = stream.local_addr().map_or(0, |address| address.port());
-        let downstream = Rc::new(Downstream::new(peer, local_port, worker));
+        let local = stream.local_addr().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let downstream = Rc::new(Downstream::new(peer, local, worker));
         listener.connection_opened();
         let id = worker.connections.borrow_mut().insert(Rc::clone(&downstream));
         Self { downstream, worker: Rc::clone(worker), listener: Arc::clone(listener), id }
@@ -463,9 +452,9 @@ impl Open {
                 return None;
             }
         };
-        if let Client::Proxied { source, port } = client {
+        if let Client::Proxied { source, target } = client {
             // Nobody else holds the old one but the worker.
-            let known = Downstream::new(source, port, &self.worker);
+            let known = Downstream::new(source, target, &self.worker);
             if downstream.phase.get() == Phase::Handshake {
                 known.begin_handshake(self.worker.settings.handshake_timeout);
             }

@@ -4,6 +4,8 @@ mod connection;
 mod control;
 mod listener;
 mod opening;
+mod passthrough;
+mod proxy_header;
 mod proxy_protocol;
 mod socket;
 mod stream;
@@ -11,6 +13,7 @@ mod stream_tunnel;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel;
 mod worker;
 
 use std::io;

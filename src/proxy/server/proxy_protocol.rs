@@ -13,7 +13,7 @@ use super::connection::Downstream;
 
 /// The longest line of version 1, its end included (PROXY protocol §2.1).
 const LINE_BYTES_MAX: usize = 107;
-const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
+pub(super) const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, command, family and length of version 2.
 const FIXED_BYTES: usize = 16;
 /// What may follow them: addresses and what else a load balancer tells.
@@ -26,13 +26,13 @@ pub(super) enum Client {
     Itself,
     Proxied {
         source: SocketAddr,
-        /// The port that the client connected to.
-        port: u16,
+        /// What the client connected to.
+        target: SocketAddr,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parsed {
+pub(super) enum Parsed {
     More,
     Whole { client: Client, used: usize },
     Malformed,
@@ -89,7 +89,7 @@ pub(super) async fn read(tcp: &TcpStream, downstream: &Downstream) -> Result<(Cl
     .await
 }
 
-fn parse(bytes: &[u8]) -> Parsed {
+pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let begins = |with: &[u8]| bytes.iter().zip(with).all(|(one, two)| one == two);
     if begins(SIGNATURE) {
         return if bytes.len() < FIXED_BYTES { Parsed::More } else { parse_binary(bytes) };
@@ -125,9 +125,10 @@ fn client_of_line(line: &str) -> Option<Client> {
         }
         _ => return None,
     };
-    let (source_port, port) = (port(words.next()?)?, port(words.next()?)?);
+    let (source, target) =
+        (SocketAddr::new(source, port(words.next()?)?), SocketAddr::new(target, port(words.next()?)?));
     let is_whole = words.next().is_none() && source.is_ipv4() == target.is_ipv4();
-    is_whole.then_some(Client::Proxied { source: SocketAddr::new(source, source_port), port })
+    is_whole.then_some(Client::Proxied { source, target })
 }
 
 /// Digits alone: no sign, no leading zero.
@@ -161,11 +162,13 @@ where
     IpAddr: From<[u8; BYTES]>,
 {
     let (source, rest) = rest.split_first_chunk::<BYTES>()?;
-    let (_, rest) = rest.split_first_chunk::<BYTES>()?;
+    let (target, rest) = rest.split_first_chunk::<BYTES>()?;
     let (source_port, rest) = rest.split_first_chunk::<2>()?;
-    let (port, _) = rest.split_first_chunk::<2>()?;
-    let source = SocketAddr::new(IpAddr::from(*source), u16::from_be_bytes(*source_port));
-    Some(Client::Proxied { source, port: u16::from_be_bytes(*port) })
+    let (target_port, _) = rest.split_first_chunk::<2>()?;
+    Some(Client::Proxied {
+        source: SocketAddr::new(IpAddr::from(*source), u16::from_be_bytes(*source_port)),
+        target: SocketAddr::new(IpAddr::from(*target), u16::from_be_bytes(*target_port)),
+    })
 }
 
 #[cfg(test)]

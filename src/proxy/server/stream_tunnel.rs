@@ -9,7 +9,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::{Downstream, Worker};
-use crate::tunnel::Offer;
+use crate::tunnel::{Drain, Offer};
 
 /// Runs the tunnel once the client has its answer. `stream` is the client's end.
 pub(crate) fn begin(worker: &Rc<Worker>, downstream: &Rc<Downstream>, stream: OnUpgrade, offer: Offer) {
@@ -26,7 +26,7 @@ async fn run(worker: Rc<Worker>, downstream: Rc<Downstream>, stream: OnUpgrade, 
     poll_fn(|cx| {
         if !is_drained && drained.as_mut().poll(cx).is_ready() {
             is_drained = true;
-            tunnel.drain();
+            tunnel.as_mut().drain();
         }
         tunnel.as_mut().poll(cx)
     })

@@ -6,6 +6,7 @@ mod grpc;
 mod h2_upstream;
 mod handshake;
 mod http2;
+mod passthrough;
 mod proxy_protocol;
 mod request;
 mod support;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -13,9 +14,14 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::Protocol;
+use super::passthrough::{Passed, refuse};
 use super::worker::Worker;
 use crate::observe::HandshakeResult;
 use crate::tls::{Client, Selected};
+
+/// How much of a first message is kept for whom the connection may be passed through to. Above what rustls takes for one,
+/// the headers of its records among it (64 KiB).
+const HEARD_BYTES_MAX: usize = 128 << 10;
 
 /// A client's TCP connection below TLS. It remembers that bytes went out: rustls has a buffer between, so that what TLS
 /// says of a write tells nothing about the client.
@@ -24,6 +30,8 @@ pub(super) struct Wire {
     pub(super) tcp: TcpStream,
     /// What was read already.
     ahead: BytesMut,
+    /// All that rustls has read, while the connection may still be passed through.
+    heard: Option<BytesMut>,
     /// Since the last look.
     pub(super) moved: bool,
 }
@@ -34,12 +42,28 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.ahead.is_empty() {
+        let before = buffer.filled().len();
+        let polled = if self.ahead.is_empty() {
+            Pin::new(&mut self.tcp).poll_read(cx, buffer)
+        } else {
             let taken = self.ahead.len().min(buffer.remaining());
             buffer.put_slice(&self.ahead.split_to(taken));
-            return Poll::Ready(Ok(()));
+            Poll::Ready(Ok(()))
+        };
+        if self.heard.is_some() {
+            self.hear(buffer.filled().get(before..).unwrap_or_default());
         }
-        Pin::new(&mut self.tcp).poll_read(cx, buffer)
+        polled
+    }
+}
+
+impl Wire {
+    fn hear(&mut self, bytes: &[u8]) {
+        let fits = |heard: &BytesMut| heard.len() + bytes.len() <= HEARD_BYTES_MAX;
+        self.heard = self.heard.take().filter(fits);
+        if let Some(heard) = &mut self.heard {
+            heard.extend_from_slice(bytes);
+        }
     }
 }
 
@@ -82,6 +106,14 @@ pub(crate) struct Session {
     pub(crate) client: Client,
 }
 
+/// What became of a client's first message.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Accepted(Box<Accepted>),
+    /// The handshake is another's.
+    Passed(Box<Passed>),
+}
+
 /// A handshake that came to its end.
 #[derive(Debug)]
 pub(super) struct Accepted {
@@ -104,11 +136,27 @@ pub(super) async fn accept(
     worker: &Worker,
     tcp: TcpStream,
     ahead: BytesMut,
-) -> Result<Accepted, HandshakeResult> {
-    let wire = Wire { tcp, ahead, moved: false };
+) -> Result<Opened, HandshakeResult> {
+    // Only where a connection could be passed through.
+    let heard = (!worker.generation().passthroughs.is_empty()).then(BytesMut::new);
+    let wire = Wire { tcp, ahead, heard, moved: false };
     let hello = LazyConfigAcceptor::new(Acceptor::default(), wire).await;
     let mut hello = hello.map_err(|_| HandshakeResult::Failed)?;
-    let selected = worker.generation().tls.select(hello.client_hello().server_name());
+    let generation = worker.generation();
+    let passed = generation.passthroughs.select(hello.client_hello().server_name()).map(Arc::clone);
+    let heard = hello.io.heard.take();
+    if let Some(host) = passed {
+        let wire = hello.io;
+        let Some(heard) = heard else {
+            // It was too long, or no host was passed through yet when it began.
+            refuse(wire).await;
+            return Err(HandshakeResult::Failed);
+        };
+        return Ok(Opened::Passed(Box::new(Passed { wire, heard, host })));
+    }
+    let selected = generation.tls.select(hello.client_hello().server_name());
+    // A slow handshake must not keep a generation.
+    drop(generation);
     let Some(Selected { config, server_name, asks }) = selected else {
         // The client may have gone; it is refused either way.
         drop(hello.io.write_all(&UNRECOGNIZED_NAME).await);
@@ -125,5 +173,6 @@ pub(super) async fn accept(
         drop(stream.shutdown().await);
         return Err(HandshakeResult::Failed);
     };
-    Ok(Accepted { stream, session: Session { server_name, client }, protocol, resumed })
+    let session = Session { server_name, client };
+    Ok(Opened::Accepted(Box::new(Accepted { stream, session, protocol, resumed })))
 }

@@ -2,6 +2,7 @@
 //! keep to. Opens no socket.
 
 mod builder;
+mod by_host;
 mod certificate;
 mod client;
 mod store;
@@ -11,6 +12,8 @@ pub(crate) mod testing;
 mod validity;
 
 pub(crate) use builder::{Selected, TlsBuilder, TlsRuntime};
+pub(crate) use by_host::ByHost;
 pub use certificate::check_certificate;
 pub(crate) use certificate::{Loaded, PROVIDER};
 pub(crate) use client::Client;
+pub(crate) use store::fold_server_name;

@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use ir::HostPattern;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+
+use super::by_host::{ByHost, is_address};
 
 /// What a name is served with.
 #[derive(Clone, Debug)]
@@ -32,65 +33,27 @@ impl Served {
 /// By name, in a time that does not grow with the number of names.
 #[derive(Debug)]
 pub(super) struct Store {
-    exact: HashMap<Box<str>, Served>,
-    /// By suffix.
-    wildcards: HashMap<Box<str>, Wildcards>,
+    hosts: ByHost<Served>,
     /// For clients that name no host, or none of these.
     default: Served,
-}
-
-/// The two kinds of `*.suffix`.
-#[derive(Debug, Default)]
-struct Wildcards {
-    one_label: Option<Served>,
-    any: Option<Served>,
 }
 
 impl Store {
     /// The default certificate is served with the first policy.
     pub(super) fn new(default: Option<Arc<CertifiedKey>>) -> Self {
-        Self { exact: HashMap::new(), wildcards: HashMap::new(), default: Served { key: default, policy: 0 } }
+        Self { hosts: ByHost::default(), default: Served { key: default, policy: 0 } }
     }
 
-    /// `key`: the host's own; `None`: the default one. A literal address is left out: no client names one in its
-    /// handshake (RFC 6066 §3), so requests for it come over the default one.
+    /// `key`: the host's own; `None`: the default one. A literal address is left out: requests for it come over the
+    /// default one.
     pub(super) fn insert(&mut self, host: &HostPattern, key: Option<Arc<CertifiedKey>>, policy: usize) {
         let served = Served { key: key.or_else(|| self.default.key.clone()), policy };
-        match host {
-            HostPattern::Exact(name) if is_address(name.as_str()) => {}
-            HostPattern::Exact(name) => {
-                self.exact.insert(name.as_str().into(), served);
-            }
-            HostPattern::Wildcard { suffix, one_label } => {
-                let wildcards = self.wildcards.entry(suffix.as_str().into()).or_default();
-                let slot = if *one_label { &mut wildcards.one_label } else { &mut wildcards.any };
-                *slot = Some(served);
-            }
-        }
+        self.hosts.insert(host, served);
     }
 
     /// `name` is folded as the router folds it.
     pub(super) fn find(&self, name: Option<&str>) -> &Served {
-        name.and_then(|name| self.find_own(name)).unwrap_or(&self.default)
-    }
-
-    fn find_own(&self, name: &str) -> Option<&Served> {
-        if let Some(served) = self.exact.get(name) {
-            return Some(served);
-        }
-        let mut one_label = true;
-        let mut rest = name;
-        // A name has at most 127 labels (RFC 1035 §2.3.4).
-        while let Some((_, suffix)) = rest.split_once('.') {
-            if let Some(wildcards) = self.wildcards.get(suffix) {
-                let single = wildcards.one_label.as_ref().filter(|_| one_label);
-                if let Some(served) = single.or(wildcards.any.as_ref()) {
-                    return Some(served);
-                }
-            }
-            (rest, one_label) = (suffix, false);
-        }
-        None
+        name.and_then(|name| self.hosts.find(name)).unwrap_or(&self.default)
     }
 
     /// Whether two names are served alike, so that a connection for one may carry requests for the other.
@@ -107,12 +70,8 @@ impl ResolvesServerCert for Store {
 }
 
 /// The name in a handshake in the form that the router compares. `None`: it is no name, and counts as not given.
-pub(super) fn fold_server_name(name: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn fold_server_name(name: &str) -> Option<Cow<'_, str>> {
     table::fold(name).ok().filter(|name| !is_address(name))
-}
-
-fn is_address(name: &str) -> bool {
-    name.starts_with('[') || name.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! Tunnels: what a connection is after a client and an upstream have agreed on another protocol (RFC 9110 §7.8). Copies
-//! bytes and understands none of them but the ends of WebSocket frames.
+//! Tunnels: what a connection is after a client and an upstream have agreed on another protocol (RFC 9110 §7.8), and one
+//! that is passed through. Copies bytes and understands none of them but the ends of WebSocket frames.
 
 mod copy;
 mod frames;
@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 
 use self::pair::{Tunnel, TunnelOptions};
 use crate::observe::Metrics;
 use crate::record::Record;
 use crate::server::Worker;
-use crate::upstream::{Held, Switched, Upgraded};
+use crate::upstream::{Held, PassageHeld, Switched, Upgraded};
 
 /// A tunnel whose client has not been told yet: its 101 is on the way.
 #[derive(Debug)]
@@ -30,6 +31,67 @@ pub(crate) struct Offer {
     pub(crate) idle: Option<Duration>,
     /// Finished when the tunnel ends.
     pub(crate) record: Record,
+}
+
+/// A tunnel as its client's task runs it.
+pub(crate) trait Drain: Future<Output = ()> {
+    /// The server drains. Later calls do nothing.
+    fn drain(self: Pin<&mut Self>);
+}
+
+/// A connection that is passed through as it is: no request began it.
+#[derive(Debug)]
+pub(crate) struct Passing<C> {
+    tunnel: Tunnel<C, TcpStream>,
+    _held: PassageHeld,
+    _open: Open,
+}
+
+impl<C> Passing<C>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    /// `ahead`: what the endpoint is told before what the client says from now on. `idle`: as in [`Offer`].
+    pub(crate) fn new(
+        worker: &Rc<Worker>,
+        ends: (C, TcpStream),
+        ahead: BytesMut,
+        held: PassageHeld,
+        idle: Option<Duration>,
+    ) -> Self {
+        let options = TunnelOptions {
+            is_websocket: false,
+            idle,
+            drain: worker.settings.drain,
+            random: worker.random.next(),
+        };
+        let (client, endpoint) = ends;
+        Self {
+            tunnel: Tunnel::new(client, endpoint, (ahead, BytesMut::new()), options),
+            _held: held,
+            _open: Open::new(Arc::clone(&worker.metrics)),
+        }
+    }
+}
+
+impl<C> Drain for Passing<C>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    fn drain(mut self: Pin<&mut Self>) {
+        self.tunnel.drain();
+    }
+}
+
+impl<C> Future for Passing<C>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+{
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.tunnel.poll(cx)
+    }
 }
 
 /// A tunnel as a part of its client's task.
@@ -64,12 +126,11 @@ impl Offer {
     }
 }
 
-impl<C> Running<C>
+impl<C> Drain for Running<C>
 where
     C: AsyncRead + AsyncWrite + Unpin,
 {
-    /// The server drains.
-    pub(crate) fn drain(&mut self) {
+    fn drain(mut self: Pin<&mut Self>) {
         self.tunnel.drain();
     }
 }

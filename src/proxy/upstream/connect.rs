@@ -42,7 +42,6 @@ pub(super) async fn connect(
             Security::Invalid => return Err(ConnectError::Invalid),
         };
         let tcp = open(target).await?;
-        tcp.set_nodelay(true)?;
         match tls {
             None => Ok(Io::Plain(tcp)),
             Some(tls) => Ok(Io::Tls(Box::new(tls.handshake(tcp).await.map_err(ConnectError::Tls)?))),
@@ -51,13 +50,23 @@ pub(super) async fn connect(
     time::timeout(timeout, open).await.map_err(|_| ConnectError::TimedOut)?
 }
 
+/// Connects within `timeout` without TLS, names resolved in between (each address in turn).
+///
+/// # Errors
+/// The last address's error.
+pub(super) async fn dial(target: &Target, timeout: Duration) -> Result<TcpStream, ConnectError> {
+    Ok(time::timeout(timeout, open(target)).await.map_err(|_| ConnectError::TimedOut)??)
+}
+
 async fn open(target: &Target) -> io::Result<TcpStream> {
-    match target.address {
-        Some(address) => TcpStream::connect(address).await,
+    let tcp = match target.address {
+        Some(address) => TcpStream::connect(address).await?,
         None => {
             let addresses: Vec<SocketAddr> =
                 tokio::net::lookup_host((&*target.endpoint.host, target.endpoint.port)).await?.collect();
-            TcpStream::connect(addresses.as_slice()).await
+            TcpStream::connect(addresses.as_slice()).await?
         }
-    }
+    };
+    tcp.set_nodelay(true)?;
+    Ok(tcp)
 }

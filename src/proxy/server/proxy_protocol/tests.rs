@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn proxied(source: &str, port: u16) -> Client {
-    Client::Proxied { source: source.parse().unwrap(), port }
+fn proxied(source: &str, target: &str) -> Client {
+    Client::Proxied { source: source.parse().unwrap(), target: target.parse().unwrap() }
 }
 
 fn binary(command: u8, family: u8, rest: &[u8]) -> Vec<u8> {
@@ -32,18 +32,18 @@ fn headers_are_read_whole_and_not_a_byte_further() {
         (
             "1, IPv4",
             b"PROXY TCP4 198.51.100.1 192.0.2.1 51000 443\r\n".to_vec(),
-            proxied("198.51.100.1:51000", 443),
+            proxied("198.51.100.1:51000", "192.0.2.1:443"),
         ),
         (
             "1, IPv6",
             b"PROXY TCP6 2001:db8::1 2001:db8::2 51000 443\r\n".to_vec(),
-            proxied("[2001:db8::1]:51000", 443),
+            proxied("[2001:db8::1]:51000", "[2001:db8::2]:443"),
         ),
         ("1, unknown", b"PROXY UNKNOWN\r\n".to_vec(), Client::Itself),
         ("1, unknown with more", b"PROXY UNKNOWN ffff:: ffff:: 65535 65535\r\n".to_vec(), Client::Itself),
-        ("2, IPv4", binary(0x21, 0x11, FOUR), proxied("198.51.100.1:51000", 443)),
-        ("2, IPv4 with more", binary(0x21, 0x11, &with_more), proxied("198.51.100.1:51000", 443)),
-        ("2, IPv6", binary(0x21, 0x21, &six()), proxied("[2001:db8::1]:51000", 443)),
+        ("2, IPv4", binary(0x21, 0x11, FOUR), proxied("198.51.100.1:51000", "192.0.2.1:443")),
+        ("2, IPv4 with more", binary(0x21, 0x11, &with_more), proxied("198.51.100.1:51000", "192.0.2.1:443")),
+        ("2, IPv6", binary(0x21, 0x21, &six()), proxied("[2001:db8::1]:51000", "[2001:db8::2]:443")),
         ("2, local", binary(0x20, 0x00, &[]), Client::Itself),
         ("2, local with addresses", binary(0x20, 0x11, FOUR), Client::Itself),
         ("2, unspecified", binary(0x21, 0x00, &[1, 2, 3]), Client::Itself),

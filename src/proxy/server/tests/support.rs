@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ir::{Action, Applied, Config, ControlState, DirectResponse, EndpointMap, Route};
+use ir::{
+    Action, Applied, Config, ControlState, DirectResponse, EndpointMap, HostPattern, Passthrough, Route,
+};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use tokio::sync::watch;
@@ -85,10 +87,20 @@ impl Site {
 
     /// Comes back when all workers serve it.
     pub(super) fn publish(&self, routes: &[Route], tls: &Arc<ir::Tls>) {
+        self.publish_all(routes, tls, BTreeMap::new());
+    }
+
+    /// The same with hosts whose connections are passed through.
+    pub(super) fn publish_all(
+        &self,
+        routes: &[Route],
+        tls: &Arc<ir::Tls>,
+        passthrough: BTreeMap<HostPattern, Arc<Passthrough>>,
+    ) {
         let generation = self.config.borrow().generation + 1;
         let routes = routes.iter().map(|route| (route.id.clone(), Arc::new(route.clone())));
-        let tls = Arc::clone(tls);
-        self.config.send_replace(Arc::new(Config { generation, routes: routes.collect(), tls }));
+        let (routes, tls, passthrough) = (routes.collect(), Arc::clone(tls), Arc::new(passthrough));
+        self.config.send_replace(Arc::new(Config { generation, routes, tls, passthrough }));
         until("the generation is served", || self.applied.borrow().generation == generation);
     }
 
