@@ -1,5 +1,6 @@
 //! `baribhara check`: lists what is wrong with the objects of folders. Judges nothing itself.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -42,12 +43,13 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 impl<'a> Checked<'a> {
     fn new(loaded: &'a Loaded) -> Self {
+        let passed: BTreeSet<_> = loaded.config.passthrough.values().map(|passed| &passed.id).collect();
         Self {
             problems: &loaded.problems.lines,
             errors: loaded.problems.count(Severity::Error),
             warnings: loaded.problems.count(Severity::Warning),
             rejected_objects: loaded.problems.rejected_objects,
-            routes: loaded.config.routes.len(),
+            routes: loaded.config.routes.len() + passed.len(),
         }
     }
 

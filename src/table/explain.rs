@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::condition::Failing;
 use crate::head::RequestHead;
 use crate::index::PathLevel;
+use crate::passed::PassedThrough;
 use crate::precedence;
 use crate::route::{CompiledRoute, RouteSlot};
 use crate::table::{Candidate, Place, Table};
@@ -28,6 +29,9 @@ pub(crate) use text::{conditions, path_text};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
     pub request: ExplainedRequest,
+    /// What becomes of the host's connections with TLS. Then the rest holds for requests without.
+    #[serde(rename = "passedThrough", skip_serializing_if = "Option::is_none")]
+    pub passed_through: Option<PassedThrough>,
     pub winner: Option<Winner>,
     /// Those that came nearest first.
     pub losers: Vec<Loser>,
@@ -105,6 +109,7 @@ impl Table {
                 path: head.path.to_owned(),
                 client: head.client,
             },
+            passed_through: self.passed_through(head.host),
             winner: winner.map(|winner| Winner::new(winner, head)),
             losers: losers.into_iter().map(|(_, loser)| loser).collect(),
         }
@@ -222,6 +227,9 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ExplainedRequest { method, host, path, client } = &self.request;
         writeln!(f, "{method} {host}{path} from {client}")?;
+        if let Some(passed) = &self.passed_through {
+            writeln!(f, "{passed}\nwithout TLS:")?;
+        }
         match &self.winner {
             Some(winner) => winner.fmt(f)?,
             None => writeln!(f, "\nno route takes this request: 404")?,

@@ -10,6 +10,7 @@ mod host;
 mod hosts;
 mod index;
 mod listing;
+mod passed;
 mod path;
 mod pattern;
 mod precedence;
@@ -27,6 +28,7 @@ pub use filter::{
 pub use head::RequestHead;
 pub use host::{HostError, fold};
 pub use listing::RouteRow;
+pub use passed::PassedThrough;
 pub use path::canonical;
 pub use route::{CompiledRoute, RouteSlot};
 pub use table::{CompileProblem, Decision, Table};

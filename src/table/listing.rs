@@ -16,6 +16,7 @@ use crate::table::Table;
 pub struct RouteRow {
     /// `*`: every host.
     pub host: String,
+    /// Empty where connections are passed through, of which no request is seen.
     pub path: String,
     /// Empty: any.
     pub methods: Vec<String>,
@@ -25,7 +26,7 @@ pub struct RouteRow {
     /// `namespace/name/rule`
     pub route: String,
     pub object: ir::ObjectRef,
-    /// `forward`, `redirect 301`, `respond 503` or `fail InvalidRule`.
+    /// `forward`, `redirect 301`, `respond 503`, `fail InvalidRule` or `passthrough`.
     pub action: String,
     /// With weights where there are several, and the protocol where it is not HTTP/1.1 without TLS.
     pub backends: Vec<String>,
@@ -33,7 +34,7 @@ pub struct RouteRow {
 
 impl Table {
     /// All routes, most specific first: each match once for each of its hosts, in the order in which a request
-    /// that all of them fit would be asked.
+    /// that all of them fit would be asked. At the end the hosts whose connections are passed through.
     pub fn routes(&self) -> Vec<RouteRow> {
         let mut all: Vec<(Option<&HostPattern>, Ranked<'_>, &ir::Route)> = Vec::new();
         for compiled in self.compiled_routes() {
@@ -52,7 +53,8 @@ impl Table {
                 .then_with(|| compare_paths(&a.1.matched.path, &b.1.matched.path))
                 .then_with(|| precedence::compare(a.1, b.1).0)
         });
-        all.into_iter().map(|(host, ranked, route)| RouteRow::new(host, ranked, route)).collect()
+        let rows = all.into_iter().map(|(host, ranked, route)| RouteRow::new(host, ranked, route));
+        rows.chain(self.passed_rows()).collect()
     }
 }
 
@@ -74,7 +76,10 @@ impl RouteRow {
 
 impl fmt::Display for RouteRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.host, self.path)?;
+        f.write_str(&self.host)?;
+        if !self.path.is_empty() {
+            write!(f, " {}", self.path)?;
+        }
         if !self.methods.is_empty() {
             write!(f, " [{}]", self.methods.join(","))?;
         }

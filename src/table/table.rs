@@ -11,6 +11,7 @@ use crate::condition::Failing;
 use crate::head::RequestHead;
 use crate::hosts::{self, ChangedHosts, HostLevel, HostSet};
 use crate::index::{Entry, HostTable, LookupPath, PathLevel};
+use crate::passed::Passed;
 use crate::route::{CompiledRoute, RouteSlot};
 
 /// All routes, ready to be asked.
@@ -22,6 +23,7 @@ pub struct Table {
     /// By id.
     routes: Vec<Arc<CompiledRoute>>,
     slots: Slots,
+    pub(crate) passed: Passed,
 }
 
 /// Which route takes a request, and by which of its matches.
@@ -91,7 +93,7 @@ impl Table {
             Some(CompileProblem { route: route.id().clone(), message })
         });
         let problems = problems.collect();
-        (Self { hosts, last_resort, routes, slots }, problems)
+        (Self { hosts, last_resort, routes, slots, passed: Passed::of(config) }, problems)
     }
 
     /// The route that takes this request, a preflight among them. `None`: no route does, answered 404.
