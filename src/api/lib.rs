@@ -47,9 +47,11 @@ pub use policy::{
     RateLimitPolicySpec, TargetGroup, TargetKind, TargetRef,
 };
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
-pub use tls::{ClientAuth, ClientAuthMode, ClientForward, Hsts, RedirectHttp, SecretRef, Tls, TlsVersion};
+pub use tls::{
+    ClientAuth, ClientAuthMode, ClientForward, Hsts, RedirectHttp, SecretRef, Tls, TlsMode, TlsVersion,
+};
 pub use upstream::{
     BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef, CircuitBreaker,
-    HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck, Retry, Timeouts,
+    HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck, ProxyProtocol, Retry, Timeouts,
 };
 pub use value::{ByteQuantity, Duration};

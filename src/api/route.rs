@@ -34,6 +34,41 @@ use crate::value::ByteQuantity;
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.tls) || !has(self.tls.mode) || self.tls.mode != 'Passthrough' \
+                 || (has(self.hostnames) && size(self.hostnames) > 0)",
+        "message": "Passthrough goes by the name that a client asks for; add hostnames",
+    },
+    {
+        "rule": "!has(self.tls) || !has(self.tls.mode) || self.tls.mode != 'Passthrough' || size(self.rules) == 1",
+        "message": "with Passthrough no request is seen that could choose between rules; keep one rule",
+    },
+    {
+        "rule": "!has(self.tls) || !has(self.tls.mode) || self.tls.mode != 'Passthrough' \
+                 || self.rules.all(r, !has(r.matches) && !has(r.filters) && !has(r.auth) && !has(r.ipAccess) \
+                 && !has(r.maxRequestBody) && !has(r.retry) && !has(r.upgrades))",
+        "message": "with Passthrough no request is seen that this could hold for; remove matches, filters, auth, \
+                    ipAccess, maxRequestBody, retry and upgrades",
+    },
+    {
+        "rule": "!has(self.tls) || !has(self.tls.mode) || self.tls.mode != 'Passthrough' || !has(self.defaults) \
+                 || (!has(self.defaults.cors) && !has(self.defaults.ipAccess) && !has(self.defaults.auth) \
+                 && !has(self.defaults.maxRequestBody))",
+        "message": "with Passthrough no request is seen that this could hold for; remove all of defaults but timeouts",
+    },
+    {
+        "rule": "!has(self.tls) || !has(self.tls.mode) || self.tls.mode != 'Passthrough' \
+                 || self.rules.all(r, !has(r.backendRefs) || r.backendRefs.all(b, !has(b.tls) && !has(b.protocol)))",
+        "message": "with Passthrough the client's own TLS goes to the backend; remove tls and protocol of backendRefs",
+    },
+    {
+        "rule": "(has(self.tls) && has(self.tls.mode) && self.tls.mode == 'Passthrough') \
+                 || self.rules.all(r, !has(r.backendRefs) || r.backendRefs.all(b, !has(b.proxyProtocol)))",
+        "message": "a connection to a backend is shared by clients unless it is passed through; \
+                    remove proxyProtocol, or set tls.mode to Passthrough",
+    },
+]))]
 pub struct GatewayRouteSpec {
     /// The class (IngressClass) whose gateway serves this route. Unset: the one of the default class.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,7 +10,20 @@ use crate::value::Duration;
 /// How the hosts of a route are served over TLS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.mode) || self.mode != 'Passthrough' || (!has(self.secretRef) && !has(self.redirectHTTP) \
+                 && !has(self.hsts) && !has(self.clientAuth) && (!has(self.minVersion) || self.minVersion == '1.2'))",
+        "message": "with Passthrough the backend serves TLS, and nothing else of tls can hold; \
+                    remove secretRef, minVersion, redirectHTTP, hsts and clientAuth",
+    },
+]))]
 pub struct Tls {
+    /// Terminate (the gateway serves TLS) or Passthrough (connections go to the backend as they are, by the name that
+    /// the client asks for, and the backend serves TLS). Passthrough needs `hostnames` and one rule with `backendRefs`,
+    /// and leaves no policy to apply. Default Terminate.
+    #[serde(default)]
+    pub mode: TlsMode,
     /// The Secret with the certificate and its key. Unset: the install's default certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretRef>,
@@ -61,6 +74,14 @@ pub enum ClientForward {
     Subject,
     Verify,
     Certificate,
+}
+
+/// Who serves TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum TlsMode {
+    #[default]
+    Terminate,
+    Passthrough,
 }
 
 /// A Secret of type `kubernetes.io/tls` in the namespace of the object.

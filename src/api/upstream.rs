@@ -53,6 +53,17 @@ pub struct BackendRef {
     /// TLS towards the backend. Unset with a protocol that has TLS: verified by the authorities of the system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<BackendTls>,
+    /// Tells the backend who the client is, in a header of the PROXY protocol before the first byte: V1 (text) or V2
+    /// (binary). Only with `spec.tls.mode: Passthrough`. Unset: it is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum ProxyProtocol {
+    V1,
+    V2,
 }
 
 /// How a backend is spoken to.

@@ -204,7 +204,7 @@ mod tests {
         };
         let text = table.explain(&head("b.example")).to_string();
         let want = "GET b.example/ from 192.0.2.9\n\n\
-                    with TLS: passed through as it is by route shop/two/all (GatewayRoute shop/two)\n  \
+                    with TLS: passed through as it is by route shop/two/all (GatewayRoute/shop/two)\n  \
                     host: *.example\n  backends:\n    shop/pod:443=1 (PROXY protocol 2)\n    \
                     shop/pod:444=3 (PROXY protocol 2)\n\nwithout TLS:\n\nno route takes this request: 404\n";
         assert_eq!(text, want);

@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::endpoint::Found;
+use crate::passthrough::PassedHosts;
 use crate::reader::same;
 use crate::report::{Report, ReportLine};
 use crate::{Settings, Snapshot, endpoint};
@@ -20,6 +21,7 @@ pub(crate) struct Endpoints {
     settings: Option<Settings>,
     /// The routes of the last config.
     routes: Vec<Arc<Route>>,
+    passthrough: Arc<PassedHosts>,
     backends: BTreeMap<BackendId, EndpointMemo>,
 }
 
@@ -63,14 +65,18 @@ impl Endpoints {
 
     /// Forgets the backends that no route names any more and adds new ones.
     fn take_backends(&mut self, config: &Config) {
-        let unchanged = self.routes.len() == config.routes.len()
+        let unchanged = Arc::ptr_eq(&self.passthrough, &config.passthrough)
+            && self.routes.len() == config.routes.len()
             && self.routes.iter().zip(config.routes.values()).all(|(left, right)| Arc::ptr_eq(left, right));
         if unchanged {
             return;
         }
         self.routes = config.routes.values().map(Arc::clone).collect();
-        let named: BTreeSet<&BackendId> =
+        self.passthrough = Arc::clone(&config.passthrough);
+        let mut named: BTreeSet<&BackendId> =
             self.routes.iter().flat_map(|route| named_backends(route)).collect();
+        let passed = self.passthrough.values().flat_map(|passthrough| &passthrough.backends);
+        named.extend(passed.filter_map(|backend| found(&backend.target)));
         self.backends.retain(|id, _| named.contains(id));
         for id in named {
             if !self.backends.contains_key(id) {
@@ -121,8 +127,12 @@ fn named_backends(route: &Route) -> impl Iterator<Item = &BackendId> {
         Action::Forward { backends, .. } => backends.as_slice(),
         Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => &[],
     };
-    backends.iter().filter_map(|backend| match &backend.target {
+    backends.iter().filter_map(|backend| found(&backend.target))
+}
+
+fn found(target: &BackendTarget) -> Option<&BackendId> {
+    match target {
         BackendTarget::Backend(id) => Some(id),
         BackendTarget::Missing(_) => None,
-    })
+    }
 }

@@ -11,7 +11,7 @@ use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::route::{Built, RouteSeed, RuleCount};
 use crate::tls::gateway_route_tls;
-use crate::{auth, cors, filter, matches, upstream, value};
+use crate::{auth, cors, filter, matches, passthrough, upstream, value};
 
 /// The class that a GatewayRoute names.
 pub(crate) fn class_of(route: &GatewayRoute) -> Option<&str> {
@@ -33,6 +33,9 @@ pub(crate) fn gateway_routes(
     let spec = &object.spec;
     let root = Field::root("spec");
     let Ok(hosts) = hosts(spec, root.key("hostnames"), lines) else { return Built::refused() };
+    if passthrough::is_asked_for(spec) {
+        return passthrough::gateway_route(object, hosts, attached, reader, lines);
+    }
     let providers = providers(&spec.jwt_providers, root.key("jwtProviders"), reader, lines);
     let defaults = Defaults::read(spec.defaults.as_ref(), &providers, root.key("defaults"), lines);
     let seed = RouteSeed::new(lines.object(), &object.metadata);
@@ -67,7 +70,7 @@ pub(crate) fn gateway_routes(
         }
         routes.push(route);
     }
-    Built { routes, tls: claim.into_iter().collect(), extent: count.extent() }
+    Built { routes, tls: claim.into_iter().collect(), passthrough: None, extent: count.extent() }
 }
 
 /// One rule and where it stands.
@@ -192,7 +195,7 @@ impl RuleContext {
 }
 
 /// The rule's name, or its index where it has none.
-fn rule_name(rule: &RouteRule, index: usize) -> String {
+pub(crate) fn rule_name(rule: &RouteRule, index: usize) -> String {
     if rule.name.is_empty() { index.to_string() } else { rule.name.clone() }
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn ingress_routes(
     let root = Field::root("spec");
     let Some(spec) = &ingress.spec else {
         lines.warning(root, "the Ingress has no spec and serves nothing", "add rules or a default backend");
-        return Built { routes: Vec::new(), tls: Vec::new(), extent: Extent::Served };
+        return Built { routes: Vec::new(), tls: Vec::new(), passthrough: None, extent: Extent::Served };
     };
     let seed = RouteSeed::new(lines.object(), &ingress.metadata);
     let mut upstream = IngressUpstream::read(ingress, reader, lines);
@@ -110,7 +110,7 @@ pub(crate) fn ingress_routes(
         upstream.finish(route);
         route.tls = tls.of_route(&route.hosts);
     }
-    Built { routes, tls: tls.claims, extent: count.extent() }
+    Built { routes, tls: tls.claims, passthrough: None, extent: count.extent() }
 }
 
 fn pathless_rule(has_default: bool, field: Field<'_>, lines: &mut Lines) {

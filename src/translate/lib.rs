@@ -24,6 +24,7 @@ mod jwks;
 mod limit;
 mod matches;
 mod named;
+mod passthrough;
 mod path;
 mod policy_memo;
 mod protocol;

@@ -159,6 +159,11 @@ impl Lines {
         self.push((Severity::Info, None), field, message.into(), "");
     }
 
+    /// Takes over what was found elsewhere about the same object.
+    pub(crate) fn append(&mut self, found: impl Iterator<Item = ReportLine>) {
+        self.lines.extend(found);
+    }
+
     pub(crate) fn into_vec(self) -> Vec<ReportLine> {
         self.lines
     }

@@ -8,6 +8,7 @@ use ir::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use crate::passthrough::PassthroughClaim;
 use crate::standing::Extent;
 use crate::tls::TlsClaim;
 
@@ -16,6 +17,7 @@ use crate::tls::TlsClaim;
 pub(crate) struct Built {
     pub(crate) routes: Vec<Route>,
     pub(crate) tls: Vec<TlsClaim>,
+    pub(crate) passthrough: Option<PassthroughClaim>,
     pub(crate) extent: Extent,
 }
 
@@ -36,7 +38,7 @@ pub(crate) struct RouteSeed {
 impl Built {
     /// Not even one route, for the object's own sake.
     pub(crate) const fn refused() -> Self {
-        Self { routes: Vec::new(), tls: Vec::new(), extent: Extent::Refused }
+        Self { routes: Vec::new(), tls: Vec::new(), passthrough: None, extent: Extent::Refused }
     }
 }
 
@@ -57,6 +59,10 @@ impl RouteSeed {
     pub(crate) fn new(object: &ObjectRef, metadata: &ObjectMeta) -> Self {
         let created = metadata.creation_timestamp.as_ref().map(|time| time.0.as_second());
         Self { object: object.clone(), created }
+    }
+
+    pub(crate) const fn object(&self) -> &ObjectRef {
+        &self.object
     }
 
     /// When the object was created, as routes hold it.

@@ -10,6 +10,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::attach::{Attached, PolicyIndex, same_attached};
 use crate::class::ClassVerdict;
+use crate::passthrough::PassthroughClaim;
 use crate::reader::{Dependency, Reader};
 use crate::report::{Field, Lines, ReportLine};
 use crate::route::Built;
@@ -27,6 +28,7 @@ pub(crate) struct RouteMemo<T> {
     attached: Vec<Attached>,
     routes: Vec<Arc<Route>>,
     tls: Vec<Arc<TlsClaim>>,
+    passthrough: Option<Arc<PassthroughClaim>>,
     /// Findings about the policies that annotations name.
     annotated: Vec<ReportLine>,
     lines: Vec<ReportLine>,
@@ -121,16 +123,18 @@ pub(crate) fn refresh_routes<T>(
 pub(crate) struct Collected {
     pub(crate) routes: Vec<(RouteId, Arc<Route>)>,
     pub(crate) tls: Vec<Arc<TlsClaim>>,
+    pub(crate) passthrough: Vec<Arc<PassthroughClaim>>,
     pub(crate) lines: Vec<ReportLine>,
     pub(crate) standings: Vec<(ObjectRef, Arc<Standing>)>,
 }
 
 /// Adds those of one kind.
 pub(crate) fn collect_routes<T>(kind: &RouteKind<T>, memos: &ByName<RouteMemo<T>>, all: &mut Collected) {
-    let Collected { routes, tls, lines, standings } = all;
+    let Collected { routes, tls, passthrough, lines, standings } = all;
     for (namespace, name, memo) in memos.iter() {
         routes.extend(memo.routes.iter().map(|route| (route.id.clone(), Arc::clone(route))));
         tls.extend(memo.tls.iter().map(Arc::clone));
+        passthrough.extend(memo.passthrough.as_ref().map(Arc::clone));
         lines.extend_from_slice(&memo.annotated);
         lines.extend_from_slice(&memo.lines);
         if let Some(standing) = &memo.standing {
@@ -185,7 +189,8 @@ impl Scope<'_> {
         let old_standing = old.and_then(|memo| memo.standing.as_ref());
         let standing =
             built.as_ref().map(|built| standing(&[&annotated, &lines], built.extent, old_standing));
-        let (routes, tls) = built.map_or_else(Default::default, |built| (built.routes, built.tls));
+        let (routes, tls, passthrough) =
+            built.map_or_else(Default::default, |built| (built.routes, built.tls, built.passthrough));
         let kept = old.map_or(&[][..], |memo| &memo.routes);
         let kept_tls = old.map_or(&[][..], |memo| &memo.tls);
         RouteMemo {
@@ -194,6 +199,10 @@ impl Scope<'_> {
             attached,
             routes: routes.into_iter().map(|route| keep_equal(route, kept)).collect(),
             tls: tls.into_iter().map(|claim| keep_equal_claim(claim, kept_tls)).collect(),
+            passthrough: passthrough.map(|claim| {
+                let kept = old.and_then(|memo| memo.passthrough.as_ref());
+                kept.filter(|kept| ***kept == claim).map_or_else(|| Arc::new(claim), Arc::clone)
+            }),
             annotated,
             lines,
             standing,

@@ -69,6 +69,18 @@ pub(crate) fn standing(
     }
 }
 
+/// How an object stands from which an older one takes what `line` says, or all of it (`whole`).
+pub(crate) fn lessened(standing: &Standing, line: &ReportLine, whole: bool) -> Standing {
+    let before = &standing.accepted;
+    let accepted = if before.reason == ConditionReason::Accepted || (before.holds && whole) {
+        let reason = if whole { ConditionReason::Invalid } else { ConditionReason::PartiallyInvalid };
+        Judgement { holds: !whole, reason, message: cut(&text(line), MESSAGE_BYTES_MAX) }
+    } else {
+        before.clone()
+    };
+    Standing { accepted, resolved_refs: standing.resolved_refs.clone() }
+}
+
 fn judge(faults: &[&ReportLine], extent: Extent) -> Standing {
     let (mut references, mut parts): (Vec<&ReportLine>, Vec<&ReportLine>) =
         faults.iter().partition(|line| line.fault.is_some_and(|fault| fault.is_of_references()));

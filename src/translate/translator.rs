@@ -13,6 +13,7 @@ use crate::attach::PolicyIndex;
 use crate::certificate::Certificates;
 use crate::class::Classes;
 use crate::endpoint_map::Endpoints;
+use crate::passthrough::{self, Lost, PassedHosts, PassthroughClaim};
 use crate::policy_memo::{
     AUTH_POLICY, PolicyMemo, RATE_LIMIT_POLICY, RefusedMemo, collect_policies, collect_refused,
     index_policies, index_refused, refresh_policies, refused_policies,
@@ -23,7 +24,7 @@ use crate::route_memo::{
     Collected, GATEWAY_ROUTE, INGRESS, RouteMemo, Scope, collect_routes, refresh_routes,
 };
 use crate::snapshot::{ByName, Snapshot};
-use crate::standing::Standing;
+use crate::standing::{Standing, lessened};
 use crate::tls::{self, TlsClaim};
 
 /// What the routes' half of translation gives.
@@ -57,9 +58,14 @@ pub struct Translator {
 #[derive(Debug, Default)]
 struct MergedTls {
     claims: Vec<Arc<TlsClaim>>,
+    passthrough_claims: Vec<Arc<PassthroughClaim>>,
     default: Option<Arc<Certificate>>,
     tls: Arc<Tls>,
+    passthrough: Arc<PassedHosts>,
     findings: Vec<ReportLine>,
+    lost: Vec<Lost>,
+    /// Standings of which something was lost: as they were, and as they are.
+    lessened: BTreeMap<ObjectRef, (Arc<Standing>, Arc<Standing>)>,
 }
 
 /// Translates with no memory.
@@ -142,9 +148,10 @@ impl Translator {
         let mut all = Collected::default();
         collect_routes(&INGRESS, &self.ingresses, &mut all);
         collect_routes(&GATEWAY_ROUTE, &self.gateway_routes, &mut all);
-        let Collected { routes, tls, mut lines, mut standings } = all;
-        self.tls.merge(tls, settings, certificates);
+        let Collected { routes, tls, passthrough, mut lines, mut standings } = all;
+        self.tls.merge((tls, passthrough), settings, certificates);
         lines.extend_from_slice(&self.tls.findings);
+        self.tls.lessen(&mut standings);
         collect_policies(&self.rate_limit_policies, &mut lines, &mut standings);
         collect_policies(&self.auth_policies, &mut lines, &mut standings);
         collect_refused(&self.refused, &mut lines, &mut standings);
@@ -153,7 +160,7 @@ impl Translator {
                 generation: 0,
                 routes: routes.into_iter().collect(),
                 tls: Arc::clone(&self.tls.tls),
-                passthrough: Arc::default(),
+                passthrough: Arc::clone(&self.tls.passthrough),
             },
             report: Report::from_lines(lines),
             standings: standings.into_iter().collect(),
@@ -163,24 +170,60 @@ impl Translator {
 
 impl MergedTls {
     /// Does nothing where all claims are those of the last time.
-    fn merge(&mut self, claims: Vec<Arc<TlsClaim>>, settings: &Settings, certificates: &Certificates) {
+    fn merge(
+        &mut self,
+        (claims, passthrough_claims): (Vec<Arc<TlsClaim>>, Vec<Arc<PassthroughClaim>>),
+        settings: &Settings,
+        certificates: &Certificates,
+    ) {
         let secret = settings.default_tls_secret();
         let named = secret.as_ref();
         let default = named.and_then(|secret| certificates.get(&secret.namespace, &secret.name)).cloned();
         let same = default == self.default
-            && claims.len() == self.claims.len()
-            && claims.iter().zip(&self.claims).all(|(now, last)| Arc::ptr_eq(now, last));
+            && same_claims(&claims, &self.claims)
+            && same_claims(&passthrough_claims, &self.passthrough_claims);
         if same && (secret.is_none() || default.is_some()) {
             return;
         }
-        let (tls, mut findings) = tls::merge(&claims, default.clone());
+        let (mut tls, mut findings) = tls::merge(&claims, default.clone());
+        let (passthrough, lost) = passthrough::merge(&passthrough_claims, &claims, &mut tls);
+        findings.extend(lost.iter().map(|lost| lost.line.clone()));
         if let (Some(secret), None) = (&secret, &default) {
             findings.extend(tls::missing_default(secret));
         }
         if *self.tls != tls {
             self.tls = Arc::new(tls);
         }
-        *self = Self { claims, default, tls: Arc::clone(&self.tls), findings };
+        if *self.passthrough != passthrough {
+            self.passthrough = Arc::new(passthrough);
+        }
+        (self.claims, self.passthrough_claims) = (claims, passthrough_claims);
+        (self.default, self.findings, self.lost) = (default, findings, lost);
+        self.lessened.clear();
+    }
+}
+
+impl MergedTls {
+    /// Takes from the objects' standings what they lost to older ones. Those that did so before keep their `Arc`.
+    fn lessen(&mut self, standings: &mut [(ObjectRef, Arc<Standing>)]) {
+        if self.lost.is_empty() {
+            return;
+        }
+        for (id, standing) in standings {
+            let mut lost = self.lost.iter().filter(|lost| lost.line.object == *id).peekable();
+            if lost.peek().is_none() {
+                continue;
+            }
+            let known = self.lessened.get(id).filter(|(before, _)| before == standing);
+            let after = match known {
+                Some((_, after)) => Arc::clone(after),
+                None => Arc::new(lost.fold(Standing::clone(standing), |standing, lost| {
+                    lessened(&standing, &lost.line, lost.whole)
+                })),
+            };
+            self.lessened.insert(id.clone(), (Arc::clone(standing), Arc::clone(&after)));
+            *standing = after;
+        }
     }
 }
 
@@ -192,6 +235,10 @@ impl Pass<'_> {
     pub(crate) fn reader(&self) -> Reader<'_> {
         Reader::new(self.snapshot, &self.basis.settings, self.certificates)
     }
+}
+
+fn same_claims<T>(now: &[Arc<T>], last: &[Arc<T>]) -> bool {
+    now.len() == last.len() && now.iter().zip(last).all(|(now, last)| Arc::ptr_eq(now, last))
 }
 
 /// Every object has a memo now, so where there are more memos some are of objects that are gone.

@@ -37,12 +37,8 @@ pub(crate) fn forward(
         None => Retry::default(),
     };
     let circuit_breaker = rule.circuit_breaker.as_ref().map(circuit_breaker).unwrap_or_default();
-    let load_balancing = match rule.load_balancing.as_ref().map(|spec| spec.policy) {
-        None | Some(LoadBalancingPolicy::RoundRobin) => LoadBalancing::RoundRobin,
-        Some(LoadBalancingPolicy::LeastRequest) => LoadBalancing::LeastRequest,
-    };
-    let passive = rule.health_check.as_ref().and_then(|spec| spec.passive.as_ref());
-    let passive_health = Some(passive.map(passive_health).unwrap_or_default());
+    let load_balancing = load_balancing(rule);
+    let passive_health = Some(passive_health(rule));
     let upgrades = match &rule.upgrades {
         Some(names) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -140,10 +136,7 @@ fn backends(
     let mut backends = Vec::with_capacity(refs.len());
     for (index, backend) in refs.iter().enumerate() {
         let field = field.index(index);
-        let weight = backend.weight.min(WEIGHT_MAX);
-        if weight != backend.weight {
-            lines.warning(field.key("weight"), "the weight is taken as 1000000", "write 0 to 1000000");
-        }
+        let weight = weight(backend, field, lines);
         let (target, protocol) = target(backend, field, reader, lines);
         backends.push(WeightedBackend { target, weight, protocol });
     }
@@ -154,6 +147,15 @@ fn backends(
         lines.warning(field, "all weights are 0; the rule's requests are answered 500", "give one a weight");
     }
     backends
+}
+
+/// The share of a backend.
+pub(crate) fn weight(backend: &BackendRef, field: Field<'_>, lines: &mut Lines) -> u32 {
+    let weight = backend.weight.min(WEIGHT_MAX);
+    if weight != backend.weight {
+        lines.warning(field.key("weight"), "the weight is taken as 1000000", "write 0 to 1000000");
+    }
+    weight
 }
 
 /// Where the reference leads and how that is spoken to. Missing where either cannot be had.
@@ -183,6 +185,14 @@ fn spoken(
     reader: &mut Reader<'_>,
     lines: &mut Lines,
 ) -> Result<Option<protocol::TlsDemand>, Refused> {
+    if backend.proxy_protocol.is_some() {
+        let message = format!(
+            "a connection to the backend is shared by clients, so that none of them could be named; {}",
+            protocol::NO_TLS
+        );
+        let remedy = "remove proxyProtocol, or set spec.tls.mode to Passthrough";
+        return Err(lines.error(field.key("proxyProtocol"), message, remedy));
+    }
     let Some(tls) = &backend.tls else { return Ok(None) };
     if backend.protocol.is_some_and(|protocol| !protocol::has_tls(protocol)) {
         let message = format!("the protocol has no TLS, and tls is set; {}", protocol::NO_TLS);
@@ -191,7 +201,7 @@ fn spoken(
     protocol::tls_demand(tls, field.key("tls"), reader, lines).map(Some)
 }
 
-fn place(
+pub(crate) fn place(
     backend: &BackendRef,
     field: Field<'_>,
     reader: &mut Reader<'_>,
@@ -306,7 +316,7 @@ fn retry_on(text: &str) -> Option<RetryOn> {
     (first <= last).then_some(RetryOn::Status { first, last })
 }
 
-fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
+pub(crate) fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
     CircuitBreaker {
         max_connections: spec.max_connections,
         max_pending_requests: spec.max_pending_requests,
@@ -315,7 +325,16 @@ fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
     }
 }
 
-fn passive_health(spec: &api::PassiveHealthCheck) -> PassiveHealth {
+pub(crate) fn load_balancing(rule: &RouteRule) -> LoadBalancing {
+    match rule.load_balancing.as_ref().map(|spec| spec.policy) {
+        None | Some(LoadBalancingPolicy::RoundRobin) => LoadBalancing::RoundRobin,
+        Some(LoadBalancingPolicy::LeastRequest) => LoadBalancing::LeastRequest,
+    }
+}
+
+pub(crate) fn passive_health(rule: &RouteRule) -> PassiveHealth {
+    let passive = rule.health_check.as_ref().and_then(|spec| spec.passive.as_ref());
+    let Some(spec) = passive else { return PassiveHealth::default() };
     PassiveHealth {
         consecutive_5xx: spec.consecutive_5xx,
         consecutive_connect_failures: spec.consecutive_connect_failures,

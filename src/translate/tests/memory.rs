@@ -241,3 +241,28 @@ fn ten_thousand_routes_with_one_changed_keep_all_others() {
     // number of routes times something.
     assert!(best < std::time::Duration::from_millis(100), "{best:?}");
 }
+
+#[test]
+fn what_is_passed_through_keeps_its_arc_until_something_of_it_changes() {
+    let passed = |weight: u32| {
+        let spec = json!({
+            "hostnames": ["a.example"],
+            "tls": {"mode": "Passthrough"},
+            "rules": [{"name": "all", "backendRefs": [{"name": "cart", "port": 80, "weight": weight}]}],
+        });
+        gateway_route("a", &spec)
+    };
+    let mut translator = Translator::default();
+    let mut at = |weight, other| {
+        let snapshot =
+            snapshot([service("cart"), service("search"), passed(weight), plain_route("b", other)]);
+        let config = translator.translate_routes(&snapshot, &Settings::folder()).config;
+        let endpoints = translator.translate_endpoints(&snapshot, &Settings::folder(), &config);
+        assert!(endpoints.backends.contains_key(&backend("cart")), "no other route names it");
+        config.passthrough
+    };
+    let first = at(1, "search");
+    assert_eq!(first.len(), 1);
+    assert!(Arc::ptr_eq(&first, &at(1, "nowhere")));
+    assert_ne!(first, at(2, "nowhere"));
+}
