@@ -162,6 +162,9 @@ fn lean(output: &Output) -> Value {
     if !output.config.tls.is_empty() {
         lean["tls"] = json!(output.config.tls);
     }
+    if !output.config.passthrough.is_empty() {
+        lean["passthrough"] = json!(output.config.passthrough);
+    }
     if !output.endpoint_report.lines.is_empty() {
         lean["endpointReport"] = json!(output.endpoint_report.lines);
     }
