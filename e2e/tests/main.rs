@@ -16,6 +16,7 @@ mod h2_smuggling;
 mod jwt;
 mod limits;
 mod observe;
+mod passthrough;
 mod paths;
 mod policies;
 mod protocol;
