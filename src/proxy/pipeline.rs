@@ -239,10 +239,9 @@ impl Stage<'_> {
     /// TL01).
     fn is_misdirected(&self, asked: &Asked) -> bool {
         let Some(session) = self.downstream.tls() else { return false };
-        let generation = &self.generation;
-        !generation.tls.serves_alike(session.server_name.as_deref(), asked.host())
-            || !generation.tls.knows_client(&session.client, asked.host())
-            || generation.passthroughs.takes(asked.host())
+        !self.generation.tls.serves_alike(session.server_name.as_deref(), asked.host())
+            || !self.generation.tls.knows_client(&session.client, asked.host())
+            || self.generation.passthroughs.takes(asked.host())
     }
 
     /// Who asks, if the route wants to know.

@@ -108,7 +108,7 @@ fn covers(pattern: &HostPattern, host: &str) -> bool {
         HostPattern::Exact(name) => name.as_str() == host && host.parse::<std::net::Ipv4Addr>().is_err(),
         HostPattern::Wildcard { suffix, one_label } => {
             let label = host.strip_suffix(suffix.as_str()).and_then(|rest| rest.strip_suffix('.'));
-            label.is_some_and(|label| !label.is_empty() && !(*one_label && label.contains('.')))
+            label.is_some_and(|label| !(label.is_empty() || (*one_label && label.contains('.'))))
         }
     }
 }
