@@ -467,15 +467,19 @@ fn the_rules_of_tls_towards_backends_hold() {
     ]);
 }
 
+/// A route that passes connections through, with this change.
+fn passed(change: &Value) -> Value {
+    with(route(&json!({"hostnames": ["a.example"], "tls": {"mode": "Passthrough"}})), change)
+}
+
+/// With this change in its only rule.
+fn passed_by(change: &Value) -> Value {
+    let rule = json!({"name": "r", "backendRefs": [{"name": "s", "port": 443}]});
+    passed(&json!({"rules": [with(rule, change)]}))
+}
+
 #[test]
-fn the_rules_of_passthrough_hold() {
-    let passed = |change: &Value| {
-        with(route(&json!({"hostnames": ["a.example"], "tls": {"mode": "Passthrough"}})), change)
-    };
-    let one = |change: &Value| {
-        let rule = json!({"name": "r", "backendRefs": [{"name": "s", "port": 443}]});
-        passed(&json!({"rules": [with(rule, change)]}))
-    };
+fn what_holds_for_requests_is_not_admitted_with_passthrough() {
     let tls = |change: &Value| passed(&json!({"tls": with(json!({"mode": "Passthrough"}), change)}));
     let kind = Kind::GatewayRoute;
     let no_request = "spec: with Passthrough no request is seen that this could hold for";
@@ -489,7 +493,13 @@ fn the_rules_of_passthrough_hold() {
         json!({"upgrades": []}),
     ];
     for change in in_a_rule {
-        check(&[("a rule", kind, one(&json!({"timeouts": {"connect": "1s"}})), one(&change), no_request)]);
+        check(&[(
+            "a rule",
+            kind,
+            passed_by(&json!({"timeouts": {"connect": "1s"}})),
+            passed_by(&change),
+            no_request,
+        )]);
     }
     let in_defaults = [
         json!({"cors": {}}),
@@ -511,8 +521,14 @@ fn the_rules_of_passthrough_hold() {
     ] {
         check(&[("tls", kind, tls(&json!({"minVersion": "1.2"})), tls(&change), nothing_else)]);
     }
-    let backend =
-        |change: &Value| one(&json!({"backendRefs": [with(json!({"name": "s", "port": 443}), change)]}));
+}
+
+#[test]
+fn the_rules_of_passthrough_hold() {
+    let kind = Kind::GatewayRoute;
+    let backend = |change: &Value| {
+        passed_by(&json!({"backendRefs": [with(json!({"name": "s", "port": 443}), change)]}))
+    };
     let rule = |name: &str| json!({"name": name, "backendRefs": [{"name": "s", "port": 443}]});
     check(&[
         (

@@ -2,6 +2,7 @@
 
 mod connection;
 mod control;
+mod downstream;
 mod listener;
 mod opening;
 mod passthrough;
@@ -25,7 +26,7 @@ use std::time::Instant;
 use ir::{Applied, Config, ControlState, EndpointMap};
 use tokio::sync::{mpsc, watch};
 
-pub(crate) use connection::Downstream;
+pub(crate) use downstream::Downstream;
 pub(crate) use stream::Stream;
 pub(crate) use stream_tunnel::begin as begin_stream_tunnel;
 pub(crate) use worker::Worker;

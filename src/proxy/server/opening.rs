@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use super::connection::{Downstream, Protocol};
+use super::downstream::{Downstream, Protocol};
 use super::socket::Socket;
 
 /// What a client that speaks HTTP/2 without having asked says first (RFC 9113 §3.4).

@@ -9,7 +9,7 @@ use std::task::Poll;
 use bytes::{Buf, BytesMut};
 use tokio::net::TcpStream;
 
-use super::connection::Downstream;
+use super::downstream::Downstream;
 
 /// The longest line of version 1, its end included (PROXY protocol §2.1).
 const LINE_BYTES_MAX: usize = 107;

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::Protocol;
+use super::downstream::Protocol;
 use super::passthrough::{Passed, refuse};
 use super::worker::Worker;
 use crate::observe::HandshakeResult;

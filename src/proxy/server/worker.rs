@@ -20,7 +20,8 @@ use tokio::task::LocalSet;
 use tokio::time::{self, MissedTickBehavior};
 use tracing::{debug, warn};
 
-use super::connection::{self, Downstream};
+use super::connection;
+use super::downstream::Downstream;
 use crate::filter::auth::VerdictCache;
 use crate::generation::{Generation, WorkerGeneration};
 use crate::observe::{ListenerMetrics, LogBuffer, Metrics};

@@ -17,7 +17,7 @@ mod tls;
 
 pub(crate) use backend::{Backend, Backends};
 pub(crate) use body::UpstreamBody;
-pub(crate) use forward::{Forward, Held, Trail, forward};
+pub(crate) use forward::{Forward, Forwarded, Held, Trail, forward};
 pub(crate) use h1::Upgraded;
 pub(crate) use own::{Own, edits_own};
 pub(crate) use passage::{Passage, PassageError, PassageHeld};

@@ -1,0 +1,158 @@
+//! The last stage before the upstream's answer: what of the request goes on, by which way, and what comes back. The way
+//! itself is `upstream`'s.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::{HeaderValue, Response, header};
+use ir::Action;
+
+use super::{Matched, Notes, Refusal, Stage, Switch};
+use crate::answer::Payload;
+use crate::body::{RequestBody, RequestFraming};
+use crate::error::Reason;
+use crate::filter::upgrade::{self, UpgradeRequest};
+use crate::filter::websocket::{self, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
+use crate::filter::{client_cert, grpc};
+use crate::request::Asked;
+use crate::upstream::{Forward, Forwarded, Own, UpstreamBody, edits_own, forward};
+
+impl Stage<'_> {
+    /// Sends the request to an endpoint of one of its route's backends.
+    pub(super) async fn send(
+        &self,
+        asked: &mut Asked,
+        mut body: RequestBody,
+        matched: &Matched<'_>,
+        notes: &mut Notes,
+    ) -> Result<Response<Payload>, Refusal> {
+        let Matched { runtime, match_index, identity } = *matched;
+        let route = &runtime.compiled.route;
+        let Action::Forward { rewrite, retry, circuit_breaker, load_balancing, passive_health, .. } =
+            &route.action
+        else {
+            return Err(Reason::RuleInvalid.into());
+        };
+        let key = self.websocket_key(asked);
+        let upgrade = upgrade_asked_for(asked, &body, &route.action);
+        let upstream = runtime
+            .compiled
+            .pick_backend(self.worker.random.next())
+            .and_then(|index| runtime.backends.get(index)?.as_ref())
+            .ok_or(Reason::BackendMissing)?;
+        let query = asked.query().map(|query| match runtime.auth.forwarded_query(identity, query) {
+            Some(edited) => Cow::Owned(edited),
+            None => Cow::Borrowed(query),
+        });
+        let query = query.filter(|query| !query.is_empty() || asked.query() == Some("")).map(Cow::into_owned);
+        runtime.auth.apply(identity, &mut asked.headers);
+        if !runtime.auth.claim_headers().is_empty() {
+            body.forbid_trailers(runtime.auth.claim_headers().to_vec());
+        }
+        if let Some(client) = route.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
+            client_cert::tell(client, self.downstream, &mut asked.headers);
+        }
+        let request_id = asked.request_id(&self.worker.random);
+        let mut own = Own::new(asked, self.downstream, &request_id);
+        notes.request_id = Some(request_id);
+        if edits_own(&route.header_edits.request) {
+            own.move_into(&mut asked.headers);
+        }
+        table::apply_header_edit(&route.header_edits.request, &mut asked.headers);
+        let path =
+            runtime.compiled.upstream_path(match_index, asked.path()).map_err(|_| Reason::RewriteFailed)?;
+        let is_grpc = grpc::is_grpc(&asked.headers);
+        let mut timeouts = Cow::Borrowed(&route.timeouts);
+        if is_grpc {
+            timeouts = grpc::timeouts(&route.timeouts, &asked.headers);
+            body.set_read_timeout(timeouts.stream_idle);
+        }
+        let hostname = rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_ref());
+        let ask = Forward {
+            worker: self.worker,
+            backend: &upstream.backend,
+            protocol: &upstream.protocol,
+            route_metrics: &runtime.metrics,
+            method: &asked.method,
+            path: &path,
+            query: query.as_deref(),
+            host: hostname.map_or(asked.raw_host(), |name| name.as_str().as_bytes()),
+            headers: &asked.headers,
+            own: own.lines(),
+            expects_continue: asked.expects_continue(),
+            upgrade: upgrade.filter(|_| upstream.protocol.has_upgrades()),
+            started: self.started,
+            is_grpc,
+            timeouts: &timeouts,
+            retry,
+            circuit_breaker,
+            load_balancing: *load_balancing,
+            passive_health: passive_health.as_ref(),
+        };
+        let forwarded = forward(&ask, body, &mut notes.record.trail).await?;
+        self.answered(forwarded, key.as_ref(), route.timeouts.stream_idle, notes)
+    }
+
+    /// What the upstream said, ready for the client.
+    fn answered(
+        &self,
+        forwarded: Forwarded,
+        key: Option<&HeaderValue>,
+        stream_idle: Option<Duration>,
+        notes: &mut Notes,
+    ) -> Result<Response<Payload>, Refusal> {
+        if let (Some(key), Some(_)) = (key, &forwarded.switched)
+            && !websocket::accepts(key, forwarded.head.headers.get(SEC_WEBSOCKET_ACCEPT))
+        {
+            return Err(Reason::UpstreamInvalid.into());
+        }
+        notes.is_own = false;
+        let mut response = Response::new(self.payload(forwarded.body));
+        *response.status_mut() = forwarded.head.status;
+        *response.headers_mut() = forwarded.head.headers;
+        let protocol = response.headers().get(header::UPGRADE).cloned();
+        notes.switch = forwarded.switched.zip(protocol).map(|(upstream, protocol)| Switch {
+            upstream,
+            protocol,
+            idle: stream_idle,
+        });
+        Ok(response)
+    }
+    /// A request that is still being sent goes on while the client does not ask for more of the answer.
+    fn payload(&self, body: Option<UpstreamBody>) -> Payload {
+        let Some(body) = body else { return Payload::Empty };
+        let uploading = body.is_uploading();
+        let body = Rc::new(RefCell::new(body));
+        if uploading && !self.downstream.is_http2() {
+            *self.downstream.uploading.borrow_mut() = Rc::downgrade(&body);
+        }
+        Payload::Upstream(body)
+    }
+
+    /// A WebSocket of HTTP/2 has no key of its own, but the upstream's of HTTP/1.1 needs one (RFC 8441 §5.1).
+    fn websocket_key(&self, asked: &mut Asked) -> Option<HeaderValue> {
+        let asks =
+            asked.tunnel.is_some() && asked.headers.get(header::UPGRADE).is_some_and(upgrade::is_websocket);
+        if !asks {
+            return None;
+        }
+        let random = &self.worker.random;
+        let key = websocket::key([random.next(), random.next()])?;
+        asked.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
+        Some(key)
+    }
+}
+
+/// The protocol that the request asks the route for.
+fn upgrade_asked_for<'a>(asked: &Asked, body: &RequestBody, action: &'a Action) -> Option<&'a str> {
+    let Action::Forward { upgrades, .. } = action else { return None };
+    let request = UpgradeRequest {
+        method: &asked.method,
+        is_asked: asked.names_upgrade,
+        headers: &asked.headers,
+        has_body: body.framing() != RequestFraming::None,
+    };
+    upgrade::protocol(&request, upgrades)
+}
