@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::passthrough::{PASSTHROUGH_RESULTS, PassthroughResult};
 use super::super::{MethodLabel, names};
 use super::*;
 
@@ -10,7 +11,7 @@ fn has(text: &str, line: &str) -> bool {
 }
 
 /// Metrics with everything used once, and what must be held for it to stay.
-fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 4]) {
+fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
     let metrics = Metrics::new();
     let policy = ir::ObjectRef::new(ir::Kind::RateLimitPolicy, "ns", "rlp");
     let (route, limit) = (metrics.route("ns/shop/0"), metrics.limit(&policy, &"per-user".into()));
@@ -39,6 +40,12 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 4]) {
     }
     listener.handshake_ended(HandshakeResult::Timeout);
     listener.proxy_header_refused();
+    let passed = metrics.passthrough("ns/pass/0");
+    for (result, _) in PASSTHROUGH_RESULTS {
+        passed.ended(result);
+    }
+    passed.ended(PassthroughResult::BreakerOpen);
+    metrics.tunnel_opened();
     metrics.set_certificates(12, 1_800_000_000);
     metrics.set_generation(6);
     let watches = [(ir::Kind::Ingress, true), (ir::Kind::Secret, false)].into();
@@ -50,7 +57,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 4]) {
     metrics.request_started();
     metrics.request_started();
     metrics.request_finished();
-    (metrics, [route, limit, backend, listener])
+    (metrics, [route, limit, backend, listener, passed])
 }
 
 #[test]
@@ -81,6 +88,11 @@ fn every_handle_moves_its_own_series() {
         "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"timeout\"} 2",
         "baribhara_tls_handshakes_total{listener=\"[::]:8080\",result=\"failed\"} 1",
         "baribhara_proxy_protocol_refused_total{listener=\"[::]:8080\"} 1",
+        "baribhara_tunnels_open 1",
+        "baribhara_passthrough_total{endpoint=\"ns/pass/0\",result=\"ok\"} 1",
+        "baribhara_passthrough_total{endpoint=\"ns/pass/0\",result=\"no_endpoint\"} 1",
+        "baribhara_passthrough_total{endpoint=\"ns/pass/0\",result=\"connect_failed\"} 1",
+        "baribhara_passthrough_total{endpoint=\"ns/pass/0\",result=\"breaker_open\"} 2",
         "baribhara_tls_certificates 12",
         "baribhara_tls_certificate_not_after_seconds 1800000000",
         "baribhara_upstream_connections{backend=\"ns/svc:80\"} 1",
