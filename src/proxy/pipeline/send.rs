@@ -112,11 +112,9 @@ impl Stage<'_> {
         let mut response = Response::new(self.payload(forwarded.body));
         *response.status_mut() = forwarded.head.status;
         *response.headers_mut() = forwarded.head.headers;
-        let protocol = response.headers().get(header::UPGRADE).cloned();
-        notes.switch = forwarded.switched.zip(protocol).map(|(upstream, protocol)| Switch {
-            upstream,
-            protocol,
-            idle: stream_idle,
+        notes.switch = forwarded.switched.and_then(|upstream| {
+            let protocol = response.headers().get(header::UPGRADE)?.clone();
+            Some(Switch { upstream, protocol, idle: stream_idle })
         });
         Ok(response)
     }
