@@ -160,6 +160,27 @@ fn hb05_behind_a_trusted_proxy_the_rightmost_untrusted_address_is_the_client() {
 }
 
 #[test]
+fn behind_a_load_balancer_of_the_proxy_protocol_the_client_is_whom_it_names() {
+    let backend = Backend::named("ok");
+    let site = site_with(&route("shop", &spec(backend.address, "")), &["--proxy-protocol", "127.0.0.0/8"]);
+    let first = b"PROXY TCP4 198.51.100.2 192.0.2.1 51000 443\r\n".to_vec();
+    let mut second = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
+    second.extend_from_slice(&[198, 51, 100, 2, 192, 0, 2, 1, 0xc7, 0x38, 0x01, 0xbb]);
+    for header in [first, second] {
+        let mut connection = Connection::open(site.gateway.http).unwrap();
+        connection.send(&header).unwrap();
+        let request = Request::get(HOST, "/").header("X-Forwarded-For", "6.6.6.6");
+        assert_eq!(connection.ask(&request).unwrap().status, 200);
+        let arrived = last(&backend);
+        assert_eq!(arrived.all("x-forwarded-for"), ["198.51.100.2"]);
+        assert_eq!(arrived.all("x-real-ip"), ["198.51.100.2"]);
+        assert_eq!(arrived.all("x-forwarded-port"), ["443"]);
+    }
+    let mut bare = Connection::open(site.gateway.http).unwrap();
+    assert!(bare.ask(&Request::get(HOST, "/")).is_err(), "without a header there is no request");
+}
+
+#[test]
 fn hb06_a_forwarded_list_that_makes_no_sense_falls_back_to_the_peer() {
     let backend = Backend::named("ok");
     let yaml = route("shop", &spec(backend.address, ""));
