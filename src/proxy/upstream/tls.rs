@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use ir::{Trust, UpstreamTls, UpstreamVersion};
 use rustls::client::Resumption;
-use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
@@ -15,12 +14,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::anyone::TrustsAnyone;
-use self::names::IsOneOf;
+use self::verifier::Takes;
 use crate::tls::{Loaded, PROVIDER};
 
-mod anyone;
-mod names;
+mod verifier;
 
 /// Sessions of one configuration that can be resumed.
 const SESSIONS_MAX: usize = 256;
@@ -50,13 +47,12 @@ impl ClientTls {
             Trust::Anyone => None,
         };
         let builder = match roots {
-            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(TrustsAnyone)),
+            None => builder.dangerous().with_custom_certificate_verifier(Arc::new(Takes::Anyone)),
             Some(roots) if tls.subject_alt_names.is_empty() => builder.with_root_certificates(roots),
             Some(roots) => {
                 let names = tls.subject_alt_names.iter().map(|name| server_name(name));
-                let verifier: Arc<dyn ServerCertVerifier> =
-                    Arc::new(IsOneOf::new(roots, names.collect::<Result<_, _>>()?));
-                builder.dangerous().with_custom_certificate_verifier(verifier)
+                let takes = Takes::OneOf { roots, names: names.collect::<Result<_, _>>()? };
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(takes))
             }
         };
         let mut config = match &tls.client_certificate {

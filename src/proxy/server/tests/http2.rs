@@ -12,13 +12,14 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use ir::Route;
 use ir::TlsVersion::V1_2;
-use ir::{Action, BackendId, BackendTarget, Route, WeightedBackend};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, LocalSet};
 
 use super::support::{Site, dial, get, read_to_end, route, until};
+use super::upstream::{HTTP1, backend, forwarding};
 use crate::settings::Settings;
 use crate::tls::testing::{Issued, client, tls};
 
@@ -45,6 +46,16 @@ impl Client {
         self.send.clone().ready().await?;
         let (answer, _) = self.send.send_request(request, true)?;
         Answer::read(answer.await?).await
+    }
+
+    /// Comes back when the connection takes no more requests, with the reason.
+    async fn refused(&self) -> h2::Error {
+        loop {
+            match self.send.clone().ready().await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(refused) => return refused,
+            }
+        }
     }
 
     async fn get(&mut self, url: &str) -> Result<Answer, h2::Error> {
@@ -118,25 +129,11 @@ fn read_head(tcp: &mut TcpStream) -> Option<String> {
 
 /// A gateway all of whose requests go to this port.
 fn site_for(port: u16, settings: Settings) -> Site {
-    let id = BackendId::Service { namespace: "shop".into(), name: "web".into(), port: 80 };
-    let action = Action::Forward {
-        backends: vec![WeightedBackend {
-            target: BackendTarget::Backend(id.clone()),
-            weight: 1,
-            protocol: ir::UpstreamProtocol::default(),
-        }],
-        rewrite: None,
-        retry: ir::Retry::default(),
-        circuit_breaker: ir::CircuitBreaker::default(),
-        load_balancing: ir::LoadBalancing::RoundRobin,
-        passive_health: None,
-        upgrades: ir::Upgrades::default(),
-    };
-    let routes = [Route { action, ..route("all", &[]) }];
+    let routes = [Route { hosts: Vec::new(), ..forwarding("web", HTTP1) }];
     let site = Site::with(settings, &routes, &tls(&[], None));
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port };
     let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint] });
-    site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(id, endpoints)]) });
+    site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(backend("web"), endpoints)]) });
     // Endpoints come beside the configuration.
     until("there is an endpoint", || get(&mut dial(site.http), "a.example", "/ready").status != 503);
     site
@@ -333,8 +330,8 @@ fn an_idle_connection_is_told_of_its_end() {
     });
 }
 
-#[test]
-fn a_connection_ends_with_its_age_and_its_requests_do_not() {
+/// An upstream that answers `/slow` when it is let, and all else at once.
+fn slow_upstream() -> (mpsc::Sender<()>, u16) {
     let (release, released) = mpsc::channel::<()>();
     let released = std::sync::Mutex::new(released);
     let port = upstream(move |head, tcp| {
@@ -343,6 +340,12 @@ fn a_connection_ends_with_its_age_and_its_requests_do_not() {
         }
         say(tcp, "done");
     });
+    (release, port)
+}
+
+#[test]
+fn a_connection_ends_with_its_age_and_its_requests_do_not() {
+    let (release, port) = slow_upstream();
     let settings = Settings { connection_age_max: Duration::ZERO, ..Settings::default() };
     let site = site_for(port, settings);
     run(async {
@@ -351,12 +354,7 @@ fn a_connection_ends_with_its_age_and_its_requests_do_not() {
         let (slow, _) = client.send.send_request(slow, true).unwrap();
         assert_eq!(client.get("http://a.example/").await.unwrap().body, "done");
         // That answer told the client to go elsewhere.
-        let refused = loop {
-            match client.send.clone().ready().await {
-                Ok(_) => tokio::task::yield_now().await,
-                Err(refused) => break refused,
-            }
-        };
+        let refused = client.refused().await;
         assert_eq!(refused.reason(), Some(Reason::NO_ERROR), "{refused:?}");
         release.send(()).unwrap();
         assert_eq!(Answer::read(slow.await.unwrap()).await.unwrap().body, "done");
@@ -366,14 +364,7 @@ fn a_connection_ends_with_its_age_and_its_requests_do_not() {
 
 #[test]
 fn a_drain_lets_streams_end_and_takes_no_new_ones() {
-    let (release, released) = mpsc::channel::<()>();
-    let released = std::sync::Mutex::new(released);
-    let port = upstream(move |head, tcp| {
-        if head.starts_with("GET /slow") {
-            released.lock().unwrap().recv().unwrap();
-        }
-        say(tcp, "done");
-    });
+    let (release, port) = slow_upstream();
     let mut site = site_for(port, Settings::default());
     run(async {
         let mut busy = Client::plain(site.http).await;
@@ -385,12 +376,7 @@ fn a_drain_lets_streams_end_and_takes_no_new_ones() {
         assert_eq!(busy.get("http://a.example/").await.unwrap().body, "done");
         let stopped = site.stop();
         idle.ended.await.unwrap().unwrap();
-        let refused = loop {
-            match busy.send.clone().ready().await {
-                Ok(_) => tokio::task::yield_now().await,
-                Err(refused) => break refused,
-            }
-        };
+        let refused = busy.refused().await;
         assert_eq!(refused.reason(), Some(Reason::NO_ERROR), "{refused:?}");
         assert!(!stopped.is_finished());
         release.send(()).unwrap();

@@ -8,9 +8,10 @@ use std::thread;
 
 use http::HeaderValue;
 use ir::TlsVersion::{V1_2, V1_3};
-use ir::{Action, BackendId, BackendTarget, RouteTls, WeightedBackend};
+use ir::{Action, RouteTls};
 
 use super::support::{Site, ask, dial, get, route};
+use super::upstream::{HTTP1, backend, forwarding};
 use crate::settings::Settings;
 use crate::tls::testing::{Issued, tls};
 
@@ -149,25 +150,11 @@ fn mirror() -> (u16, thread::JoinHandle<()>) {
 fn upstreams_are_told_that_the_client_came_over_tls() {
     let one = Issued::of(&["a.example"]).secret("one");
     let (port, upstream) = mirror();
-    let id = BackendId::Service { namespace: "shop".into(), name: "web".into(), port: 80 };
-    let action = Action::Forward {
-        backends: vec![WeightedBackend {
-            target: BackendTarget::Backend(id.clone()),
-            weight: 1,
-            protocol: ir::UpstreamProtocol::default(),
-        }],
-        rewrite: None,
-        retry: ir::Retry::default(),
-        circuit_breaker: ir::CircuitBreaker::default(),
-        load_balancing: ir::LoadBalancing::RoundRobin,
-        passive_health: None,
-        upgrades: ir::Upgrades::default(),
-    };
-    let routes = [ir::Route { action, ..route("all", &["a.example"]) }];
+    let routes = [forwarding("a.example", HTTP1)];
     let site = Site::start(&routes, &tls(&[("a.example", Some(&one), V1_2)], None));
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port };
     let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint] });
-    site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(id, endpoints)]) });
+    site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(backend("a.example"), endpoints)]) });
     let mut client = site.connect("a.example");
     let answer = loop {
         let answer = get(&mut client, "a.example", "/");

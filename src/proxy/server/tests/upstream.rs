@@ -101,7 +101,8 @@ pub(super) const HTTP1: UpstreamProtocol =
 pub(super) const HTTP2: UpstreamProtocol =
     UpstreamProtocol { version: ir::UpstreamVersion::Http2, tls: None };
 
-fn backend(name: &str) -> BackendId {
+/// The backend of this name.
+pub(super) fn backend(name: &str) -> BackendId {
     BackendId::Service { namespace: "shop".into(), name: name.into(), port: 80 }
 }
 

@@ -1,5 +1,5 @@
-//! Verifies a chain as ever, and that the certificate is for one of several names, whichever was sent (Gateway API
-//! BackendTLSPolicy `subjectAltNames`).
+//! Takes a peer's certificate otherwise than by the name that was sent: for one of several names, or whatever it is. Where
+//! the name counts, rustls' own verifier does.
 
 use std::sync::Arc;
 
@@ -11,20 +11,18 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use crate::tls::PROVIDER;
 
-/// Takes a certificate of one of these authorities that is for one of these names.
+/// Whose certificate is taken. That the peer holds its key is checked in any case, since that is the protocol.
 #[derive(Debug)]
-pub(super) struct IsOneOf {
-    roots: Arc<RootCertStore>,
-    names: Vec<ServerName<'static>>,
+pub(super) enum Takes {
+    /// A chain of these authorities, verified as ever, whose certificate is for one of these names, whichever was sent
+    /// (Gateway API BackendTLSPolicy `subjectAltNames`).
+    OneOf { roots: Arc<RootCertStore>, names: Vec<ServerName<'static>> },
+    /// **Verifies nothing about the peer.** Any certificate of anyone is taken, expired or made up: whoever stands between
+    /// the gateway and the backend can read and change everything. Only where a route asks for it in so many words.
+    Anyone,
 }
 
-impl IsOneOf {
-    pub(super) fn new(roots: Arc<RootCertStore>, names: Vec<ServerName<'static>>) -> Self {
-        Self { roots, names }
-    }
-}
-
-impl ServerCertVerifier for IsOneOf {
+impl ServerCertVerifier for Takes {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -33,10 +31,14 @@ impl ServerCertVerifier for IsOneOf {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let (roots, names) = match self {
+            Self::OneOf { roots, names } => (roots, names),
+            Self::Anyone => return Ok(ServerCertVerified::assertion()),
+        };
         let certificate = ParsedCertificate::try_from(end_entity)?;
         let algorithms = PROVIDER.signature_verification_algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&certificate, &self.roots, intermediates, now, algorithms)?;
-        if self.names.iter().any(|name| verify_server_name(&certificate, name).is_ok()) {
+        verify_server_cert_signed_by_trust_anchor(&certificate, roots, intermediates, now, algorithms)?;
+        if names.iter().any(|name| verify_server_name(&certificate, name).is_ok()) {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(CertificateError::NotValidForName.into())
