@@ -1,5 +1,6 @@
 //! Connections to upstreams: how long opening one may take, how many there are, and how old they get.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -61,6 +62,45 @@ fn a_pooled_connection_older_than_the_idle_time_is_not_used_again() {
     }
     ask();
     assert_eq!(backend.connections(), 4);
+}
+
+/// Asks so many times at once: no request is answered before all have arrived.
+fn wave(http: SocketAddr, arrived: &Arc<AtomicUsize>, size: usize) {
+    let before = arrived.load(Ordering::SeqCst);
+    let asking: Vec<_> = (0..size)
+        .map(|_| thread::spawn(move || client::ask(http, &Request::get(HOST, "/")).unwrap().status))
+        .collect();
+    asking.into_iter().for_each(|asked| assert_eq!(asked.join().unwrap(), 200));
+    assert_eq!(arrived.load(Ordering::SeqCst), before + size);
+}
+
+#[test]
+fn a_burst_keeps_the_connections_it_uses_and_a_second_later_only_the_hundred_are_left() {
+    const SIZE: usize = 150;
+    let arrived = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&arrived);
+    let backend = Backend::start(move |_| {
+        let number = counter.fetch_add(1, Ordering::SeqCst);
+        let last_of_wave = number - number % SIZE + SIZE;
+        until("the whole wave is there", || {
+            (counter.load(Ordering::SeqCst) >= last_of_wave).then_some(())
+        });
+        Reply::ok("ok")
+    });
+    let site = site_with(&route("shop", &spec(backend.address, "")), &["--workers", "1"]);
+    wave(site.gateway.http, &arrived, SIZE);
+    // A wave that comes late finds fewer: but one of ten is in time on any machine.
+    let opens_nothing = |_| {
+        let before = backend.connections();
+        wave(site.gateway.http, &arrived, SIZE);
+        backend.connections() == before
+    };
+    assert!((0..10).any(opens_nothing), "{} connections for {SIZE} at once", backend.connections());
+    until("what is too many is closed", || {
+        let metrics = site.gateway.admin_text("/metrics");
+        let open = metrics.lines().find(|line| line.starts_with("baribhara_upstream_connections{"))?;
+        open.ends_with(" 100").then_some(())
+    });
 }
 
 #[test]

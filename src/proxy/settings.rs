@@ -40,7 +40,8 @@ pub struct Settings {
     pub connection_age_max: Duration,
     /// How long an upstream connection may wait in its pool.
     pub upstream_idle: Duration,
-    /// Idle upstream connections kept per backend, over all workers.
+    /// Idle upstream connections kept per backend, over all workers. Those that were used within the last second are
+    /// kept beside them.
     pub upstream_idle_connections_max: usize,
     /// Whether a client without TLS may begin with HTTP/2 (RFC 9113 §3.3, prior knowledge).
     pub h2c: bool,

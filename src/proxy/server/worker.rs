@@ -105,7 +105,7 @@ pub(crate) struct Worker {
     pub(crate) pools: RefCell<Pools>,
     pub(crate) verdicts: RefCell<VerdictCache>,
     pub(crate) log: RefCell<LogBuffer>,
-    /// Idle upstream connections of one backend that this worker keeps.
+    /// Idle upstream connections of one backend that this worker keeps when the load has gone.
     pub(crate) upstream_idle_max: usize,
     /// The monotonic clock's zero for limits, breakers and health; the same on all workers.
     pub(crate) epoch: Instant,
@@ -259,7 +259,8 @@ async fn keep_house(worker: Rc<Worker>) {
         let now = Instant::now();
         if now.duration_since(reaped) >= REAP_EVERY {
             reaped = now;
-            worker.pools.borrow_mut().reap(now, worker.settings.upstream_idle);
+            let (idle_for, idle_max) = (worker.settings.upstream_idle, worker.upstream_idle_max);
+            worker.pools.borrow_mut().reap(now, idle_for, idle_max);
         }
     }
 }

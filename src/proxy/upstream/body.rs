@@ -107,8 +107,7 @@ impl UpstreamBody {
     fn finish(&mut self) {
         let wire = self.exchange.take().and_then(Exchange::into_reusable);
         if let (Some(wire), Some(held)) = (wire, &self.held) {
-            let idle_max = self.worker.upstream_idle_max;
-            self.worker.pools.borrow_mut().check_in(held.key(), wire, Instant::now(), idle_max);
+            self.worker.pools.borrow_mut().check_in(held.key(), wire, Instant::now());
         }
         self.held = None;
     }

@@ -9,6 +9,11 @@ use hashbrown::HashMap;
 use super::h1::Wire;
 use super::h2::{Claim, Link};
 
+/// Idle connections of one backend that a worker keeps at most, however short they have waited.
+const IDLE_MAX: usize = 4096;
+/// A connection that was not needed for so long is not needed for the load as it is now.
+const RESTED: Duration = Duration::from_secs(1);
+
 /// Whose connections are alike: those of one backend to one endpoint in one protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PoolKey {
@@ -56,10 +61,11 @@ impl Pools {
         None
     }
 
-    /// Keeps a connection unless `idle_max` of its backend are kept already: then it is closed.
-    pub(crate) fn check_in(&mut self, key: PoolKey, wire: Wire, now: Instant, idle_max: usize) {
+    /// Keeps a connection. What is too many is found when [`Self::reap`] next looks: under load that would be closed
+    /// only to be opened again for the next request.
+    pub(crate) fn check_in(&mut self, key: PoolKey, wire: Wire, now: Instant) {
         let pool = self.by_backend.entry(key.backend).or_default();
-        if pool.idle < idle_max {
+        if pool.idle < IDLE_MAX {
             // Who waits on this worker takes it over; for others a tick makes room.
             let wanted = wire.is_wanted().then(|| wire.backend());
             pool.idle += 1;
@@ -109,22 +115,34 @@ impl Pools {
         }
     }
 
-    /// Closes what has waited longer than `idle_for`.
-    pub(crate) fn reap(&mut self, now: Instant, idle_for: Duration) {
+    /// Closes what has waited longer than `idle_for`, and of more than `idle_max` of a backend those that were not
+    /// needed of late.
+    pub(crate) fn reap(&mut self, now: Instant, idle_for: Duration, idle_max: usize) {
         self.by_backend.retain(|_, pool| {
-            pool.by_endpoint.retain(|_, idle| {
-                // The oldest stand first: connections are taken from and put to the end.
-                let expired =
-                    idle.iter().take_while(|idle| now.duration_since(idle.since) >= idle_for).count();
-                idle.drain(..expired);
-                pool.idle -= expired;
-                !idle.is_empty()
-            });
+            pool.close_older(now, idle_for, usize::MAX);
+            pool.close_older(now, RESTED, pool.idle.saturating_sub(idle_max));
             pool.links.retain(|_, links| {
                 links.retain(|link| !link.has_ended() && !link.has_idled(now, idle_for));
                 !links.is_empty()
             });
             !(pool.by_endpoint.is_empty() && pool.links.is_empty())
+        });
+    }
+}
+
+impl BackendPool {
+    /// Closes at most `count` connections that have waited for `idle_for`, as evenly over the endpoints as may be.
+    fn close_older(&mut self, now: Instant, idle_for: Duration, mut count: usize) {
+        let mut endpoints_left = self.by_endpoint.len();
+        self.by_endpoint.retain(|_, idle| {
+            // The oldest stand first: connections are taken from and put to the end.
+            let older = idle.iter().take_while(|idle| now.duration_since(idle.since) >= idle_for).count();
+            let closed = older.min(count.div_ceil(endpoints_left.max(1)));
+            idle.drain(..closed);
+            self.idle -= closed;
+            count -= closed;
+            endpoints_left -= 1;
+            !idle.is_empty()
         });
     }
 }
