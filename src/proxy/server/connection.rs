@@ -99,16 +99,23 @@ async fn handshake(open: &Open, stream: TcpStream, ahead: BytesMut) -> Result<Op
 
 fn serve_http(open: Open, socket: Socket, protocol: Protocol) -> impl Future<Output = ()> {
     let (worker, downstream) = (Rc::clone(&open.worker), Rc::clone(&open.downstream));
-    let reused = (protocol == Protocol::Http1).then(|| Rc::new(Stream::new(&downstream)));
-    let service = service_fn(move |request| {
-        let stream = reused.clone().unwrap_or_else(|| Rc::new(Stream::new(&downstream)));
-        stream.on_request();
-        pipeline::serve(Rc::clone(&worker), stream, request)
-    });
     let http = match protocol {
-        Protocol::Http1 => Http::One(open.worker.http1.serve_connection(socket, service)),
+        Protocol::Http1 => {
+            let stream = Rc::new(Stream::new(&downstream));
+            let service = service_fn(move |request| {
+                stream.on_request();
+                pipeline::serve(Rc::clone(&worker), Rc::clone(&stream), request)
+            });
+            Http::One(open.worker.http1.serve_connection(socket, service))
+        }
         Protocol::Http2 => {
             open.downstream.begin_http2();
+            // In a box, for it is handed on several times until it runs, and is large.
+            let service = service_fn(move |request| {
+                let stream = Rc::new(Stream::new(&downstream));
+                stream.on_request();
+                Box::pin(pipeline::serve(Rc::clone(&worker), stream, request))
+            });
             Http::Two(Box::new(open.worker.http2.serve_connection(socket, service)))
         }
     };
@@ -199,11 +206,12 @@ impl Drop for Open {
 }
 
 /// HTTP on a connection, up to its end or a 101. True: it ended in order.
-struct Connection<S>
+struct Connection<S1, S2>
 where
-    S: HttpService<Incoming>,
+    S1: HttpService<Incoming>,
+    S2: HttpService<Incoming>,
 {
-    http: Http<S>,
+    http: Http<S1, S2>,
     open: Open,
     closing: bool,
 }
@@ -213,18 +221,21 @@ where
     clippy::large_enum_variant,
     reason = "the large one is that of HTTP/1.1, which most connections are"
 )]
-enum Http<S>
+enum Http<S1, S2>
 where
-    S: HttpService<Incoming>,
+    S1: HttpService<Incoming>,
+    S2: HttpService<Incoming>,
 {
-    One(http1::Connection<Socket, S>),
-    Two(Box<http2::Connection<Socket, S, LocalExecutor>>),
+    One(http1::Connection<Socket, S1>),
+    Two(Box<http2::Connection<Socket, S2, LocalExecutor>>),
 }
 
-impl<S> Http<S>
+impl<S1, S2> Http<S1, S2>
 where
-    S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
-    S::Future: 'static,
+    S1: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S2: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S1::Future: 'static,
+    S2::Future: 'static,
 {
     /// Whether the connection ended in order. How else is in the records of its requests; nobody else wants to know.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
@@ -243,10 +254,12 @@ where
     }
 }
 
-impl<S> Connection<S>
+impl<S1, S2> Connection<S1, S2>
 where
-    S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
-    S::Future: 'static,
+    S1: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S2: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S1::Future: 'static,
+    S2::Future: 'static,
 {
     fn begin_closing(&mut self) {
         self.closing = true;
@@ -260,10 +273,12 @@ where
     }
 }
 
-impl<S> Future for Connection<S>
+impl<S1, S2> Future for Connection<S1, S2>
 where
-    S: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
-    S::Future: 'static,
+    S1: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S2: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+    S1::Future: 'static,
+    S2::Future: 'static,
 {
     type Output = bool;
 
