@@ -125,6 +125,9 @@ def grpc_backend(folder, ports):
     default_type application/grpc;
     location / {{
       add_trailer grpc-status 0 always;
+      # Takes the length away, as answers of gRPC have none: behind one, HAProxy drops the trailers.
+      sub_filter_types application/grpc;
+      sub_filter "no such text" "";
       # A file is not for POST; this is nginx's own way to answer one with it.
       error_page 405 =200 /message;
       try_files /message =404;
