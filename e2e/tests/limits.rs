@@ -116,7 +116,7 @@ fn a_client_cannot_get_a_fresh_bucket_by_spelling_its_request_differently() {
 }
 
 #[test]
-fn all_addresses_of_an_ipv6_network_share_a_bucket() {
+fn one_bucket_holds_all_addresses_of_an_ipv6_network() {
     // Hardening RL03.
     let backend = Backend::named("ok");
     let limits = "- {name: per-client, keys: [{type: ClientIP}], rates: [{requests: 1, per: 1h}]}";
@@ -132,7 +132,7 @@ fn all_addresses_of_an_ipv6_network_share_a_bucket() {
 }
 
 #[test]
-fn all_rates_and_all_policies_must_pass() {
+fn every_rate_and_every_policy_must_pass() {
     let backend = Backend::named("ok");
     let target = format!("{TARGET}\nlimits:\n");
     let yaml = route("shop", &spec(backend.address, ""))
