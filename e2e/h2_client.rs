@@ -201,6 +201,11 @@ impl H2Connection {
         }
     }
 
+    /// The first stream that the server has reset, and the code.
+    pub fn first_reset(&self) -> Option<(u32, u32)> {
+        self.streams.iter().find_map(|(stream, state)| Some((*stream, state.reset?)))
+    }
+
     /// What a stream has come to without reading more.
     pub fn so_far(&self, stream: u32) -> Option<Outcome> {
         let state = self.stream(stream);

@@ -59,6 +59,15 @@ impl H2Connection {
         Ok(stream)
     }
 
+    /// Streams below this number, which is odd, are left out or opened by hand: the next request has this one.
+    ///
+    /// # Panics
+    /// When it has been used.
+    pub fn go_on_with(&mut self, stream: u32) {
+        assert!(stream >= self.next_stream && stream % 2 == 1, "{stream} after {}", self.next_stream);
+        self.next_stream = stream;
+    }
+
     /// The number of the next stream, which counts as opened.
     pub fn new_stream(&mut self) -> u32 {
         let stream = self.next_stream;

@@ -2,12 +2,9 @@
 
 use e2e::backend::Backend;
 use e2e::folder::route;
-use e2e::h2_client::{DATA, END_STREAM, H2Connection, H2Request, Outcome, PROTOCOL_ERROR};
+use e2e::h2_client::{COMPRESSION_ERROR, DATA, END_STREAM, H2Connection, H2Request, Outcome, PROTOCOL_ERROR};
 
 use crate::site::{HOST, Site, site_with, spec};
-
-/// COMPRESSION_ERROR: a name or value that is none may be found while the block is decoded.
-const COMPRESSION_ERROR: u32 = 9;
 
 const SMUGGLED: &str = "GET /smuggled HTTP/1.1\r\nHost: shop.example.com\r\n\r\n";
 
@@ -27,6 +24,7 @@ fn assert_refused(what: &str, outcome: &Outcome) {
     let refused = match outcome {
         Outcome::Answer(response) => response.status == 400,
         Outcome::Reset(code) => *code == PROTOCOL_ERROR,
+        // A name or value that is none may be found while the block is decoded.
         Outcome::GoneAway(code) => matches!(*code, PROTOCOL_ERROR | COMPRESSION_ERROR),
         Outcome::Closed => false,
     };

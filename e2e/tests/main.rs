@@ -11,6 +11,7 @@ mod folder;
 mod forwarding;
 mod grpc;
 mod h2;
+mod h2_rules;
 mod h2_site;
 mod h2_smuggling;
 mod jwt;
