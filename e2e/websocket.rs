@@ -369,6 +369,7 @@ async fn serve(mut stream: tokio::net::TcpStream, shared: &Shared) -> io::Result
 async fn echo(stream: &mut tokio::net::TcpStream, mut pending: Vec<u8>, shared: &Shared) -> io::Result<bool> {
     loop {
         while let Some((message, masked, length)) = parse(&pending)? {
+            let first = pending[0];
             pending.drain(..length);
             if !masked {
                 return Err(bad("a frame of a client without a mask"));
@@ -382,7 +383,12 @@ async fn echo(stream: &mut tokio::net::TcpStream, mut pending: Vec<u8>, shared: 
                     return Ok(true);
                 }
                 PING => stream.write_all(&frame(PONG, &message.payload, false)).await?,
-                opcode => stream.write_all(&frame(opcode, &message.payload, false)).await?,
+                opcode => {
+                    // A message in several frames goes back in as many: who is last says its first bit.
+                    let mut echo = frame(opcode, &message.payload, false);
+                    echo[0] = first;
+                    stream.write_all(&echo).await?;
+                }
             }
         }
         if stream.read_buf(&mut pending).await? == 0 {
@@ -412,6 +418,13 @@ mod tests {
         for length in [0, 1, 125, 126, 65_535, 65_536, 1 << 20] {
             tunnel.echo(BINARY, &vec![9; length]).unwrap();
         }
+        // A message in two frames comes back in two.
+        let mut first = frame(TEXT, b"pie", true);
+        first[0] = TEXT;
+        tunnel.send_raw(&[first, frame(0, b"ces", true)].concat()).unwrap();
+        let mut echoed = [0; 10];
+        tunnel.stream.read_exact(&mut echoed).unwrap();
+        assert_eq!(&echoed, b"\x01\x03pie\x80\x03ces");
         tunnel.send(PING, b"there?").unwrap();
         assert_eq!(tunnel.read().unwrap(), Frame { opcode: PONG, payload: b"there?".to_vec() });
         assert_eq!((upstream.opened(), upstream.open()), (1, 1));
