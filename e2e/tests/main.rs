@@ -2,6 +2,7 @@
 
 mod answers;
 mod bodies;
+mod browser;
 mod client_auth;
 mod connecting;
 mod cors;

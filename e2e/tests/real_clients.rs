@@ -18,7 +18,7 @@ use crate::site::{Site, site_with};
 const PATIENCE: &str = "50";
 
 /// A tool by its name: what `.ci/tools` has put into the checkout, or what is on the path.
-fn tool(name: &str) -> Option<PathBuf> {
+pub(crate) fn tool(name: &str) -> Option<PathBuf> {
     let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.tools");
     let own = [tools.join("venv/bin"), tools.join("bin")];
     let path = std::env::var_os("PATH").unwrap_or_default();
