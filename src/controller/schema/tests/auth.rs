@@ -1,0 +1,119 @@
+//! The definitions' rules of token providers and of what asks for tokens.
+
+use super::*;
+
+#[test]
+fn the_rules_of_providers_hold() {
+    let jwks = "spec.jwtProviders[0].jwks: exactly one of secretRef, configMapRef and inline must be set";
+    let from = "spec.jwtProviders[0].from[0]: exactly one of header, cookie and query must be set";
+    let issuer = "spec.jwtProviders[0]: exactly one of issuer and anyIssuer: true must be set";
+    check(&[
+        (
+            "an issuer or any",
+            Kind::GatewayRoute,
+            provider(&json!({"issuer": "REMOVED", "anyIssuer": true})),
+            provider(&json!({"issuer": "REMOVED"})),
+            issuer,
+        ),
+        ("not both", Kind::GatewayRoute, provider(&json!({})), provider(&json!({"anyIssuer": true})), issuer),
+        (
+            "a set of keys",
+            Kind::GatewayRoute,
+            provider(&json!({"jwks": {"configMapRef": {"name": "c"}}})),
+            provider(&json!({"jwks": {}})),
+            jwks,
+        ),
+        (
+            "one set of keys",
+            Kind::GatewayRoute,
+            provider(&json!({"jwks": {"secretRef": {"name": "s", "key": "k"}}})),
+            provider(&json!({"jwks": {"secretRef": {"name": "s"}, "inline": "{}"}})),
+            jwks,
+        ),
+        (
+            "algorithms may be left to the keys",
+            Kind::GatewayRoute,
+            provider(&json!({"algorithms": "REMOVED"})),
+            provider(&json!({"algorithms": ["none"]})),
+            "spec.jwtProviders[0].algorithms[0]: \"none\" is not known",
+        ),
+        (
+            "a symmetric algorithm has a secret key",
+            Kind::GatewayRoute,
+            provider(&json!({"jwks": {"secretRef": {"name": "s"}}, "algorithms": ["RS256", "HS256"]})),
+            provider(&json!({"algorithms": ["RS256", "HS256"]})),
+            "spec.jwtProviders[0]: HS256, HS384 and HS512 need a key that is secret",
+        ),
+        (
+            "a place for the token",
+            Kind::GatewayRoute,
+            provider(&json!({"from": [{"cookie": {"name": "c"}}, {"query": {"name": "q"}}]})),
+            provider(&json!({"from": [{}]})),
+            from,
+        ),
+        (
+            "one place each",
+            Kind::GatewayRoute,
+            provider(&json!({"from": [{"header": {"name": "h"}}]})),
+            provider(&json!({"from": [{"header": {"name": "h"}, "cookie": {"name": "c"}}]})),
+            from,
+        ),
+        (
+            "clocks are not far off",
+            Kind::GatewayRoute,
+            provider(&json!({"clockSkew": "1m"})),
+            provider(&json!({"clockSkew": "60001ms"})),
+            "spec.jwtProviders[0].clockSkew: clockSkew is at most 60s",
+        ),
+    ]);
+}
+
+#[test]
+fn the_rules_of_auth_hold() {
+    let auth = |auth: Value| rule(&json!({"auth": auth}));
+    let condition = |condition: Value| {
+        auth(json!({"authorization": {"rules": [{"name": "a", "action": "Allow", "claims": [condition]}]}}))
+    };
+    let something = "auth needs jwt or authorization, or else disabled: true";
+    let values = "spec.rules[0].auth.authorization.rules[0].claims[0]: Exists takes no values and every other \
+                  operator needs some";
+    let empty: &'static str = format!("spec.rules[0].auth: {something}").leak();
+    check(&[
+        ("something is asked", Kind::GatewayRoute, auth(json!({"disabled": true})), auth(json!({})), empty),
+        (
+            "disabled means nothing else",
+            Kind::GatewayRoute,
+            auth(json!({"disabled": false, "jwt": {"providers": ["p"]}})),
+            auth(json!({"disabled": true, "jwt": {"providers": ["p"]}})),
+            empty,
+        ),
+        (
+            "defaults have no parent",
+            Kind::GatewayRoute,
+            route(&json!({"defaults": {"auth": {"jwt": {"providers": ["p"]}}}})),
+            route(&json!({"defaults": {"auth": {"disabled": true}}})),
+            "spec.defaults: defaults.auth cannot be disabled, for it has no parent",
+        ),
+        (
+            "a policy is not disabled",
+            Kind::AuthPolicy,
+            policy(&json!({})),
+            policy(&json!({"auth": {"disabled": true}})),
+            "spec: a policy adds requirements and cannot be disabled",
+        ),
+        (
+            "an operator has values",
+            Kind::GatewayRoute,
+            condition(json!({"claim": "c", "operator": "In", "values": ["v"]})),
+            condition(json!({"claim": "c", "operator": "In"})),
+            values,
+        ),
+        (
+            "Exists has none",
+            Kind::GatewayRoute,
+            condition(json!({"claim": "c", "operator": "Exists", "values": []})),
+            condition(json!({"claim": "c", "operator": "Exists", "values": ["v"]})),
+            values,
+        ),
+    ]);
+}

@@ -1,0 +1,81 @@
+//! The definitions' rules of limits and of what they are for.
+
+use super::*;
+
+#[test]
+fn a_rate_of_no_requests_is_admitted_and_one_of_fewer_is_not() {
+    let rate = |requests: i64| limits(&json!({"rates": [{"requests": requests, "per": "1s"}]}));
+    let want = "spec.limits[0].rates[0].requests: is -1, less than 0";
+    check(&[("requests", Kind::RateLimitPolicy, rate(0), rate(-1), want)]);
+}
+
+#[test]
+fn the_rules_of_limits_hold() {
+    let key = |key: Value| limits(&json!({"keys": [key]}));
+    let rate = |per: &str| limits(&json!({"rates": [{"requests": 1, "per": per}]}));
+    let per = "spec.limits[0].rates[0].per: per is 1s to 744h";
+    let target = |kind: &str, group: &str| json!({"group": group, "kind": kind, "name": "o"});
+    let route = target("GatewayRoute", "gateway.baribhara.io");
+    let section = with(route.clone(), &json!({"sectionName": "s"}));
+    let group = "spec.targetRefs[0]: group does not fit kind";
+    check(&[
+        (
+            "a header key names a header",
+            Kind::RateLimitPolicy,
+            key(json!({"type": "Header", "name": "x"})),
+            key(json!({"type": "Header"})),
+            "spec.limits[0].keys[0]: a Header key needs name and no other key takes one",
+        ),
+        (
+            "a claim key names a claim",
+            Kind::RateLimitPolicy,
+            key(json!({"type": "JWTClaim", "claim": "sub", "provider": "p"})),
+            key(json!({"type": "Path", "claim": "sub"})),
+            "spec.limits[0].keys[0]: a JWTClaim key needs claim and no other key takes one",
+        ),
+        (
+            "only claims have a provider",
+            Kind::RateLimitPolicy,
+            key(json!({"type": "Host"})),
+            key(json!({"type": "Host", "provider": "p"})),
+            "spec.limits[0].keys[0]: only a JWTClaim key takes provider",
+        ),
+        (
+            "only addresses have prefixes",
+            Kind::RateLimitPolicy,
+            key(json!({"type": "ClientIP", "ipv4Prefix": 24, "ipv6Prefix": 0})),
+            key(json!({"type": "Method", "ipv6Prefix": 48})),
+            "spec.limits[0].keys[0]: only a ClientIP key takes ipv4Prefix and ipv6Prefix",
+        ),
+        ("a second at least", Kind::RateLimitPolicy, rate("1s"), rate("999ms"), per),
+        ("a month at most", Kind::RateLimitPolicy, rate("744h"), rate("744h1ms"), per),
+        (
+            "a target stands once",
+            Kind::RateLimitPolicy,
+            targets(&json!([route, section])),
+            targets(&json!([section, section])),
+            "spec.targetRefs: a target stands twice in targetRefs",
+        ),
+        (
+            "the group of a route",
+            Kind::RateLimitPolicy,
+            targets(&json!([route])),
+            targets(&json!([target("GatewayRoute", "networking.k8s.io")])),
+            group,
+        ),
+        (
+            "the group of an Ingress",
+            Kind::AuthPolicy,
+            policy(&json!({})),
+            policy(&json!({"targetRefs": [target("Ingress", "gateway.baribhara.io")]})),
+            group,
+        ),
+        (
+            "a policy's target stands once",
+            Kind::AuthPolicy,
+            policy(&json!({"targetRefs": [route]})),
+            policy(&json!({"targetRefs": [route, route]})),
+            "spec.targetRefs: a target stands twice in targetRefs",
+        ),
+    ]);
+}
