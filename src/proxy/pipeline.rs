@@ -64,17 +64,17 @@ struct Switch {
     idle: Option<Duration>,
 }
 
-/// Serves one request.
-pub(crate) async fn serve(
+/// Serves one request. What it begins with is made here and not in the future, which would keep a place for each value
+/// twice: it is moved and kept whole for every request.
+pub(crate) fn serve(
     worker: Rc<Worker>,
     stream: Rc<Stream>,
     request: Request<Incoming>,
-) -> Result<Response<AnswerBody>, Infallible> {
+) -> impl Future<Output = Result<Response<AnswerBody>, Infallible>> {
     let started = Instant::now();
     let (parts, incoming) = request.into_parts();
-    let downstream = stream.connection();
     let mut body = Some(RequestBody::new(incoming, Rc::clone(&stream), worker.settings.read_timeout));
-    let (mut asked, fault) = Asked::new(parts, downstream, &worker.settings);
+    let (mut asked, fault) = Asked::new(parts, stream.connection(), &worker.settings);
     let generation = worker.generation();
     let mut notes = Notes {
         record: Record::new(&worker, &stream, &generation, &asked, started),
@@ -85,45 +85,46 @@ pub(crate) async fn serve(
         is_preflight: false,
         switch: None,
     };
-    let stage = Stage { worker: &worker, downstream, generation: &generation, started };
-    let outcome = match fault {
-        Some(reason) => Err(Refusal::from(reason)),
-        None => stage.run(&mut asked, &mut body, &mut notes).await,
-    };
-    let refused = outcome.as_ref().err().map(|refusal| refusal.reason);
-    let closes = refused.is_some_and(Reason::closes);
-    let mut response = match outcome {
-        Ok(response) => response,
-        Err(refusal) => refuse(&worker, &asked, &mut notes, &refusal),
-    };
-    // Any success would tell the client of HTTP/2 that its tunnel stands.
-    if asked.tunnel.is_some() && notes.switch.is_none() && response.status().is_success() {
-        response = refuse(&worker, &asked, &mut notes, &Reason::UpgradeRefused.into());
+    async move {
+        let downstream = stream.connection();
+        let stage = Stage { worker: &worker, downstream, generation: &generation, started };
+        let outcome = match fault {
+            Some(reason) => Err(Refusal::from(reason)),
+            None => stage.run(&mut asked, &mut body, &mut notes).await,
+        };
+        let (mut response, closes) = stage.answer(outcome, &asked, &mut notes);
+        let ends = worker.is_closing() || downstream.is_retiring(started);
+        if downstream.is_http2() {
+            // What is left of the body ends with its stream, and no other request waits behind it.
+            if ends {
+                downstream.retire();
+            }
+        } else {
+            let unread =
+                stream.body_unread.get() && Box::pin(is_body_left(&stream, &asked, &mut body, closes)).await;
+            downstream.lingers.set(unread);
+            if (closes || unread || ends) && notes.switch.is_none() {
+                // Beside the `upgrade` of a 426.
+                response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        Ok(hand_over(&worker, downstream, &mut asked, notes, response))
     }
-    if notes.is_own && !notes.is_preflight && grpc::is_grpc(&asked.headers) {
-        let message = refused.map_or("The gateway answers this route itself", Reason::title);
-        grpc::translate(&mut response, message, notes.record.trail.is_late);
-    }
-    finish_headers(&worker, &asked, &mut notes, response.headers_mut());
+}
+
+/// Gives the answer its record, or begins the tunnel that it announces.
+fn hand_over(
+    worker: &Rc<Worker>,
+    downstream: &Rc<Downstream>,
+    asked: &mut Asked,
+    notes: Notes,
+    mut response: Response<Payload>,
+) -> Response<AnswerBody> {
     let Notes { mut record, request_id, switch, .. } = notes;
-    let ends = worker.is_closing() || downstream.is_retiring(started);
-    if downstream.is_http2() {
-        // What is left of the body ends with its stream, and no other request waits behind it.
-        if ends {
-            downstream.retire();
-        }
-    } else {
-        let unread = is_body_left(&stream, &asked, body, closes).await;
-        downstream.lingers.set(unread);
-        if (closes || unread || ends) && switch.is_none() {
-            // Beside the `upgrade` of a 426.
-            response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-    record.on_head(&asked, request_id);
+    record.on_head(asked, request_id);
+    record.status = response.status().as_u16();
     let Some(Switch { upstream, protocol, idle }) = switch else {
-        record.status = response.status().as_u16();
-        return Ok(response.map(|payload| AnswerBody::new(payload, record)));
+        return response.map(|payload| AnswerBody::new(payload, record));
     };
     let is_websocket = upgrade::is_websocket(&protocol);
     if let Some(tunnel) = asked.tunnel.take() {
@@ -132,22 +133,21 @@ pub(crate) async fn serve(
         response.headers_mut().remove(header::UPGRADE);
         response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
         record.status = response.status().as_u16();
-        begin_stream_tunnel(&worker, downstream, tunnel, Offer { upstream, is_websocket, idle, record });
-        return Ok(response.map(|_| AnswerBody::before_tunnel()));
+        begin_stream_tunnel(worker, downstream, tunnel, Offer { upstream, is_websocket, idle, record });
+        return response.map(|_| AnswerBody::before_tunnel());
     }
-    record.status = response.status().as_u16();
     // A rule can't edit them: they are this connection's (RFC 9110 §7.6.1).
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     response.headers_mut().insert(header::UPGRADE, protocol);
     downstream.offer(Offer { upstream, is_websocket, idle, record });
-    Ok(response.map(|_| AnswerBody::before_tunnel()))
+    response.map(|_| AnswerBody::before_tunnel())
 }
 
 /// Whether a part of the request's body stays unread. A small one is read away where that is quick, so that a refusal
 /// costs no connection; a client that waits for `100 Continue` would be told to send it.
-async fn is_body_left(stream: &Stream, asked: &Asked, body: Option<RequestBody>, closes: bool) -> bool {
+async fn is_body_left(stream: &Stream, asked: &Asked, body: &mut Option<RequestBody>, closes: bool) -> bool {
     let worth_reading = !closes && !asked.expects_continue();
-    if let (true, Some(mut body)) = (stream.body_unread.get() && worth_reading, body) {
+    if let (true, Some(body)) = (worth_reading, body) {
         return !body.discard().await;
     }
     stream.body_unread.get()
@@ -223,16 +223,37 @@ impl Stage<'_> {
             return Err(Reason::RateLimited.into());
         }
         let matched = Matched { runtime, match_index, identity: &identity };
-        let mut response = match (&route.action, body.take()) {
-            (Action::Respond(direct), unread) => {
-                *body = unread;
-                respond(direct)
-            }
-            (_, Some(body)) => self.send(asked, body, &matched, notes).await?,
-            (_, None) => return Err(Reason::RuleInvalid.into()),
+        let mut response = if let Action::Respond(direct) = &route.action {
+            respond(direct)
+        } else {
+            let sent = self.send(asked, body, &matched, notes).await;
+            // What is left of it nobody reads: its upstream may have had a part.
+            *body = None;
+            sent?
         };
         table::apply_header_edit(&route.header_edits.response, response.headers_mut());
         Ok(response)
+    }
+
+    /// The answer with all that it must carry, and whether the connection ends because of it.
+    fn answer(
+        &self,
+        outcome: Result<Response<Payload>, Refusal>,
+        asked: &Asked,
+        notes: &mut Notes,
+    ) -> (Response<Payload>, bool) {
+        let refused = outcome.as_ref().err().map(|refusal| refusal.reason);
+        let mut response = outcome.unwrap_or_else(|refusal| refuse(self.worker, asked, notes, &refusal));
+        // Any success would tell the client of HTTP/2 that its tunnel stands.
+        if asked.tunnel.is_some() && notes.switch.is_none() && response.status().is_success() {
+            response = refuse(self.worker, asked, notes, &Reason::UpgradeRefused.into());
+        }
+        if notes.is_own && !notes.is_preflight && grpc::is_grpc(&asked.headers) {
+            let message = refused.map_or("The gateway answers this route itself", Reason::title);
+            grpc::translate(&mut response, message, notes.record.trail.is_late);
+        }
+        finish_headers(self.worker, asked, notes, response.headers_mut());
+        (response, refused.is_some_and(Reason::closes))
     }
 
     /// Whether the connection's TLS was agreed on for a host that is served otherwise than the request's (hardening

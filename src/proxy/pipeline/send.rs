@@ -24,7 +24,7 @@ impl Stage<'_> {
     pub(super) async fn send(
         &self,
         asked: &mut Asked,
-        mut body: RequestBody,
+        body: &mut Option<RequestBody>,
         matched: &Matched<'_>,
         notes: &mut Notes,
     ) -> Result<Response<Payload>, Refusal> {
@@ -35,8 +35,9 @@ impl Stage<'_> {
         else {
             return Err(Reason::RuleInvalid.into());
         };
+        let sent = body.as_mut().ok_or(Reason::RuleInvalid)?;
         let key = self.websocket_key(asked);
-        let upgrade = upgrade_asked_for(asked, &body, &route.action);
+        let upgrade = upgrade_asked_for(asked, sent, &route.action);
         let upstream = runtime
             .compiled
             .pick_backend(self.worker.random.next())
@@ -49,7 +50,7 @@ impl Stage<'_> {
         let query = query.filter(|query| !query.is_empty() || asked.query() == Some("")).map(Cow::into_owned);
         runtime.auth.apply(identity, &mut asked.headers);
         if !runtime.auth.claim_headers().is_empty() {
-            body.forbid_trailers(runtime.auth.claim_headers().to_vec());
+            sent.forbid_trailers(runtime.auth.claim_headers().to_vec());
         }
         if let Some(client) = route.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
             client_cert::tell(client, self.downstream, &mut asked.headers);
@@ -67,7 +68,7 @@ impl Stage<'_> {
         let mut timeouts = Cow::Borrowed(&route.timeouts);
         if is_grpc {
             timeouts = grpc::timeouts(&route.timeouts, &asked.headers);
-            body.set_read_timeout(timeouts.stream_idle);
+            sent.set_read_timeout(timeouts.stream_idle);
         }
         let hostname = rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_ref());
         let ask = Forward {
@@ -118,12 +119,11 @@ impl Stage<'_> {
         });
         Ok(response)
     }
+
     /// A request that is still being sent goes on while the client does not ask for more of the answer.
-    fn payload(&self, body: Option<UpstreamBody>) -> Payload {
+    fn payload(&self, body: Option<Rc<RefCell<UpstreamBody>>>) -> Payload {
         let Some(body) = body else { return Payload::Empty };
-        let uploading = body.is_uploading();
-        let body = Rc::new(RefCell::new(body));
-        if uploading && !self.downstream.is_http2() {
+        if body.borrow().is_uploading() && !self.downstream.is_http2() {
             *self.downstream.uploading.borrow_mut() = Rc::downgrade(&body);
         }
         Payload::Upstream(body)

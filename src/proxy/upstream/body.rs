@@ -1,5 +1,6 @@
 //! The body of an answer on its way from an upstream, and what is given back when it ends.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -35,7 +36,7 @@ impl UpstreamBody {
         worker: &Rc<Worker>,
         deadline: Option<Instant>,
         framing: Framing,
-    ) -> Option<Self> {
+    ) -> Option<Rc<RefCell<Self>>> {
         let mut body = Self {
             exchange: Some(exchange),
             held: Some(held),
@@ -51,7 +52,7 @@ impl UpstreamBody {
             body.finish();
             return None;
         }
-        Some(body)
+        Some(Rc::new(RefCell::new(body)))
     }
 
     /// Bytes still to come, where that is known.

@@ -1,5 +1,6 @@
 //! Sends a request to an endpoint of its backend, and to another one where that is safe.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -61,7 +62,7 @@ pub(crate) struct Forward<'a> {
 pub(crate) struct Forwarded {
     pub(crate) head: ResponseHead,
     /// `None`: there is no body.
-    pub(crate) body: Option<UpstreamBody>,
+    pub(crate) body: Option<Rc<RefCell<UpstreamBody>>>,
     /// Only with 101.
     pub(crate) switched: Option<Box<Switched>>,
 }
@@ -111,16 +112,11 @@ enum TryError {
     Status,
 }
 
-/// A failed try and the request's body, where it can still be had.
-struct Failed {
-    error: TryError,
-    body: RequestBody,
-}
-
-/// Sends the request. The trail tells the endpoint and the number of tries, whatever comes out.
+/// Sends the request and its body, which is taken for it. The trail tells the endpoint and the number of tries, whatever
+/// comes out.
 pub(crate) async fn forward(
     ask: &Forward<'_>,
-    body: RequestBody,
+    body: &mut Option<RequestBody>,
     trail: &mut Trail,
 ) -> Result<Forwarded, Reason> {
     if ask.protocol.is_invalid() {
@@ -135,6 +131,7 @@ pub(crate) async fn forward(
     ask.backend.budget.on_request(ask.worker.nanos(ask.started));
     let mut tries = Tries {
         ask,
+        body,
         targets: ask.backend.targets(),
         request: Some(request),
         retry: None,
@@ -145,22 +142,22 @@ pub(crate) async fn forward(
         skip_pool: false,
         avoid: None,
     };
-    let mut body = body;
     // Over HTTP/2 the upstream may say that it did not process a request, whatever its method.
-    if tries.may_repeat() || ask.protocol.version == UpstreamVersion::Http2 {
+    if (tries.may_repeat() || ask.protocol.version == UpstreamVersion::Http2)
+        && let Some(body) = tries.body
+    {
         body.keep_for_replay();
     }
     loop {
         trail.tries += 1;
-        match tries.once(body, trail).await {
+        let error = match tries.once(trail).await {
             Ok(forwarded) => return Ok(forwarded),
-            Err(mut failed) => {
-                if trail.tries >= TRIES_MAX || !tries.may_try_again(&mut failed).await {
-                    trail.is_late = failed.error == TryError::RequestTimeout;
-                    return Err(reason(failed.error));
-                }
-                body = failed.body;
-            }
+            Err(error) => error,
+        };
+        // In a box, as it is seldom needed: what a request keeps for its whole life is kept small.
+        if trail.tries >= TRIES_MAX || !Box::pin(tries.may_try_again(error)).await {
+            trail.is_late = error == TryError::RequestTimeout;
+            return Err(reason(error));
         }
         ask.route_metrics.retried();
     }
@@ -192,6 +189,8 @@ fn reason(error: TryError) -> Reason {
 /// The tries of one request.
 struct Tries<'a> {
     ask: &'a Forward<'a>,
+    /// Out of its place while it is being sent.
+    body: &'a mut Option<RequestBody>,
     /// The same for all tries, so that a place in it means one endpoint.
     targets: Arc<Vec<Target>>,
     request: Option<BreakerPermit>,
@@ -209,25 +208,29 @@ struct Tries<'a> {
 }
 
 impl Tries<'_> {
-    async fn once(&mut self, body: RequestBody, trail: &mut Trail) -> Result<Forwarded, Failed> {
+    async fn once(&mut self, trail: &mut Trail) -> Result<Forwarded, TryError> {
         let ask = self.ask;
         let targets = Arc::clone(&self.targets);
-        let Some((index, target)) = self.pick(&targets) else {
-            return Err(Failed { error: TryError::NoEndpoint, body });
-        };
+        let Some((index, target)) = self.pick(&targets) else { return Err(TryError::NoEndpoint) };
         trail.upstream = Some(Arc::clone(&target.label));
         let in_flight = InFlight::start(&target.state);
-        let connection = match self.connection(target).await {
-            Ok(connection) => connection,
-            Err(error) => {
-                if matches!(error, TryError::Connect | TryError::Tls) {
-                    self.report(&targets, index, Outcome::ConnectFailure);
-                }
-                return Err(Failed { error, body });
-            }
+        let (mut exchange, reused) = {
+            let connection = match self.check_out(target) {
+                Some(connection) if connection.is_ready() => connection,
+                // In a box for the same reason.
+                found => match Box::pin(self.connection(target, found)).await {
+                    Ok(connection) => connection,
+                    Err(error) => {
+                        if matches!(error, TryError::Connect | TryError::Tls) {
+                            self.report(&targets, index, Outcome::ConnectFailure);
+                        }
+                        return Err(error);
+                    }
+                },
+            };
+            let reused = connection.is_reused();
+            (self.start(connection, target)?, reused)
         };
-        let reused = connection.is_reused();
-        let mut exchange = self.start(connection, body, target)?;
         let error = match self.await_head(&mut exchange, reused).await {
             Ok(head) => {
                 let failed = ask.status(&head) >= 500;
@@ -242,15 +245,7 @@ impl Tries<'_> {
                         _request: self.request.take(),
                         _retry: self.retry.take(),
                     };
-                    let exchange = match (head.status, exchange) {
-                        (StatusCode::SWITCHING_PROTOCOLS, Exchange::H1(exchange)) => {
-                            let switched = Some(Box::new(Switched::new(exchange, held)));
-                            return Ok(Forwarded { head, body: None, switched });
-                        }
-                        (_, exchange) => exchange,
-                    };
-                    let body = UpstreamBody::new(exchange, held, ask.worker, ask.deadline(), head.framing);
-                    return Ok(Forwarded { head, body, switched: None });
+                    return Ok(self.forwarded(head, exchange, held));
                 }
                 // The connection is good: the answer is not.
                 self.avoid = None;
@@ -266,7 +261,22 @@ impl Tries<'_> {
                 error
             }
         };
-        Err(Failed { error, body: exchange.into_body() })
+        *self.body = Some(exchange.into_body());
+        Err(error)
+    }
+
+    /// The answer that is the client's.
+    fn forwarded(&self, head: ResponseHead, exchange: Exchange, held: Held) -> Forwarded {
+        match (head.status, exchange) {
+            (StatusCode::SWITCHING_PROTOCOLS, Exchange::H1(exchange)) => {
+                Forwarded { head, body: None, switched: Some(Box::new(Switched::new(exchange, held))) }
+            }
+            (_, exchange) => {
+                let ask = self.ask;
+                let body = UpstreamBody::new(exchange, held, ask.worker, ask.deadline(), head.framing);
+                Forwarded { head, body, switched: None }
+            }
+        }
     }
 
     /// The start of the request is as good as now for its first try.
@@ -351,9 +361,9 @@ impl Tries<'_> {
     }
 
     /// Settles whether there is another try, makes the body start over and waits the back-off.
-    async fn may_try_again(&mut self, failed: &mut Failed) -> bool {
+    async fn may_try_again(&mut self, error: TryError) -> bool {
         let on = |what: RetryOn| self.ask.retry.on.contains(&what);
-        let counted = match failed.error {
+        let counted = match error {
             TryError::NoEndpoint | TryError::Breaker | TryError::RequestTimeout | TryError::Head => {
                 return false;
             }
@@ -362,7 +372,7 @@ impl Tries<'_> {
             TryError::Connect | TryError::Tls => {
                 let in_time = self.ask.deadline().is_none_or(|deadline| Instant::now() < deadline);
                 if in_time && self.endpoints_tried < self.targets.len() {
-                    return failed.body.rewind();
+                    return self.rewind();
                 }
                 on(RetryOn::ConnectFailure) && self.take_retry()
             }
@@ -371,11 +381,11 @@ impl Tries<'_> {
                 if !self.skip_pool =>
             {
                 self.skip_pool = true;
-                return (nothing_sent || self.may_repeat()) && failed.body.rewind();
+                return (nothing_sent || self.may_repeat()) && self.rewind();
             }
             TryError::Exchange { error: ExchangeError::Refused, reused: true } if !self.skip_pool => {
                 self.skip_pool = true;
-                return failed.body.rewind();
+                return self.rewind();
             }
             TryError::Exchange { error: ExchangeError::Refused, .. } => {
                 on(RetryOn::Reset) && self.take_retry()
@@ -389,11 +399,16 @@ impl Tries<'_> {
             TryError::PerTryTimeout => on(RetryOn::Reset) && self.may_repeat() && self.take_retry(),
             TryError::Exchange { .. } => return false,
         };
-        if !counted || !failed.body.rewind() {
+        if !counted || !self.rewind() {
             return false;
         }
         time::sleep(self.pause).await;
         true
+    }
+
+    /// Makes the body start over, if it can.
+    fn rewind(&mut self) -> bool {
+        self.body.as_mut().is_some_and(RequestBody::rewind)
     }
 
     fn report(&self, targets: &[Target], index: usize, outcome: Outcome) {

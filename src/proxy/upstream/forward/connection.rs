@@ -9,8 +9,7 @@ use tokio::time;
 use tracing::debug;
 use traffic::{BreakerKind, BreakerPermit};
 
-use super::{Failed, Forward, Tries, TryError};
-use crate::body::RequestBody;
+use super::{Forward, Tries, TryError};
 use crate::upstream::backend::{ConnectionPermit, Target};
 use crate::upstream::connect::{ConnectError, connect};
 use crate::upstream::exchange::Exchange;
@@ -46,15 +45,27 @@ impl Connection {
             Self::Shared(claim) => claim.reused,
         }
     }
+
+    /// Whether a request can go on it now.
+    pub(super) fn is_ready(&self) -> bool {
+        match self {
+            Self::Own { .. } => true,
+            Self::Shared(claim) => claim.is_open() && claim.has_room(),
+        }
+    }
 }
 
 impl Tries<'_> {
-    /// A connection that stands.
-    pub(super) async fn connection(&mut self, target: &Target) -> Result<Connection, TryError> {
+    /// A connection that stands, where `found` is not one.
+    pub(super) async fn connection(
+        &self,
+        target: &Target,
+        mut found: Option<Connection>,
+    ) -> Result<Connection, TryError> {
         let mut rounds = 0;
         loop {
             rounds += 1;
-            let granted = match self.check_out(target) {
+            let granted = match found.take() {
                 Some(connection) => Granted::Connection(connection),
                 None => self.connection_permit(target).await?,
             };
@@ -65,21 +76,20 @@ impl Tries<'_> {
             };
             match connection {
                 // It takes fewer requests than came while it was opened.
-                Connection::Shared(claim) if rounds < ROUNDS_MAX && !claim.has_room() => {}
+                Connection::Shared(claim) if rounds < ROUNDS_MAX && !claim.has_room() => {
+                    drop(claim);
+                    found = self.check_out(target);
+                }
                 connection @ (Connection::Own { .. } | Connection::Shared(_)) => return Ok(connection),
             }
         }
     }
 
     /// Sends the head.
-    #[expect(clippy::result_large_err, reason = "the body goes back to be sent again; that is rare")]
-    pub(super) fn start(
-        &mut self,
-        connection: Connection,
-        body: RequestBody,
-        target: &Target,
-    ) -> Result<Exchange, Failed> {
+    pub(super) fn start(&mut self, connection: Connection, target: &Target) -> Result<Exchange, TryError> {
         let ask = self.ask;
+        // A try that fails gives it back.
+        let Some(body) = self.body.take() else { return Err(TryError::Head) };
         match connection {
             Connection::Own { mut wire, .. } => {
                 wire.write.clear();
@@ -94,20 +104,24 @@ impl Tries<'_> {
             Connection::Shared(claim) => {
                 let scheme = ask.protocol.scheme();
                 let Some(request) = h2::request(&ask.outgoing(&body), scheme, &target.label) else {
-                    return Err(Failed { error: TryError::Head, body });
+                    *self.body = Some(body);
+                    return Err(TryError::Head);
                 };
                 let reused = claim.reused;
                 self.avoid = Some(Rc::clone(claim.link()));
                 match h2::Exchange::new(claim, request, body, ask.timeouts.idle) {
                     Ok(exchange) => Ok(Exchange::H2(Box::new(exchange))),
-                    Err((error, body)) => Err(Failed { error: TryError::Exchange { error, reused }, body }),
+                    Err((error, body)) => {
+                        *self.body = Some(body);
+                        Err(TryError::Exchange { error, reused })
+                    }
                 }
             }
         }
     }
 
     /// One that is there and may be used.
-    fn check_out(&self, target: &Target) -> Option<Connection> {
+    pub(super) fn check_out(&self, target: &Target) -> Option<Connection> {
         let ask = self.ask;
         match ask.protocol.version {
             UpstreamVersion::Http1 if self.skip_pool => None,

@@ -195,6 +195,14 @@ impl Claim {
         }
     }
 
+    /// Whether the connection need not be waited for any more.
+    pub(crate) fn is_open(&self) -> bool {
+        match &*self.link.state.borrow() {
+            State::Open(_) => true,
+            State::Opening | State::Failed(_) | State::Ended => false,
+        }
+    }
+
     /// Whether the peer takes as many requests as had been promised a place while that was not known.
     pub(crate) fn has_room(&self) -> bool {
         self.place < self.link.streams_max().unwrap_or(STREAMS_MAX).max(1)
