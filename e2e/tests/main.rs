@@ -29,6 +29,7 @@ mod scale;
 mod site;
 mod streams;
 mod tls_handshake;
+mod tls_hostile;
 mod tls_http;
 mod tls_names;
 mod tls_redirect;

@@ -1,19 +1,23 @@
 //! Connections that are passed through with their TLS as it is.
 
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use e2e::backend::Backend;
 use e2e::certificate::Authority;
 use e2e::client::Request;
 use e2e::folder::route;
+use e2e::sockets::ByHand;
 use e2e::tls_backend::{Handshake, TlsBackend, server_config};
-use e2e::tls_client::{TlsConnection, config};
+use e2e::tls_client::{TlsConnection, config, connect, hello};
 use e2e::until::until;
 use rustls::AlertDescription;
 
 use crate::site::{HOST, address, site};
 use crate::tls_site::{refusal, tls_route};
+use crate::websocket::resident_kib;
 
 const POD: &str = "a.pods.example.com";
 
@@ -64,4 +68,29 @@ fn a_backend_that_is_away_is_told_by_an_alert() {
     let site = site(&passed("pod", POD, nobody));
     let refused = refusal(site.gateway.https, POD, &Arc::new(config(&authority)));
     assert_eq!(refused, Ok(AlertDescription::InternalError));
+}
+
+#[test]
+fn a_client_that_takes_nothing_stops_the_backend_and_fills_no_memory() {
+    let pod = ByHand::start(|mut stream| {
+        stream.read_exact(&mut [0])?;
+        let block = vec![7; 1 << 20];
+        (0..500).try_for_each(|_| stream.write_all(&block))
+    });
+    let authority = Authority::new();
+    let site = site(&passed("pod", POD, pod.address));
+    let before = resident_kib(site.gateway.process.id());
+    let (_tls, hello) = hello(POD, &Arc::new(config(&authority)));
+    let mut client = connect(site.gateway.https).unwrap();
+    client.write_all(&hello).unwrap();
+    client.read_exact(&mut [0]).unwrap();
+    let started = Instant::now();
+    until("a second in which nobody reads", || {
+        let grown = resident_kib(site.gateway.process.id()).saturating_sub(before);
+        assert!(grown < 8 << 10, "{grown} KiB more while nobody reads");
+        (started.elapsed() > Duration::from_secs(1)).then_some(())
+    });
+    // All of it is still to be had.
+    let rest = std::io::copy(&mut client.take(100 << 20), &mut std::io::sink()).unwrap();
+    assert_eq!(rest, 100 << 20);
 }

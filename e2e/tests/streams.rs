@@ -198,7 +198,7 @@ fn change(folder: &Folder, connection: &mut Connection, version: usize) {
 }
 
 /// As many file descriptors as the streams need on the way and in this process, both ends of them.
-fn raise_limit(descriptors: usize) {
+pub(crate) fn raise_limit(descriptors: usize) {
     let process = std::process::id().to_string();
     // The soft limit alone: the hard one is the machine's.
     let status = Command::new("prlimit")

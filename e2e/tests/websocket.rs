@@ -22,6 +22,7 @@ use e2e::websocket::{
 };
 
 use crate::site::{HOST, Site, address, site, site_with, spec};
+use crate::streams::raise_limit;
 use crate::tls_site::tls_route;
 
 fn tunnels(upstream: SocketAddr, fields: &str, flags: &[&str]) -> Site {
@@ -375,7 +376,7 @@ fn a_side_that_breaks_ends_the_other() {
     until("nothing is in flight", || (site.gateway.metric("http_requests_in_flight") == 0.0).then_some(()));
 }
 
-fn resident_kib(process: u32) -> u64 {
+pub(crate) fn resident_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
@@ -436,6 +437,27 @@ fn a_client_that_takes_nothing_stops_the_upstream_and_fills_no_memory() {
         assert!(grown < 8 << 10, "{grown} KiB more while nobody reads");
         (started.elapsed() > Duration::from_secs(1)).then_some(())
     });
+}
+
+#[test]
+fn a_thousand_tunnels_on_which_nothing_happens_take_little_memory() {
+    raise_limit(8_000);
+    let upstream = EchoSocket::start();
+    let site = tunnels(upstream.address, "", &["--access-log", "off"]);
+    // What the first connections bring with them is there already.
+    let mut first: Vec<_> = (0..50).map(|_| open(&site, "/")).collect();
+    for tunnel in &mut first {
+        tunnel.echo(BINARY, &[7; 4096]).unwrap();
+    }
+    let before = resident_kib(site.gateway.process.id());
+    let mut idle: Vec<_> = (0..1000).map(|_| open(&site, "/")).collect();
+    for tunnel in &mut idle {
+        tunnel.echo(BINARY, &[7; 4096]).unwrap();
+    }
+    let grown = resident_kib(site.gateway.process.id()).saturating_sub(before);
+    println!("measured: {grown} KiB for a thousand idle tunnels");
+    assert!(grown < 16 << 10, "{grown} KiB");
+    assert_eq!(upstream.open(), 1050);
 }
 
 #[test]
