@@ -7,9 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::rt::Write as _;
 use hyper::server::conn::http1::{self, Parts};
@@ -24,12 +24,13 @@ use super::passthrough;
 use super::proxy_protocol::{self, Absent, Client};
 use super::socket::Socket;
 use super::stream::Stream;
-use super::tls::{self, Opened};
+use super::tls::{self, Accepted, Opened};
 use super::tunnel;
 use super::worker::{LocalExecutor, Worker};
 use crate::answer::AnswerBody;
 use crate::observe::{HandshakeResult, ListenerMetrics};
 use crate::pipeline;
+use crate::tunnel::Offer;
 
 /// Serves a connection without TLS to its end. It is known to the worker until then.
 pub(super) fn serve(
@@ -66,16 +67,13 @@ pub(super) fn serve_tls(
     open.downstream.begin_handshake(worker.settings.handshake_timeout);
     async move {
         let Some(ahead) = open.hear_proxy(&stream).await else { return };
-        let accepted = match handshake(&open, stream, ahead).await {
-            Ok(Opened::Accepted(accepted)) => *accepted,
-            Ok(Opened::Passed(passed)) => return passthrough::serve(&open, *passed).await,
+        let (socket, protocol) = match handshake(&open, stream, ahead).await {
+            Ok(Opened::Accepted(accepted)) => open.accepted(accepted),
+            // In a box, like the handshake: what rests for hours is kept small.
+            Ok(Opened::Passed(passed)) => return Box::pin(passthrough::serve(&open, *passed)).await,
             Err(result) => return open.listener.handshake_ended(result),
         };
-        let result = if accepted.resumed { HandshakeResult::Resumed } else { HandshakeResult::Ok };
-        open.listener.handshake_ended(result);
-        open.downstream.end_handshake(accepted.session);
-        let socket = Socket::tls(accepted.stream, Rc::clone(&open.downstream));
-        serve_http(open, socket, accepted.protocol).await;
+        serve_http(open, socket, protocol).await;
     }
 }
 
@@ -106,7 +104,7 @@ fn serve_http(open: Open, socket: Socket, protocol: Protocol) -> impl Future<Out
                 stream.on_request();
                 pipeline::serve(Rc::clone(&worker), Rc::clone(&stream), request)
             });
-            Http::One(open.worker.http1.serve_connection(socket, service))
+            Http::One(Box::new(open.worker.http1.serve_connection(socket, service)))
         }
         Protocol::Http2 => {
             open.downstream.begin_http2();
@@ -119,29 +117,13 @@ fn serve_http(open: Open, socket: Socket, protocol: Protocol) -> impl Future<Out
             Http::Two(Box::new(open.worker.http2.serve_connection(socket, service)))
         }
     };
-    let mut connection = Connection { http, open, closing: false };
+    let mut connection = Connection { http: Some(http), open, closing: false };
     async move {
-        let in_order = poll_fn(|cx| Pin::new(&mut connection).poll(cx)).await;
-        let Connection { http, open, .. } = connection;
+        let in_order = poll_fn(|cx| connection.poll(cx)).await;
         // Taken in any case: it holds the connection that holds it.
-        let offer = open.downstream.offer.take();
-        if !in_order {
-            return;
-        }
-        // Streams of HTTP/2 have their own ends.
-        let Http::One(http) = http else { return };
-        let Parts { mut io, read_buf, .. } = http.into_parts();
-        match offer {
-            Some(offer) => {
-                open.downstream.on_tunnel(offer.idle);
-                // Apart, for it is larger than what waits for its next request.
-                let tunnel = Box::pin(offer.accept(&open.worker, TokioIo::new(io), &read_buf));
-                drop(read_buf);
-                tunnel::run(&open, tunnel).await;
-            }
-            // hyper leaves the end to others once a request on the connection has named another protocol. It does no
-            // harm elsewhere: what is shut down stays so.
-            None => drop(poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await),
+        let offer = connection.open.downstream.offer.take();
+        if in_order {
+            connection.end(offer).await;
         }
     }
 }
@@ -166,6 +148,14 @@ impl Open {
         listener.connection_opened();
         let id = worker.connections.borrow_mut().insert(Rc::clone(&downstream));
         Self { downstream, worker: Rc::clone(worker), listener: Arc::clone(listener), id }
+    }
+
+    /// The handshake is done.
+    fn accepted(&self, accepted: Box<Accepted>) -> (Socket, Protocol) {
+        let result = if accepted.resumed { HandshakeResult::Resumed } else { HandshakeResult::Ok };
+        self.listener.handshake_ended(result);
+        self.downstream.end_handshake(accepted.session);
+        (Socket::tls(accepted.stream, Rc::clone(&self.downstream)), accepted.protocol)
     }
 
     /// Lets a load balancer say for whom it connects, where it must. What was read behind that is the client's. `None`:
@@ -205,29 +195,31 @@ impl Drop for Open {
     }
 }
 
-/// HTTP on a connection, up to its end or a 101. True: it ended in order.
+/// HTTP on a connection, up to its end or a 101.
 struct Connection<S1, S2>
 where
     S1: HttpService<Incoming>,
     S2: HttpService<Incoming>,
 {
-    http: Http<S1, S2>,
+    /// `None` only while it changes.
+    http: Option<Http<S1, S2>>,
     open: Open,
     closing: bool,
 }
 
-/// The two kinds of connection.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is that of HTTP/1.1, which most connections are"
-)]
+/// What stands between a socket and the requests on it. In boxes, for most connections rest most of the time.
 enum Http<S1, S2>
 where
     S1: HttpService<Incoming>,
     S2: HttpService<Incoming>,
 {
-    One(http1::Connection<Socket, S1>),
+    One(Box<http1::Connection<Socket, S1>>),
     Two(Box<http2::Connection<Socket, S2, LocalExecutor>>),
+    /// Between two requests of HTTP/1.1 that are far apart: hyper would keep some 20 KiB for the next one.
+    Resting {
+        socket: Socket,
+        service: S1,
+    },
 }
 
 impl<S1, S2> Http<S1, S2>
@@ -240,16 +232,18 @@ where
     /// Whether the connection ended in order. How else is in the records of its requests; nobody else wants to know.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         match self {
-            Self::One(http) => Pin::new(http).poll(cx).map(|ended| ended.is_ok()),
-            Self::Two(http) => Pin::new(http).poll(cx).map(|ended| ended.is_ok()),
+            Self::One(http) => Pin::new(&mut **http).poll(cx).map(|ended| ended.is_ok()),
+            Self::Two(http) => Pin::new(&mut **http).poll(cx).map(|ended| ended.is_ok()),
+            Self::Resting { .. } => Poll::Ready(true),
         }
     }
 
     /// Takes no more requests: at once where none is on the connection, else after those that are.
     fn graceful_shutdown(&mut self) {
         match self {
-            Self::One(http) => Pin::new(http).graceful_shutdown(),
+            Self::One(http) => Pin::new(&mut **http).graceful_shutdown(),
             Self::Two(http) => Pin::new(&mut **http).graceful_shutdown(),
+            Self::Resting { .. } => {}
         }
     }
 }
@@ -261,9 +255,59 @@ where
     S1::Future: 'static,
     S2::Future: 'static,
 {
+    /// Whether it ended in order.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        if let Some(Http::Resting { .. }) = &self.http {
+            let in_order = ready!(self.poll_rest(cx));
+            if let Some(Http::Resting { .. }) = &self.http {
+                return Poll::Ready(in_order);
+            }
+        }
+        if self.open.downstream.age_timer.get().is_some_and(|timer| timer.poll_expired(cx)) {
+            self.open.downstream.close.set(true);
+        }
+        // hyper would drop a head that has begun to arrive; its answer will say `Connection: close`.
+        if self.open.downstream.close.get()
+            && !self.closing
+            && self.open.downstream.phase.get() != Phase::Head
+        {
+            self.begin_closing();
+        }
+        let Some(http) = &mut self.http else { return Poll::Ready(false) };
+        // A panic costs its own connection and no other.
+        let polled = catch_unwind(AssertUnwindSafe(|| http.poll(cx)));
+        let Ok(polled) = polled else {
+            self.open.worker.metrics.panicked();
+            tracing::error!("serving a request panicked; its connection is closed");
+            return Poll::Ready(false);
+        };
+        if let Poll::Ready(in_order) = polled {
+            return Poll::Ready(in_order);
+        }
+        if self.open.downstream.phase_timer.poll_expired(cx) {
+            if self.open.downstream.begin_rest() {
+                self.rest();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            // An idle one is ended as HTTP and TLS have it (RFC 8446 §6.1), if that takes no waiting.
+            if !self.closing && self.open.downstream.phase.get() == Phase::Waiting {
+                self.begin_closing();
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            return Poll::Ready(false);
+        }
+        self.open.downstream.drive_upload(cx);
+        self.open.downstream.remember_waker(cx);
+        Poll::Pending
+    }
+
     fn begin_closing(&mut self) {
         self.closing = true;
-        self.http.graceful_shutdown();
+        if let Some(http) = &mut self.http {
+            http.graceful_shutdown();
+        }
         let downstream = &self.open.downstream;
         // HTTP/2 waits for the client's word that it has heard.
         if downstream.is_http2() && downstream.phase.get() == Phase::Waiting {
@@ -271,50 +315,75 @@ where
             downstream.phase_timer.arm(GOODBYE);
         }
     }
-}
 
-impl<S1, S2> Future for Connection<S1, S2>
-where
-    S1: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
-    S2: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
-    S1::Future: 'static,
-    S2::Future: 'static,
-{
-    type Output = bool;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
-        let this = &mut *self;
-        if this.open.downstream.age_timer.get().is_some_and(|timer| timer.poll_expired(cx)) {
-            this.open.downstream.close.set(true);
+    /// Lets go of what is kept for the next request, which has been waited for some time. An answer that its client has
+    /// not taken stays.
+    fn rest(&mut self) {
+        if self.closing || self.open.downstream.write_timer.is_armed() {
+            return;
         }
-        // hyper would drop a head that has begun to arrive; its answer will say `Connection: close`.
-        if this.open.downstream.close.get()
-            && !this.closing
-            && this.open.downstream.phase.get() != Phase::Head
-        {
-            this.begin_closing();
-        }
-        // A panic costs its own connection and no other.
-        let polled = catch_unwind(AssertUnwindSafe(|| this.http.poll(cx)));
-        let Ok(polled) = polled else {
-            this.open.worker.metrics.panicked();
-            tracing::error!("serving a request panicked; its connection is closed");
-            return Poll::Ready(false);
-        };
-        if let Poll::Ready(in_order) = polled {
-            return Poll::Ready(in_order);
-        }
-        if this.open.downstream.phase_timer.poll_expired(cx) {
-            // An idle one is ended as HTTP and TLS have it (RFC 8446 §6.1), if that takes no waiting.
-            if !this.closing && this.open.downstream.phase.get() == Phase::Waiting {
-                this.begin_closing();
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
+        self.http = match self.http.take() {
+            Some(Http::One(http)) => {
+                let Parts { io: mut socket, read_buf, service, .. } = http.into_parts();
+                socket.give_back(&read_buf);
+                Some(Http::Resting { socket, service })
             }
-            return Poll::Ready(false);
+            other => other,
+        };
+    }
+
+    /// Waits for the next request while resting. `Ready` where there is another state or the connection ends.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        let Some(Http::Resting { socket, .. }) = &mut self.http else { return Poll::Ready(true) };
+        let downstream = &self.open.downstream;
+        if socket.ahead().is_empty() {
+            match socket.poll_ahead(cx) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(true),
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending => {
+                    if downstream.close.get() || downstream.phase_timer.poll_expired(cx) {
+                        return Poll::Ready(true);
+                    }
+                    downstream.remember_waker(cx);
+                    return Poll::Pending;
+                }
+            }
         }
-        this.open.downstream.drive_upload(cx);
-        this.open.downstream.remember_waker(cx);
-        Poll::Pending
+        downstream.on_read();
+        self.http = match self.http.take() {
+            Some(Http::Resting { socket, service }) => {
+                let http = self.open.worker.http1.serve_connection(socket, service);
+                Some(Http::One(Box::new(http)))
+            }
+            other => other,
+        };
+        Poll::Ready(true)
+    }
+
+    /// What comes after HTTP: a tunnel, if one is on offer, or the end of the socket.
+    async fn end(self, offer: Option<Box<Offer>>) {
+        let Self { http, open, .. } = self;
+        let (mut io, read_buf) = match http {
+            Some(Http::One(http)) => {
+                let Parts { io, read_buf, .. } = http.into_parts();
+                (io, read_buf)
+            }
+            Some(Http::Resting { socket, .. }) => (socket, Bytes::new()),
+            // Streams of HTTP/2 have their own ends.
+            Some(Http::Two(_)) | None => return,
+        };
+        match offer {
+            Some(offer) => {
+                open.downstream.on_tunnel(offer.idle);
+                // Apart, for it is larger than what waits for its next request.
+                let tunnel = Box::pin(offer.accept(&open.worker, TokioIo::new(io), &read_buf));
+                drop(read_buf);
+                tunnel::run(&open, tunnel).await;
+            }
+            // hyper leaves the end to others once a request on the connection has named another protocol. It does no
+            // harm elsewhere: what is shut down stays so.
+            None => drop(poll_fn(|cx| Pin::new(&mut io).poll_shutdown(cx)).await),
+        }
     }
 }

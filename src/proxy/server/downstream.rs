@@ -21,6 +21,8 @@ const UNFLUSHED_BYTES_MAX: usize = 64 << 10;
 const NEWBORN: Duration = Duration::from_millis(500);
 /// How long a client may take to hear that its HTTP/2 connection ends while no request is on it.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the next request is waited for with all that a request needs at hand. In tests every longer wait is one.
+const REST_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
 /// Longer than any connection lasts, and short enough to be added to a clock.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
@@ -58,6 +60,8 @@ pub(crate) struct Downstream {
     retire_at: Instant,
     /// Set when HTTP/2 begins: many requests are on it, so no answer of theirs need be waited for.
     pub(super) age_timer: OnceCell<Timer>,
+    /// The next request has not been waited for long.
+    rests_soon: Cell<bool>,
     pub(super) close: Cell<bool>,
     /// The server drains; who waits for that is told.
     is_drained: Cell<bool>,
@@ -115,6 +119,7 @@ impl Downstream {
             opened: Cell::new(Instant::now()),
             retire_at: Instant::now() + (age - jitter),
             age_timer: OnceCell::new(),
+            rests_soon: Cell::new(false),
             close: Cell::new(false),
             is_drained: Cell::new(false),
             drained: Notify::new(),
@@ -209,9 +214,24 @@ impl Downstream {
         self.requests.set(left);
         if left == 0 {
             self.phase.set(Phase::Waiting);
+            let rests = !self.is_http2() && self.idle_timeout > REST_AFTER;
+            self.rests_soon.set(rests);
             let says_goodbye = self.is_http2() && self.close.get();
-            self.phase_timer.arm(if says_goodbye { GOODBYE } else { self.idle_timeout });
+            self.phase_timer.arm(match (says_goodbye, rests) {
+                (true, _) => GOODBYE,
+                (false, true) => REST_AFTER,
+                (false, false) => self.idle_timeout,
+            });
         }
+    }
+
+    /// The phase is over. Whether only the wait for the next request has become long: then the rest of it begins.
+    pub(super) fn begin_rest(&self) -> bool {
+        if self.phase.get() != Phase::Waiting || !self.rests_soon.replace(false) {
+            return false;
+        }
+        self.phase_timer.arm(self.idle_timeout.saturating_sub(REST_AFTER));
+        true
     }
 
     /// Whether this connection should end with the answer to a request that came at `now`.

@@ -23,7 +23,7 @@ use super::tls::Wire;
 pub(crate) struct Socket {
     io: Io,
     downstream: Rc<Downstream>,
-    /// What was read to see which protocol is spoken, and hyper has not seen.
+    /// What was read while there was no hyper, and it has not seen.
     ahead: BytesMut,
     /// Nothing more is written.
     shut: bool,
@@ -52,18 +52,26 @@ impl Socket {
         Self { io: Io::Tls(Box::new(TokioIo::new(stream))), downstream, ahead: BytesMut::new(), shut: false }
     }
 
-    /// Reads something that stays to be read. For a connection without TLS.
+    /// Reads something that stays to be read.
     pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Io::Plain(io) = &mut self.io else { return Poll::Ready(Ok(0)) };
         let mut part = [MaybeUninit::uninit(); AHEAD_BYTES];
         let mut part = ReadBuf::uninit(&mut part);
-        ready!(Pin::new(io.inner_mut()).poll_read(cx, &mut part))?;
+        ready!(match &mut self.io {
+            Io::Plain(io) => Pin::new(io.inner_mut()).poll_read(cx, &mut part),
+            Io::Tls(io) => Pin::new(io.inner_mut()).poll_read(cx, &mut part),
+        })?;
         self.ahead.extend_from_slice(part.filled());
         Poll::Ready(Ok(part.filled().len()))
     }
 
     pub(super) fn ahead(&self) -> &[u8] {
         &self.ahead
+    }
+
+    /// Bytes that hyper has read and not used stay to be read.
+    pub(super) fn give_back(&mut self, bytes: &[u8]) {
+        let after = std::mem::replace(&mut self.ahead, BytesMut::from(bytes));
+        self.ahead.extend_from_slice(&after);
     }
 
     fn read_ahead(&mut self, mut buffer: ReadBufCursor<'_>) {

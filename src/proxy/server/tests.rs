@@ -9,6 +9,7 @@ mod http2;
 mod passthrough;
 mod proxy_protocol;
 mod request;
+mod rest;
 mod support;
 mod tls_upstream;
 mod tunnel;
