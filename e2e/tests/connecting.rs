@@ -82,9 +82,7 @@ fn a_burst_keeps_the_connections_it_uses_and_a_second_later_only_the_hundred_are
     let backend = Backend::start(move |_| {
         let number = counter.fetch_add(1, Ordering::SeqCst);
         let last_of_wave = number - number % SIZE + SIZE;
-        until("the whole wave is there", || {
-            (counter.load(Ordering::SeqCst) >= last_of_wave).then_some(())
-        });
+        until("the whole wave is there", || (counter.load(Ordering::SeqCst) >= last_of_wave).then_some(()));
         Reply::ok("ok")
     });
     let site = site_with(&route("shop", &spec(backend.address, "")), &["--workers", "1"]);

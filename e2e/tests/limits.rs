@@ -341,3 +341,123 @@ rules:
     assert_eq!(statuses(&site, 1, &of("cat")), [200]);
     assert_eq!(statuses(&site, 1, &of("dan")), [429], "the shared limit is of three");
 }
+
+#[test]
+fn a_limit_counts_only_what_its_conditions_take() {
+    let backend = Backend::named("ok");
+    let limits = "- name: posts\n  when: {methods: [POST], paths: [{value: /a}, {value: /b}], headers: [{name: X-Plan, value: free}], \
+                  exceptClientCIDRs: [10.0.0.0/8]}\n  rates: [{requests: 1, per: 1h}]";
+    let site = limited(&backend, limits, &["--trusted-proxies", "127.0.0.0/8"]);
+    let post = |path: &str| Request::new("POST", HOST, path).header("X-Plan", "free");
+    let office = |request: Request| request.header("X-Forwarded-For", "10.1.2.3");
+    assert_eq!(statuses(&site, 2, &post("/a/x")), [200, 429]);
+    assert_eq!(site.gateway.ask(&post("/b")).status, 429, "both paths are one limit's");
+    let free = [
+        post("/ab"),
+        Request::get(HOST, "/a").header("X-Plan", "free"),
+        Request::new("POST", HOST, "/a").header("X-Plan", "paid"),
+        office(post("/a")),
+    ];
+    for request in free {
+        let response = site.gateway.ask(&request);
+        assert_eq!((response.status, response.header("ratelimit")), (200, None), "{request:?}");
+    }
+}
+
+#[test]
+fn what_a_key_lacks_is_skipped_shared_refused_or_counted_by_address() {
+    let backend = Backend::named("ok");
+    let key = |name: &str, key: &str| {
+        format!(
+            "- {{name: {name}, when: {{paths: [{{value: /{name}}}]}}, keys: [{key}], rates: [{{requests: 1, per: 1h}}]}}\n"
+        )
+    };
+    let limits = key("skip", "{type: Cookie, name: s, onMissing: Skip}")
+        + &key("shared", "{type: QueryParam, name: s}")
+        + &key("reject", "{type: Header, name: S, onMissing: Reject}")
+        + &key("address", "{type: Cookie, name: s, onMissing: UseClientIP}");
+    let site = limited(&backend, &limits, &["--trusted-proxies", "127.0.0.0/8"]);
+    let from = |address: &str, path: &str| Request::get(HOST, path).header("X-Forwarded-For", address);
+    assert_eq!(statuses(&site, 3, &Request::get(HOST, "/skip")), [200, 200, 200]);
+    assert_eq!(statuses(&site, 2, &Request::get(HOST, "/skip").header("Cookie", "a=b; s=1")), [200, 429]);
+    assert_eq!(site.gateway.ask(&from("192.0.2.1", "/shared")).status, 200);
+    assert_eq!(site.gateway.ask(&from("192.0.2.2", "/shared")).status, 429);
+    assert_eq!(statuses(&site, 2, &Request::get(HOST, "/shared?x=1&%73=a%20b")), [200, 429]);
+    assert_eq!(site.gateway.ask(&Request::get(HOST, "/shared?s=a+b")).status, 429, "spelt in another way");
+    let refused = site.gateway.ask(&Request::get(HOST, "/reject"));
+    assert_eq!((refused.status, refused.header("retry-after")), (429, None), "waiting does not help");
+    assert_eq!(statuses(&site, 2, &Request::get(HOST, "/reject").header("S", "1")), [200, 429]);
+    assert_eq!(statuses(&site, 2, &from("192.0.2.1", "/address")), [200, 429]);
+    assert_eq!(site.gateway.ask(&from("192.0.2.2", "/address")).status, 200);
+    assert_eq!(site.gateway.ask(&from("192.0.2.1", "/address").header("Cookie", "s=1")).status, 200);
+}
+
+#[test]
+fn counters_are_shared_as_far_as_the_policy_says() {
+    let backend = Backend::named("ok");
+    let rules = |name: &str| {
+        let rule = |rule: &str| {
+            let to = address(backend.address);
+            format!(
+                "- {{name: {rule}, matches: [{{path: {{value: /{name}/{rule}}}}}], backendRefs: [{to}]}}\n"
+            )
+        };
+        route(name, &format!("hostnames: [{HOST}]\nrules:\n{}{}", rule("one"), rule("two")))
+    };
+    let targets = "targetRefs: [{group: gateway.baribhara.io, kind: GatewayRoute, name: shop}, \
+                   {group: gateway.baribhara.io, kind: GatewayRoute, name: pub}]";
+    for (scope, free) in [("PerPolicy", 0), ("PerTarget", 1), ("PerRule", 3)] {
+        let limits = "limits: [{name: all, rates: [{requests: 1, per: 1h}]}]";
+        let policy = limit_policy("few", &format!("{targets}\ncounterScope: {scope}\n{limits}"));
+        let site = site_with(&(rules("shop") + &rules("pub") + &policy), &[]);
+        let ask = |path: &str| site.gateway.get(HOST, path).status;
+        assert_eq!(ask("/shop/one"), 200, "{scope}");
+        assert_eq!(ask("/shop/one"), 429, "{scope}");
+        let others = ["/pub/one", "/pub/two", "/shop/two"].map(ask);
+        assert_eq!(others.iter().filter(|status| **status == 200).count(), free, "{scope}: {others:?}");
+    }
+    // The key RouteRule does it for one limit of several.
+    let limits = "limits: [{name: all, keys: [{type: RouteRule}], rates: [{requests: 1, per: 1h}]}]";
+    let site = site_with(
+        &(rules("shop") + &rules("pub") + &limit_policy("few", &format!("{targets}\n{limits}"))),
+        &[],
+    );
+    let statuses =
+        ["/shop/one", "/shop/two", "/pub/one", "/shop/one"].map(|path| site.gateway.get(HOST, path).status);
+    assert_eq!(statuses, [200, 200, 200, 429]);
+}
+
+#[test]
+fn limits_show_in_the_old_fields_or_not_at_all_where_the_policy_says_so() {
+    let backend = Backend::named("ok");
+    let site = |headers: &str| {
+        let limits = "limits: [{name: wide, rates: [{requests: 100, per: 1h}]}, {name: narrow, rates: [{requests: 2, per: 1h}]}]";
+        let policy = limit_policy("few", &format!("{TARGET}\nresponse: {{headers: {headers}}}\n{limits}"));
+        site_with(&(route("shop", &spec(backend.address, "")) + &policy), &[])
+    };
+    let legacy = site("Legacy");
+    for (status, left) in [(200, "1"), (200, "0"), (429, "0")] {
+        let response = legacy.gateway.get(HOST, "/");
+        assert_eq!(response.status, status);
+        assert_eq!(response.header("x-ratelimit-limit"), Some("2"), "the limit that has the least left");
+        assert_eq!(response.header("x-ratelimit-remaining"), Some(left));
+        let reset: u64 = response.header("x-ratelimit-reset").unwrap().parse().unwrap();
+        assert!((1_000..=3_600).contains(&reset), "{reset}");
+        assert_eq!(response.header("ratelimit"), None);
+        assert_eq!(response.header("retry-after").is_some(), status == 429);
+    }
+    let none = site("None");
+    let answers: Vec<Response> = (0..3).map(|_| none.gateway.get(HOST, "/")).collect();
+    assert_eq!(answers.iter().map(|answer| answer.status).collect::<Vec<_>>(), [200, 200, 429]);
+    for name in ["ratelimit", "ratelimit-policy", "x-ratelimit-limit", "retry-after"] {
+        assert!(answers.iter().all(|answer| answer.header(name).is_none()), "{name}");
+    }
+}
+
+#[test]
+fn what_is_disabled_is_not_asked() {
+    let backend = Backend::named("ok");
+    let limits = "- {name: paused, mode: Disabled, rates: [{requests: 0, per: 1h}]}\n- {name: kept, rates: [{requests: 2, per: 1h}]}";
+    let site = limited(&backend, limits, &[]);
+    assert_eq!(statuses(&site, 3, &Request::get(HOST, "/")), [200, 200, 429]);
+}

@@ -43,8 +43,9 @@ pub use meta::{
     TLS_CERTIFICATE_KEY, TLS_PRIVATE_KEY_KEY, TLS_SECRET_TYPE, UPGRADES_ANNOTATION, VERSION,
 };
 pub use policy::{
-    AuthPolicy, AuthPolicySpec, Limit, LimitKey, LimitKeyType, LimitMode, Rate, RateLimitPolicy,
-    RateLimitPolicySpec, TargetGroup, TargetKind, TargetRef,
+    AuthPolicy, AuthPolicySpec, CounterScope, Limit, LimitHeaders, LimitKey, LimitKeyType, LimitMode,
+    LimitResponse, LimitWhen, OnMissing, Rate, RateLimitPolicy, RateLimitPolicySpec, TargetGroup, TargetKind,
+    TargetRef,
 };
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
 pub use tls::{

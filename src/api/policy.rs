@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::auth::{Auth, JwtProvider};
 use crate::condition::Status;
-use crate::text::{DNS_LABEL, DNS_SUBDOMAIN, TOKEN};
+use crate::matches::{HeaderMatch, PathMatch};
+use crate::text::{CIDR, DNS_LABEL, DNS_SUBDOMAIN, METHOD, TOKEN};
 use crate::value::Duration;
 
 /// What a RateLimitPolicy says.
@@ -31,7 +32,7 @@ use crate::value::Duration;
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimitPolicySpec {
-    /// What is limited: 1 to 16 objects of the same namespace. All share the counters of the policy.
+    /// What is limited: 1 to 16 objects of the same namespace.
     #[schemars(length(min = 1, max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     #[schemars(extend("x-kubernetes-validations" = [
@@ -43,9 +44,17 @@ pub struct RateLimitPolicySpec {
         },
     ]))]
     pub target_refs: Vec<TargetRef>,
-    /// Enforce, or Shadow: counts and reports, but never refuses and sends no header. Default Enforce.
+    /// Enforce; Shadow: counts and reports, but never refuses and sends no header; or Disabled: is not asked. Default
+    /// Enforce.
     #[serde(default)]
     pub mode: LimitMode,
+    /// What shares the counters: PerPolicy (all targets), PerTarget (the rules of one target) or PerRule. Default
+    /// PerPolicy. `maxKeys` bounds each of them.
+    #[serde(default)]
+    pub counter_scope: CounterScope,
+    /// How limits show in answers.
+    #[serde(default)]
+    pub response: LimitResponse,
     /// The limits: 1 to 32. All of them must pass.
     #[schemars(length(min = 1, max = 32))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -140,12 +149,41 @@ pub enum TargetKind {
     Ingress,
 }
 
-/// Whether a limit refuses or only counts.
+/// Whether a limit refuses, only counts, or is not asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum LimitMode {
     #[default]
     Enforce,
     Shadow,
+    Disabled,
+}
+
+/// What shares the counters of a policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum CounterScope {
+    #[default]
+    PerPolicy,
+    PerTarget,
+    PerRule,
+}
+
+/// How limits show in answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitResponse {
+    /// Standard (`RateLimit-Policy` and `RateLimit`), Legacy (`X-RateLimit-Limit`, `-Remaining` and `-Reset` of the
+    /// limit that has the least left) or None. Both say `Retry-After` when they refuse. Default Standard.
+    #[serde(default)]
+    pub headers: LimitHeaders,
+}
+
+/// Which header fields tell of limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum LimitHeaders {
+    #[default]
+    Standard,
+    Legacy,
+    None,
 }
 
 /// One named limit.
@@ -155,6 +193,9 @@ pub struct Limit {
     /// The limit's name, a DNS label; it stands in the `RateLimit` header.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub name: String,
+    /// Which requests count: all of its conditions hold. Unset: every request does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<LimitWhen>,
     /// What counts together: requests that are equal in all of these share a counter. Empty: all requests do.
     /// At most 8.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -165,7 +206,7 @@ pub struct Limit {
     #[schemars(length(min = 1, max = 4))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub rates: Vec<Rate>,
-    /// Enforce or Shadow. Unset: the policy's mode.
+    /// Enforce, Shadow or Disabled. Unset: the policy's mode; but a policy that is Disabled asks none of its limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<LimitMode>,
     /// How many counters are kept at most: 1 to 10000000; the oldest goes first. Default 100000.
@@ -174,13 +215,44 @@ pub struct Limit {
     pub max_keys: u32,
 }
 
+/// Conditions of a limit. All that are set must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitWhen {
+    /// The request has one of these methods. Empty: any method. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 32), regex(pattern = METHOD)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub methods: Vec<String>,
+    /// The canonical path is one of these. Empty: any path. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub paths: Vec<PathMatch>,
+    /// All of these headers are as said. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub headers: Vec<HeaderMatch>,
+    /// The client's address lies in one of these networks (CIDR, or one address). Empty: any address. At most 64.
+    #[serde(default, rename = "clientCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 2, max = 49), regex(pattern = CIDR)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub client_cidrs: Vec<String>,
+    /// The client's address lies in none of these networks. At most 64.
+    #[serde(default, rename = "exceptClientCIDRs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 2, max = 49), regex(pattern = CIDR)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub except_client_cidrs: Vec<String>,
+}
+
 /// One part of what names a counter.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "(self.type == 'Header') == has(self.name)",
-        "message": "a Header key needs name and no other key takes one; add or remove name",
+        "rule": "(self.type in ['Header', 'Cookie', 'QueryParam']) == has(self.name)",
+        "message": "a Header, Cookie or QueryParam key needs name and no other key takes one; add or remove name",
     },
     {
         "rule": "(self.type == 'JWTClaim') == has(self.claim)",
@@ -191,16 +263,20 @@ pub struct Limit {
         "message": "only a JWTClaim key takes provider; remove provider",
     },
     {
+        "rule": "self.type in ['Header', 'Cookie', 'QueryParam', 'JWTClaim'] || !has(self.onMissing)",
+        "message": "only a Header, Cookie, QueryParam or JWTClaim can be missing; remove onMissing",
+    },
+    {
         "rule": "self.type == 'ClientIP' || (!has(self.ipv4Prefix) && !has(self.ipv6Prefix))",
         "message": "only a ClientIP key takes ipv4Prefix and ipv6Prefix; remove them",
     },
 ]))]
 pub struct LimitKey {
-    /// ClientIP, Header (the value of the header `name`), Path (the canonical path), Host, Method or JWTClaim
-    /// (the `claim` of a verified token; without it, the client's address).
+    /// ClientIP, Header, Cookie or QueryParam (the value of that of the `name`), Path (the canonical path), Host, Method,
+    /// RouteRule (the route and its rule) or JWTClaim (the `claim` of a verified token).
     #[serde(rename = "type")]
     pub kind: LimitKeyType,
-    /// Header only: the header's name.
+    /// Header, Cookie and QueryParam only: its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256), regex(pattern = TOKEN))]
     pub name: Option<String>,
@@ -212,6 +288,11 @@ pub struct LimitKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub claim: Option<String>,
+    /// What becomes of a request without the header, cookie, parameter or claim: Skip (the limit does not count it),
+    /// Shared (all such requests share), Reject (it is refused as if the limit were reached) or UseClientIP (its
+    /// client's address counts). Unset: UseClientIP for a JWTClaim, Shared for the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_missing: Option<OnMissing>,
     /// ClientIP only: so many bits of an IPv4 address count, 0 to 32. Unset: 32.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 32))]
@@ -235,11 +316,24 @@ pub enum LimitKeyType {
     #[serde(rename = "ClientIP")]
     ClientIp,
     Header,
+    Cookie,
+    QueryParam,
     Path,
     Host,
     Method,
+    RouteRule,
     #[serde(rename = "JWTClaim")]
     JwtClaim,
+}
+
+/// What becomes of a request that lacks a part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum OnMissing {
+    Skip,
+    Shared,
+    Reject,
+    #[serde(rename = "UseClientIP")]
+    UseClientIp,
 }
 
 /// So many requests in a time, refilled evenly (GCRA).

@@ -33,7 +33,10 @@ pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
 };
 pub use host::{HostName, HostNameError, HostPattern};
-pub use limit::{Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, Rate};
+pub use limit::{
+    CounterScope, Limit, LimitHeaders, LimitKey, LimitMode, LimitPhase, LimitPolicy, LimitWhen, OnMissing,
+    Rate,
+};
 pub use object::{Kind, ObjectRef, RouteId};
 pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};
 pub use path::{PathError, canonical_path, hex_digit, push_escape};

@@ -4,21 +4,56 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderName;
+use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{ObjectRef, ser};
+use crate::{Match, ObjectRef, ser};
 
-/// A RateLimitPolicy as it applies to a route. One value is shared by all its targets, and so are its counters.
+/// A RateLimitPolicy as it applies to a route. One value is shared by all its targets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct LimitPolicy {
     pub source: ObjectRef,
+    pub counter_scope: CounterScope,
+    pub headers: LimitHeaders,
     pub limits: Vec<Limit>,
+}
+
+/// What shares the counters of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum CounterScope {
+    /// All its targets.
+    Policy,
+    /// The rules of one target.
+    Target,
+    /// Nothing: each rule has its own.
+    Rule,
+}
+
+/// Which header fields tell of limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum LimitHeaders {
+    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers), `Retry-After`.
+    Standard,
+    /// `X-RateLimit-*` of the limit with the least left, `Retry-After`.
+    Legacy,
+    None,
+}
+
+/// Which requests a limit counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitWhen {
+    /// One of them takes the request. Never empty.
+    pub matches: Vec<Match>,
+    /// Clients that are not counted.
+    pub except: Vec<IpNet>,
 }
 
 /// One named limit of a policy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Limit {
     pub name: Arc<str>,
+    /// `None`: every request.
+    pub when: Option<LimitWhen>,
     /// The ordered tuple that names a bucket; empty means one bucket for all.
     pub keys: Vec<LimitKey>,
     /// All of them must pass; 1 to 4.
@@ -46,20 +81,46 @@ pub enum LimitKey {
         ipv4_prefix: u8,
         ipv6_prefix: u8,
     },
-    /// The value of a request header; a request without it shares one bucket.
+    /// The value of a request header.
     Header {
         #[serde(serialize_with = "ser::header_name")]
         name: HeaderName,
+        on_missing: OnMissing,
+    },
+    Cookie {
+        name: Arc<str>,
+        on_missing: OnMissing,
+    },
+    /// The decoded value of the first query parameter of the name.
+    QueryParam {
+        name: Arc<str>,
+        on_missing: OnMissing,
     },
     /// The canonical path.
     Path,
     Host,
     Method,
-    /// A claim of the verified token. A missing claim means the client's address.
+    /// The route and its rule.
+    RouteRule,
+    /// A claim of the verified token.
     JwtClaim {
         provider: Option<Arc<str>>,
         claim: Arc<str>,
+        on_missing: OnMissing,
     },
+}
+
+/// What becomes of a request that lacks a part of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum OnMissing {
+    /// The limit does not count it.
+    Skip,
+    /// All such requests share.
+    Shared,
+    /// It is refused.
+    Reject,
+    /// Its client's address stands in: all of IPv4, the /64 of IPv6.
+    UseClientIp,
 }
 
 /// Whether a limit refuses or only counts.

@@ -156,7 +156,7 @@ impl Builder {
             label: Arc::clone(compiled.label()),
             metrics: self.metrics.route(compiled.label()),
             auth: AuthStage::new(&route.auth, &mut self.verifiers),
-            limits: self.limits.route_limits(&route.limits, &self.metrics),
+            limits: self.limits.route_limits(route, &self.metrics),
             backends,
         }
     }

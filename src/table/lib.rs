@@ -17,6 +17,7 @@ mod precedence;
 mod route;
 mod table;
 mod values;
+mod when;
 
 pub use explain::{
     BackendShare, Detail, ExplainedRequest, Explanation, LimitKeys, Loser, Spoken, SpokenTls, Step, Winner,
@@ -32,3 +33,5 @@ pub use passed::PassedThrough;
 pub use path::canonical;
 pub use route::{CompiledRoute, RouteSlot};
 pub use table::{CompileProblem, Decision, Table};
+pub use values::{cookie as cookie_value, query as query_value};
+pub use when::When;

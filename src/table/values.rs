@@ -21,7 +21,7 @@ pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<Co
 
 /// The first parameter of this (decoded) name, decoded: `%XX` is a byte and `+` a blank. A parameter without `=`
 /// is empty. Only a value with escapes allocates.
-pub(crate) fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
+pub fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
     for pair in query?.split('&') {
         let (raw_name, raw_value) = pair.split_once('=').unwrap_or((pair, ""));
         if !pair.is_empty() && Decoded(raw_name.as_bytes()).eq(name.bytes()) {
@@ -34,7 +34,7 @@ pub(crate) fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u
 }
 
 /// The first cookie of this name over all `Cookie` headers, as it was sent (RFC 6265 §5.4: quotes belong to it).
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
     for header in headers.get_all(COOKIE) {
         for pair in header.as_bytes().split(|byte| *byte == b';') {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');

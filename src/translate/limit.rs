@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{LimitKeyType, RateLimitPolicy, RateLimitPolicySpec, TargetKind};
-use ir::{FailReason, Kind, Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, Rate};
+use ir::{
+    CounterScope, FailReason, HeaderMatch, Kind, Limit, LimitHeaders, LimitKey, LimitMode, LimitPhase,
+    LimitPolicy, LimitWhen, Match, OnMissing, Rate,
+};
 
 use crate::attach::{Effect, Target};
+use crate::matches::{everything, path_match, value_match};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::value;
@@ -18,6 +22,7 @@ const RATES_MAX: usize = 4;
 /// 31 days.
 const PER_MAX: Duration = Duration::from_hours(744);
 const PER_MIN: Duration = Duration::from_secs(1);
+const REFUSED: &str = "the policy's targets answer 500";
 
 /// What a RateLimitPolicy is attached to.
 pub(crate) fn targets(policy: &RateLimitPolicy) -> Vec<Target> {
@@ -40,11 +45,25 @@ pub(crate) fn target_list(refs: &[api::TargetRef]) -> Vec<Target> {
 /// What a RateLimitPolicy does. Needs no other object.
 pub(crate) fn effect(policy: &RateLimitPolicy, _: &mut Reader<'_>, lines: &mut Lines) -> Effect {
     match limits(&policy.spec, lines) {
-        Ok(limits) => Effect::Limit(Arc::new(LimitPolicy { source: lines.object().clone(), limits })),
+        Ok(limits) => Effect::Limit(Arc::new(LimitPolicy {
+            source: lines.object().clone(),
+            counter_scope: match policy.spec.counter_scope {
+                api::CounterScope::PerPolicy => CounterScope::Policy,
+                api::CounterScope::PerTarget => CounterScope::Target,
+                api::CounterScope::PerRule => CounterScope::Rule,
+            },
+            headers: match policy.spec.response.headers {
+                api::LimitHeaders::Standard => LimitHeaders::Standard,
+                api::LimitHeaders::Legacy => LimitHeaders::Legacy,
+                api::LimitHeaders::None => LimitHeaders::None,
+            },
+            limits,
+        })),
         Err(Refused) => Effect::Fail(FailReason::InvalidLimit),
     }
 }
 
+/// Those that are asked; the others are looked at, too.
 fn limits(spec: &RateLimitPolicySpec, lines: &mut Lines) -> Result<Vec<Limit>, Refused> {
     let root = Field::root("spec");
     let field = root.key("limits");
@@ -52,13 +71,14 @@ fn limits(spec: &RateLimitPolicySpec, lines: &mut Lines) -> Result<Vec<Limit>, R
         return Err(lines.error(field, "the policy has no limit; its targets answer 500", "add a limit"));
     }
     let mut names = HashSet::new();
-    value::all(&spec.limits, field, |one, field| {
+    let limits = value::all(&spec.limits, field, |one, field| {
         if !names.insert(one.name.as_str()) {
             let message = format!("the limit '{}' stands twice; the policy's targets answer 500", one.name);
             return Err(lines.error(field.key("name"), message, "give it another name"));
         }
         limit(one, spec.mode, field, lines)
-    })
+    });
+    Ok(limits?.into_iter().flatten().collect())
 }
 
 fn limit(
@@ -66,7 +86,8 @@ fn limit(
     policy_mode: api::LimitMode,
     field: Field<'_>,
     lines: &mut Lines,
-) -> Result<Limit, Refused> {
+) -> Result<Option<Limit>, Refused> {
+    let when = spec.when.as_ref().map(|spec| when(spec, field.key("when"), lines)).transpose();
     let keys = value::all(&spec.keys, field.key("keys"), |spec, field| key(spec, field, lines));
     let rates_field = field.key("rates");
     let rates = value::all(&spec.rates, rates_field, |spec, field| rate(spec, field, lines));
@@ -74,25 +95,47 @@ fn limit(
         let message = format!("a limit has 1 to {RATES_MAX} rates; the policy's targets answer 500");
         return Err(lines.error(rates_field, message, "write 1 to 4 rates"));
     }
-    let keys = keys?;
+    let (when, keys, rates) = (when?, keys?, rates?);
     let phase = match keys.iter().any(|key| matches!(key, LimitKey::JwtClaim { .. })) {
         true => LimitPhase::PostAuth,
         false => LimitPhase::PreAuth,
     };
-    Ok(Limit {
-        name: spec.name.as_str().into(),
-        keys,
-        rates: rates?,
-        keys_max: spec.max_keys.max(1),
-        mode: match spec.mode.unwrap_or(policy_mode) {
-            api::LimitMode::Enforce => LimitMode::Enforce,
-            api::LimitMode::Shadow => LimitMode::Shadow,
-        },
-        phase,
-    })
+    let mode = match (policy_mode, spec.mode.unwrap_or(policy_mode)) {
+        (api::LimitMode::Disabled, _) | (_, api::LimitMode::Disabled) => return Ok(None),
+        (_, api::LimitMode::Enforce) => LimitMode::Enforce,
+        (_, api::LimitMode::Shadow) => LimitMode::Shadow,
+    };
+    let name = spec.name.as_str().into();
+    Ok(Some(Limit { name, when, keys, rates, keys_max: spec.max_keys.max(1), mode, phase }))
+}
+
+fn when(spec: &api::LimitWhen, field: Field<'_>, lines: &mut Lines) -> Result<LimitWhen, Refused> {
+    let methods = value::methods(&spec.methods, field.key("methods"), lines);
+    let paths =
+        value::all(&spec.paths, field.key("paths"), |spec, field| path_match(spec, REFUSED, field, lines));
+    let headers = value::all(&spec.headers, field.key("headers"), |spec, field| {
+        let name = value::header_name(&spec.name, field.key("name"), lines);
+        let value = value_match((spec.kind, spec.value.as_deref()), REFUSED, field, lines);
+        Ok(HeaderMatch { name: name?, value: value? })
+    });
+    let client_cidrs = value::networks(&spec.client_cidrs, field.key("clientCIDRs"), lines);
+    let except = value::networks(&spec.except_client_cidrs, field.key("exceptClientCIDRs"), lines);
+    let all = Match { methods: methods?, headers: headers?, client_cidrs: client_cidrs?, ..everything() };
+    let mut matches: Vec<Match> = paths?.into_iter().map(|path| Match { path, ..all.clone() }).collect();
+    if matches.is_empty() {
+        matches.push(all);
+    }
+    Ok(LimitWhen { matches, except: except? })
 }
 
 fn key(spec: &api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Result<LimitKey, Refused> {
+    let on_missing = |default| match spec.on_missing {
+        None => default,
+        Some(api::OnMissing::Skip) => OnMissing::Skip,
+        Some(api::OnMissing::Shared) => OnMissing::Shared,
+        Some(api::OnMissing::Reject) => OnMissing::Reject,
+        Some(api::OnMissing::UseClientIp) => OnMissing::UseClientIp,
+    };
     Ok(match spec.kind {
         LimitKeyType::ClientIp => {
             let ipv4_prefix = spec.ipv4_prefix.unwrap_or(api::LimitKey::IPV4_PREFIX_DEFAULT);
@@ -108,12 +151,18 @@ fn key(spec: &api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Result<Limi
             LimitKey::ClientIp { ipv4_prefix, ipv6_prefix }
         }
         LimitKeyType::Header => {
-            let Some(name) = &spec.name else {
-                let message = "a Header key needs a name; the policy's targets answer 500";
-                return Err(lines.error(field.key("name"), message, "add name"));
-            };
-            LimitKey::Header { name: value::header_name(name, field.key("name"), lines)? }
+            let name = value::header_name(name(spec, field, lines)?, field.key("name"), lines)?;
+            LimitKey::Header { name, on_missing: on_missing(OnMissing::Shared) }
         }
+        LimitKeyType::Cookie => LimitKey::Cookie {
+            name: name(spec, field, lines)?.into(),
+            on_missing: on_missing(OnMissing::Shared),
+        },
+        LimitKeyType::QueryParam => LimitKey::QueryParam {
+            name: name(spec, field, lines)?.into(),
+            on_missing: on_missing(OnMissing::Shared),
+        },
+        LimitKeyType::RouteRule => LimitKey::RouteRule,
         LimitKeyType::Path => LimitKey::Path,
         LimitKeyType::Host => LimitKey::Host,
         LimitKeyType::Method => LimitKey::Method,
@@ -126,8 +175,16 @@ fn key(spec: &api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Result<Limi
             LimitKey::JwtClaim {
                 provider: spec.provider.as_deref().map(Arc::from),
                 claim: claim.as_str().into(),
+                on_missing: on_missing(OnMissing::UseClientIp),
             }
         }
+    })
+}
+
+fn name<'s>(spec: &'s api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Result<&'s str, Refused> {
+    spec.name.as_deref().ok_or_else(|| {
+        let message = format!("a {:?} key needs a name; {REFUSED}", spec.kind);
+        lines.error(field.key("name"), message, "add name")
     })
 }
 

@@ -9,6 +9,9 @@ use crate::path::{PATH_REMEDY, canonical_path, canonical_prefix};
 use crate::report::{Field, Lines, Refused};
 use crate::value;
 
+const PATH_UNREAD: &str = "this match is not served, and its rule answers 500 on the others";
+const VALUE_UNREAD: &str = "the rule answers 500";
+
 /// The matches of a rule that can be read.
 pub(crate) struct Matches {
     pub(crate) matches: Vec<Match>,
@@ -30,7 +33,8 @@ pub(crate) fn matches(specs: &[RouteMatch], field: Field<'_>, lines: &mut Lines)
     read
 }
 
-fn everything() -> Match {
+/// Takes every request.
+pub(crate) fn everything() -> Match {
     Match {
         path: PathMatch::Prefix { value: "/".to_owned(), case_sensitive: true },
         methods: Vec::new(),
@@ -53,7 +57,7 @@ struct One {
 fn one(spec: &RouteMatch, field: Field<'_>, lines: &mut Lines) -> One {
     let mut sound = true;
     let path = match &spec.path {
-        Some(path) => path_match(path, field.key("path"), lines),
+        Some(path) => path_match(path, PATH_UNREAD, field.key("path"), lines),
         None => Ok(everything().path),
     };
     let mut matched = Match { methods: Vec::new(), ..everything() };
@@ -61,21 +65,23 @@ fn one(spec: &RouteMatch, field: Field<'_>, lines: &mut Lines) -> One {
         let field = field.key("headers");
         let field = field.index(index);
         let name = value::header_name(&header.name, field.key("name"), lines);
-        let value = value_match(header.kind, header.value.as_deref(), field, lines);
+        let value = value_match((header.kind, header.value.as_deref()), VALUE_UNREAD, field, lines);
         sound &= name.is_ok() && value.is_ok();
         let value = value.unwrap_or(ValueMatch::Present);
         matched.headers.extend(name.map(|name| HeaderMatch { name, value }));
     }
     for (index, param) in spec.query_params.iter().enumerate() {
         let field = field.key("queryParams");
-        let value = value_match(param.kind, param.value.as_deref(), field.index(index), lines);
+        let value =
+            value_match((param.kind, param.value.as_deref()), VALUE_UNREAD, field.index(index), lines);
         sound &= value.is_ok();
         let value = value.unwrap_or(ValueMatch::Present);
         matched.query.push(QueryMatch { name: param.name.clone(), value });
     }
     for (index, cookie) in spec.cookies.iter().enumerate() {
         let field = field.key("cookies");
-        let value = value_match(cookie.kind, cookie.value.as_deref(), field.index(index), lines);
+        let value =
+            value_match((cookie.kind, cookie.value.as_deref()), VALUE_UNREAD, field.index(index), lines);
         sound &= value.is_ok();
         let value = value.unwrap_or(ValueMatch::Present);
         matched.cookies.push(CookieMatch { name: cookie.name.clone(), value });
@@ -88,7 +94,13 @@ fn one(spec: &RouteMatch, field: Field<'_>, lines: &mut Lines) -> One {
     One { matched: path.ok().map(|path| Match { path, ..matched }), sound }
 }
 
-fn path_match(spec: &api::PathMatch, field: Field<'_>, lines: &mut Lines) -> Result<PathMatch, Refused> {
+/// A path; `consequence` is what its being unreadable means.
+pub(crate) fn path_match(
+    spec: &api::PathMatch,
+    consequence: &str,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<PathMatch, Refused> {
     let case_sensitive = spec.case_sensitive;
     let (matched, remedy) = match spec.kind {
         PathMatchType::Exact => (
@@ -109,24 +121,20 @@ fn path_match(spec: &api::PathMatch, field: Field<'_>, lines: &mut Lines) -> Res
             REGEX_REMEDY,
         ),
     };
-    matched.map_err(|message| {
-        lines.error(
-            field.key("value"),
-            format!("{message}; this match is not served, and its rule answers 500 on the others"),
-            remedy,
-        )
-    })
+    matched.map_err(|message| lines.error(field.key("value"), format!("{message}; {consequence}"), remedy))
 }
 
-fn value_match(
-    kind: ValueMatchType,
-    value: Option<&str>,
+/// A comparison; `consequence` is what its being unreadable means.
+pub(crate) fn value_match(
+    (kind, value): (ValueMatchType, Option<&str>),
+    consequence: &str,
     field: Field<'_>,
     lines: &mut Lines,
 ) -> Result<ValueMatch, Refused> {
     let mut needed = || {
         value.map(str::to_owned).ok_or_else(|| {
-            lines.error(field.key("value"), "the comparison needs a value; the rule answers 500", "add value")
+            let message = format!("the comparison needs a value; {consequence}");
+            lines.error(field.key("value"), message, "add value")
         })
     };
     Ok(match kind {
@@ -135,7 +143,7 @@ fn value_match(
         ValueMatchType::RegularExpression => {
             let pattern = needed()?;
             if let Err(message) = check_regex(&pattern, Anchoring::Whole) {
-                let message = format!("{message}; the rule answers 500");
+                let message = format!("{message}; {consequence}");
                 return Err(lines.error(field.key("value"), message, REGEX_REMEDY));
             }
             ValueMatch::Regex(pattern)

@@ -3,23 +3,30 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
-use ir::{Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, ObjectRef};
-use traffic::{FingerprintSeed, LimitStore, LimitVerdict};
+use http::HeaderValue;
+use ir::{CounterScope, Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, ObjectRef, OnMissing, RouteId};
+use table::When;
+use traffic::{FingerprintSeed, Fingerprinter, LimitStore};
 
 use super::auth::Identity;
 use crate::observe::{LimitMetrics, Metrics};
 use crate::request::Asked;
 
-const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
+mod notes;
 
-/// One limit of one policy, as a route asks it. The counters are shared by all routes of the policy.
+pub(crate) use notes::LimitNotes;
+use notes::Shown;
+
+/// Of an address that stands in for what a request lacks.
+const STAND_IN_PREFIXES: (u8, u8) = (32, 64);
+
+/// One limit of one policy, as a route asks it. The counters are shared as the policy says.
 #[derive(Debug)]
 pub(crate) struct RouteLimit {
     policy: Arc<LimitPolicy>,
     index: usize,
+    rule: Arc<str>,
+    when: Arc<When>,
     store: Arc<LimitStore>,
     seed: FingerprintSeed,
     metrics: Arc<LimitMetrics>,
@@ -34,14 +41,6 @@ pub(crate) struct RouteLimits {
     pub(crate) after_auth: Vec<RouteLimit>,
 }
 
-/// What the limits that were asked said, for the answer's headers (draft-ietf-httpapi-ratelimit-headers).
-#[derive(Debug, Default)]
-pub(crate) struct LimitNotes {
-    quotas: Vec<u8>,
-    states: Vec<u8>,
-    retry_after_s: Option<u64>,
-}
-
 /// A limit refused; the notes say for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exceeded;
@@ -51,27 +50,48 @@ impl RouteLimit {
         self.policy.limits.get(self.index)
     }
 
-    fn fingerprint(&self, limit: &Limit, asked: &Asked, identity: &Identity) -> u64 {
+    /// The bucket that the request counts in.
+    fn bucket(&self, limit: &Limit, asked: &Asked, identity: &Identity) -> Bucket {
+        if !self.when.is_always() && !self.when.holds(&asked.head()) {
+            return Bucket::NotCounted;
+        }
         let mut key = self.seed.start();
         for part in &limit.keys {
-            match part {
+            let found = match part {
                 LimitKey::ClientIp { ipv4_prefix, ipv6_prefix } => {
                     key.address(asked.client, *ipv4_prefix, *ipv6_prefix);
+                    Ok(())
                 }
-                LimitKey::Header { name } => match asked.headers.get(name) {
-                    Some(value) => key.text(value.as_bytes()),
-                    None => key.absent(),
-                },
-                LimitKey::Path => key.text(asked.path().as_bytes()),
-                LimitKey::Host => key.text(asked.host().as_bytes()),
-                LimitKey::Method => key.text(asked.method.as_str().as_bytes()),
-                LimitKey::JwtClaim { provider, claim } => match identity.claim(provider.as_deref(), claim) {
-                    Some(value) => key.text(value.as_bytes()),
-                    None => key.address(asked.client, 32, 64),
-                },
+                LimitKey::Header { name, on_missing } => {
+                    text(&mut key, asked.headers.get(name).map(HeaderValue::as_bytes), *on_missing)
+                }
+                LimitKey::Cookie { name, on_missing } => {
+                    text(&mut key, table::cookie_value(&asked.headers, name), *on_missing)
+                }
+                LimitKey::QueryParam { name, on_missing } => {
+                    text(&mut key, table::query_value(asked.query(), name).as_deref(), *on_missing)
+                }
+                LimitKey::JwtClaim { provider, claim, on_missing } => {
+                    let value = identity.claim(provider.as_deref(), claim);
+                    text(&mut key, value.as_deref().map(str::as_bytes), *on_missing)
+                }
+                LimitKey::Path => text(&mut key, Some(asked.path().as_bytes()), OnMissing::Shared),
+                LimitKey::Host => text(&mut key, Some(asked.host().as_bytes()), OnMissing::Shared),
+                LimitKey::Method => text(&mut key, Some(asked.method.as_str().as_bytes()), OnMissing::Shared),
+                LimitKey::RouteRule => text(&mut key, Some(self.rule.as_bytes()), OnMissing::Shared),
+            };
+            match found {
+                Ok(()) => {}
+                Err(OnMissing::Skip) => return Bucket::NotCounted,
+                Err(OnMissing::Reject) => return Bucket::Rejected,
+                Err(OnMissing::Shared) => key.absent(),
+                Err(OnMissing::UseClientIp) => {
+                    let (ipv4, ipv6) = STAND_IN_PREFIXES;
+                    key.address(asked.client, ipv4, ipv6);
+                }
             }
         }
-        key.finish()
+        Bucket::Named(key.finish())
     }
 
     /// Charges the request and notes what is left. A shadow limit counts, never refuses and is not noted.
@@ -83,26 +103,49 @@ impl RouteLimit {
         notes: &mut LimitNotes,
     ) -> Result<(), Exceeded> {
         let Some(limit) = self.limit() else { return Ok(()) };
-        let verdict = self.store.check(now_ns, self.fingerprint(limit, asked, identity));
+        let fingerprint = match self.bucket(limit, asked, identity) {
+            Bucket::Named(fingerprint) => fingerprint,
+            Bucket::NotCounted => return Ok(()),
+            Bucket::Rejected => return self.refuse(limit),
+        };
+        let verdict = self.store.check(now_ns, fingerprint);
         if verdict.evicted {
             self.metrics.evicted.inc();
         }
+        if limit.mode == LimitMode::Enforce {
+            let headers = self.policy.headers;
+            notes.note(Shown { headers, limit, quota: &self.quota }, verdict);
+        }
+        if verdict.allowed { Ok(()) } else { self.refuse(limit) }
+    }
+
+    fn refuse(&self, limit: &Limit) -> Result<(), Exceeded> {
         match limit.mode {
-            LimitMode::Shadow if verdict.allowed => Ok(()),
             LimitMode::Shadow => {
                 self.metrics.shadowed.inc();
                 Ok(())
             }
             LimitMode::Enforce => {
-                notes.note(&self.quota, &limit.name, verdict);
-                if verdict.allowed {
-                    return Ok(());
-                }
                 self.metrics.rejected.inc();
                 Err(Exceeded)
             }
         }
     }
+}
+
+/// Where a request counts.
+enum Bucket {
+    Named(u64),
+    /// The limit has nothing to say to it.
+    NotCounted,
+    /// It lacks what it must have.
+    Rejected,
+}
+
+/// Adds a value, or says what becomes of a request without it.
+fn text(key: &mut Fingerprinter, value: Option<&[u8]>, on_missing: OnMissing) -> Result<(), OnMissing> {
+    key.text(value.ok_or(on_missing)?);
+    Ok(())
 }
 
 /// Asks the limits in order; the first that refuses ends it.
@@ -127,45 +170,9 @@ pub(crate) fn ask_all(
 pub(crate) fn give_back(limits: &[RouteLimit], asked: &Asked, identity: &Identity) {
     for route_limit in limits {
         if let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce) {
-            route_limit.store.refund(route_limit.fingerprint(limit, asked, identity));
-        }
-    }
-}
-
-impl LimitNotes {
-    fn note(&mut self, quota: &[u8], name: &str, verdict: LimitVerdict) {
-        if !self.quotas.is_empty() {
-            self.quotas.extend_from_slice(b", ");
-            self.states.extend_from_slice(b", ");
-        }
-        self.quotas.extend_from_slice(quota);
-        self.states.push(b'"');
-        self.states.extend_from_slice(name.as_bytes());
-        self.states.extend_from_slice(b"\";r=");
-        let mut digits = itoa::Buffer::new();
-        self.states.extend_from_slice(digits.format(verdict.remaining).as_bytes());
-        self.states.extend_from_slice(b";t=");
-        self.states.extend_from_slice(digits.format(verdict.reset_ns.div_ceil(NANOS_PER_SECOND)).as_bytes());
-        if !verdict.allowed {
-            self.retry_after_s = Some(verdict.retry_after_ns.div_ceil(NANOS_PER_SECOND).max(1));
-        }
-    }
-
-    /// Sets `RateLimit`, `RateLimit-Policy` and, after a refusal, `Retry-After`. What an upstream said of these is
-    /// replaced only where a limit was asked.
-    pub(crate) fn apply(self, headers: &mut HeaderMap) {
-        if self.quotas.is_empty() {
-            return;
-        }
-        if let (Ok(quotas), Ok(states)) = (
-            HeaderValue::from_maybe_shared(bytes::Bytes::from(self.quotas)),
-            HeaderValue::from_maybe_shared(bytes::Bytes::from(self.states)),
-        ) {
-            headers.insert(RATE_LIMIT_POLICY, quotas);
-            headers.insert(RATE_LIMIT, states);
-        }
-        if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            if let Bucket::Named(fingerprint) = route_limit.bucket(limit, asked, identity) {
+                route_limit.store.refund(fingerprint);
+            }
         }
     }
 }
@@ -179,11 +186,33 @@ fn quota(limit: &Limit) -> Vec<u8> {
     items.collect::<Vec<_>>().join(", ").into_bytes()
 }
 
-/// The counters of all policies, by policy and limit. Belongs to the control thread.
+/// The counters of all policies. Belongs to the control thread.
 #[derive(Debug)]
 pub(crate) struct LimitStores {
     seed: FingerprintSeed,
-    stores: HashMap<(ObjectRef, Arc<str>), (Limit, Arc<LimitStore>)>,
+    stores: HashMap<CounterKey, Counters>,
+}
+
+/// Whose counters they are: those of a limit of a policy, for what they are shared by.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct CounterKey {
+    policy: ObjectRef,
+    limit: Arc<str>,
+    shared_by: SharedBy,
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+enum SharedBy {
+    All,
+    Target(ObjectRef),
+    Rule(RouteId),
+}
+
+#[derive(Debug)]
+struct Counters {
+    limit: Limit,
+    when: Arc<When>,
+    store: Arc<LimitStore>,
 }
 
 impl LimitStores {
@@ -192,14 +221,21 @@ impl LimitStores {
     }
 
     /// The limits of a route. A limit that means the same as before keeps its counters.
-    pub(crate) fn route_limits(&mut self, policies: &[Arc<LimitPolicy>], metrics: &Metrics) -> RouteLimits {
+    pub(crate) fn route_limits(&mut self, route: &ir::Route, metrics: &Metrics) -> RouteLimits {
         let mut limits = RouteLimits::default();
-        for policy in policies {
+        if route.limits.is_empty() {
+            return limits;
+        }
+        let rule: Arc<str> = route.id.to_string().into();
+        for policy in &route.limits {
             for (index, limit) in policy.limits.iter().enumerate() {
+                let (when, store) = self.counters(policy, limit, &route.id);
                 let route_limit = RouteLimit {
                     policy: Arc::clone(policy),
                     index,
-                    store: self.store(&policy.source, limit),
+                    rule: Arc::clone(&rule),
+                    when,
+                    store,
                     seed: self.seed.clone(),
                     metrics: metrics.limit(&policy.source, &limit.name),
                     quota: quota(limit),
@@ -213,26 +249,43 @@ impl LimitStores {
         limits
     }
 
-    fn store(&mut self, policy: &ObjectRef, limit: &Limit) -> Arc<LimitStore> {
-        let key = (policy.clone(), Arc::clone(&limit.name));
-        match self.stores.get(&key) {
-            Some((known, store)) if counts_alike(known, limit) => Arc::clone(store),
-            Some(_) | None => {
-                let store = Arc::new(LimitStore::new(limit));
-                self.stores.insert(key, (limit.clone(), Arc::clone(&store)));
-                store
-            }
-        }
+    fn counters(
+        &mut self,
+        policy: &LimitPolicy,
+        limit: &Limit,
+        id: &RouteId,
+    ) -> (Arc<When>, Arc<LimitStore>) {
+        let key = CounterKey {
+            policy: policy.source.clone(),
+            limit: Arc::clone(&limit.name),
+            shared_by: match policy.counter_scope {
+                CounterScope::Policy => SharedBy::All,
+                CounterScope::Target => SharedBy::Target(id.object.clone()),
+                CounterScope::Rule => SharedBy::Rule(id.clone()),
+            },
+        };
+        let known = self.stores.get(&key);
+        let store =
+            known.filter(|known| counts_alike(&known.limit, limit)).map(|known| Arc::clone(&known.store));
+        let when = known.filter(|known| known.limit.when == limit.when).map(|known| Arc::clone(&known.when));
+        let counters = Counters {
+            limit: limit.clone(),
+            when: when.unwrap_or_else(|| Arc::new(When::new(limit.when.as_ref()))),
+            store: store.unwrap_or_else(|| Arc::new(LimitStore::new(limit))),
+        };
+        let shared = (Arc::clone(&counters.when), Arc::clone(&counters.store));
+        self.stores.insert(key, counters);
+        shared
     }
 
     /// Forgets counters that no route asks any more.
     pub(crate) fn forget_unused(&mut self) {
-        self.stores.retain(|_, (_, store)| Arc::strong_count(store) > 1);
+        self.stores.retain(|_, counters| Arc::strong_count(&counters.store) > 1);
     }
 }
 
-/// Whether counters of one limit mean the same for the other. The mode does not count: a shadow limit that is switched
-/// on keeps what it has seen.
+/// Whether counters of one limit mean the same for the other. Mode and conditions do not count: a shadow limit that is
+/// switched on keeps what it has seen, and so does one that counts fewer requests from now on.
 fn counts_alike(left: &Limit, right: &Limit) -> bool {
     left.keys == right.keys && left.rates == right.rates && left.keys_max == right.keys_max
 }

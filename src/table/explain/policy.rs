@@ -6,12 +6,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use ir::{Action, LimitKey, LimitMode, LimitPhase, ObjectRef, PathRewrite, RetryOn, Route};
+use ir::{Action, LimitKey, LimitMode, LimitPhase, ObjectRef, OnMissing, PathRewrite, RetryOn, Route};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
+use super::text;
 use crate::head::RequestHead;
 use crate::route::CompiledRoute;
+use crate::values;
+use crate::when::When;
 
 /// One part of the pipeline. Serialises as one object: `kind`, `object` and the details by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,9 @@ pub struct LimitKeys {
     pub limit: String,
     /// Empty: one bucket for all.
     pub keys: Vec<String>,
+    /// False: the limit does not count this request.
+    #[serde(skip_serializing_if = "is_true")]
+    pub counts: bool,
 }
 
 /// A backend and its weight.
@@ -112,7 +118,8 @@ impl fmt::Display for Detail {
 impl fmt::Display for LimitKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = if self.keys.is_empty() { "one bucket for all".to_owned() } else { self.keys.join(", ") };
-        write!(f, "{} {}: {keys}", self.object, self.limit)
+        let not = if self.counts { "" } else { " (does not count this request)" };
+        write!(f, "{} {}: {keys}{not}", self.object, self.limit)
     }
 }
 
@@ -222,8 +229,8 @@ pub(super) fn policies(route: &Route) -> Vec<Step> {
     steps
 }
 
-/// What names the buckets, in the order of the limits. Addresses, path, host and method are shown with their value
-/// in this request; headers and claims only by name.
+/// What names the buckets, in the order of the limits. Addresses, path, host, method and rule are shown with their value
+/// in this request; headers, cookies, parameters and claims only by name.
 pub(super) fn limit_keys(route: &Route, head: &RequestHead<'_>) -> Vec<LimitKeys> {
     let mut all = Vec::new();
     for phase in [LimitPhase::PreAuth, LimitPhase::PostAuth] {
@@ -232,7 +239,8 @@ pub(super) fn limit_keys(route: &Route, head: &RequestHead<'_>) -> Vec<LimitKeys
                 all.push(LimitKeys {
                     object: policy.source.clone(),
                     limit: limit.name.to_string(),
-                    keys: limit.keys.iter().map(|key| key_text(key, head)).collect(),
+                    keys: limit.keys.iter().map(|key| key_text(key, route, head)).collect(),
+                    counts: counts(limit, head),
                 });
             }
         }
@@ -290,12 +298,44 @@ fn limit_steps(route: &Route, phase: LimitPhase, steps: &mut Vec<Step>) {
                 .map(|rate| format!("{} per {} (burst {})", rate.requests, duration(rate.per), rate.burst));
             let step = Step::new("RateLimitPolicy", &policy.source);
             let step = step.with("limit", Detail::Text(limit.name.to_string()));
-            steps.push(step.with("mode", Detail::Text(mode.to_owned())).list("rates", rates));
+            let step = step.with("mode", Detail::Text(mode.to_owned())).list("rates", rates);
+            let when = limit.when.as_ref();
+            let step =
+                step.list("when", when.into_iter().flat_map(|when| &when.matches).map(text::match_text));
+            steps.push(step.list("except", when.into_iter().flat_map(|when| &when.except)));
         }
     }
 }
 
-fn key_text(key: &LimitKey, head: &RequestHead<'_>) -> String {
+/// Whether the limit counts this request, as far as its head tells: a claim is not looked at.
+fn counts(limit: &ir::Limit, head: &RequestHead<'_>) -> bool {
+    let skips = |key: &LimitKey| match key {
+        LimitKey::Header { name, on_missing: OnMissing::Skip } => !head.headers.contains_key(name),
+        LimitKey::Cookie { name, on_missing: OnMissing::Skip } => {
+            values::cookie(head.headers, name).is_none()
+        }
+        LimitKey::QueryParam { name, on_missing: OnMissing::Skip } => {
+            values::query(head.query, name).is_none()
+        }
+        LimitKey::Header { .. }
+        | LimitKey::Cookie { .. }
+        | LimitKey::QueryParam { .. }
+        | LimitKey::ClientIp { .. }
+        | LimitKey::Path
+        | LimitKey::Host
+        | LimitKey::Method
+        | LimitKey::RouteRule
+        | LimitKey::JwtClaim { .. } => false,
+    };
+    When::new(limit.when.as_ref()).holds(head) && !limit.keys.iter().any(skips)
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks it so")]
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+fn key_text(key: &LimitKey, route: &Route, head: &RequestHead<'_>) -> String {
     match key {
         LimitKey::ClientIp { ipv4_prefix, ipv6_prefix } => {
             let prefix = match head.client {
@@ -307,12 +347,17 @@ fn key_text(key: &LimitKey, head: &RequestHead<'_>) -> String {
                 Err(_) => format!("ClientIP {}", head.client),
             }
         }
-        LimitKey::Header { name } => format!("Header {name}"),
+        LimitKey::Header { name, .. } => format!("Header {name}"),
+        LimitKey::Cookie { name, .. } => format!("Cookie {name}"),
+        LimitKey::QueryParam { name, .. } => format!("QueryParam {name}"),
+        LimitKey::RouteRule => format!("RouteRule {}", route.id),
         LimitKey::Path => format!("Path {}", head.path),
         LimitKey::Host => format!("Host {}", head.host),
         LimitKey::Method => format!("Method {}", head.method),
-        LimitKey::JwtClaim { provider: None, claim } => format!("JWTClaim {claim}"),
-        LimitKey::JwtClaim { provider: Some(provider), claim } => format!("JWTClaim {claim} of {provider}"),
+        LimitKey::JwtClaim { provider: None, claim, .. } => format!("JWTClaim {claim}"),
+        LimitKey::JwtClaim { provider: Some(provider), claim, .. } => {
+            format!("JWTClaim {claim} of {provider}")
+        }
     }
 }
 

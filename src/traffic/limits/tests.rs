@@ -18,6 +18,7 @@ fn rate(requests: u32, per_s: u64, burst: u32) -> ir::Rate {
 fn store(rates: &[ir::Rate], keys_max: u32) -> LimitStore {
     LimitStore::new(&ir::Limit {
         name: Arc::from("test"),
+        when: None,
         keys: Vec::new(),
         rates: rates.to_vec(),
         keys_max,
@@ -368,6 +369,7 @@ proptest! {
 fn a_refund_gives_back_one_charge_and_never_more_than_a_full_bucket() {
     let limit = ir::Limit {
         name: "l".into(),
+        when: None,
         keys: Vec::new(),
         rates: vec![
             ir::Rate { requests: 2, per: Duration::from_secs(60), burst: 2 },

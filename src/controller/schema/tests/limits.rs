@@ -24,7 +24,21 @@ fn the_rules_of_limits_hold() {
             Kind::RateLimitPolicy,
             key(json!({"type": "Header", "name": "x"})),
             key(json!({"type": "Header"})),
-            "spec.limits[0].keys[0]: a Header key needs name and no other key takes one",
+            "spec.limits[0].keys[0]: a Header, Cookie or QueryParam key needs name and no other key takes one",
+        ),
+        (
+            "a parameter key names one, and the key of a rule nothing",
+            Kind::RateLimitPolicy,
+            key(json!({"type": "QueryParam", "name": "x"})),
+            key(json!({"type": "RouteRule", "name": "x"})),
+            "spec.limits[0].keys[0]: a Header, Cookie or QueryParam key needs name and no other key takes one",
+        ),
+        (
+            "only what can be missing says what then",
+            Kind::RateLimitPolicy,
+            key(json!({"type": "Cookie", "name": "x", "onMissing": "Skip"})),
+            key(json!({"type": "ClientIP", "onMissing": "Skip"})),
+            "spec.limits[0].keys[0]: only a Header, Cookie, QueryParam or JWTClaim can be missing",
         ),
         (
             "a claim key names a claim",

@@ -512,6 +512,7 @@ fn the_end_of_the_drain_ends_every_tunnel() {
 fn limited() -> Route {
     let limit = ir::Limit {
         name: "once".into(),
+        when: None,
         keys: vec![ir::LimitKey::Path],
         rates: vec![ir::Rate { requests: 1, per: Duration::from_secs(3600), burst: 1 }],
         keys_max: 10,
@@ -519,7 +520,12 @@ fn limited() -> Route {
         phase: ir::LimitPhase::PreAuth,
     };
     let source = ir::ObjectRef::new(ir::Kind::RateLimitPolicy, "shop", "limit");
-    let limits = vec![Arc::new(ir::LimitPolicy { source, limits: vec![limit] })];
+    let limits = vec![Arc::new(ir::LimitPolicy {
+        source,
+        counter_scope: ir::CounterScope::Policy,
+        headers: ir::LimitHeaders::Standard,
+        limits: vec![limit],
+    })];
     Route { limits, ..to_backend() }
 }
 

@@ -14,17 +14,27 @@ const CANARY: &str = "canary-5f3a";
 fn limits() -> ir::LimitPolicy {
     let limit = |name: &str, keys: Vec<ir::LimitKey>, mode, phase| ir::Limit {
         name: name.into(),
+        when: None,
         keys,
         rates: vec![ir::Rate { requests: 100, per: Duration::from_secs(90), burst: 20 }],
         keys_max: 1000,
         mode,
         phase,
     };
-    let claim = ir::LimitKey::JwtClaim { provider: None, claim: "sub".into() };
+    let claim = ir::LimitKey::JwtClaim {
+        provider: None,
+        claim: "sub".into(),
+        on_missing: ir::OnMissing::UseClientIp,
+    };
     let address = ir::LimitKey::ClientIp { ipv4_prefix: 24, ipv6_prefix: 64 };
-    let header = ir::LimitKey::Header { name: HeaderName::from_static("x-api-key") };
+    let header = ir::LimitKey::Header {
+        name: HeaderName::from_static("x-api-key"),
+        on_missing: ir::OnMissing::Shared,
+    };
     ir::LimitPolicy {
         source: ObjectRef::new(Kind::RateLimitPolicy, "shop", "api"),
+        counter_scope: ir::CounterScope::Policy,
+        headers: ir::LimitHeaders::Standard,
         limits: vec![
             limit("per-user", vec![claim], ir::LimitMode::Shadow, ir::LimitPhase::PostAuth),
             limit("per-ip", vec![address, header], ir::LimitMode::Enforce, ir::LimitPhase::PreAuth),

@@ -2,6 +2,8 @@
 //! explanations and what one compile takes over from the one before.
 
 #[cfg(test)]
+mod counting;
+#[cfg(test)]
 mod explaining;
 #[cfg(test)]
 mod oracle;

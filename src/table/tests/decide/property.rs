@@ -63,7 +63,7 @@ fn names() -> impl Strategy<Value = &'static str> {
     select(vec!["a", "b", "a b"])
 }
 
-fn one_match() -> impl Strategy<Value = ir::Match> {
+pub(crate) fn one_match() -> impl Strategy<Value = ir::Match> {
     let headers = (select(vec!["x-a", "x-b"]), value_match())
         .prop_map(|(name, value)| ir::HeaderMatch { name: HeaderName::from_static(name), value });
     let query =
@@ -118,7 +118,7 @@ fn one_route() -> impl Strategy<Value = ir::Route> {
         })
 }
 
-fn ask() -> impl Strategy<Value = Ask> {
+pub(crate) fn ask() -> impl Strategy<Value = Ask> {
     let pair = (names(), select(vec!["1", "2", "1,2", "a+b", "a%20b", ""]))
         .prop_map(|(name, value)| format!("{}={value}", name.replace(' ', "+").replace('a', "%61")));
     let query = prop::option::of(prop::collection::vec(pair, 0..3).prop_map(|pairs| pairs.join("&")));

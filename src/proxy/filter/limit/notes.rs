@@ -1,0 +1,100 @@
+//! What the limits of a request said, as header fields of its answer. Must not decide anything.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use ir::LimitHeaders;
+use traffic::LimitVerdict;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const NANOS_PER_SECOND: u64 = 1_000_000_000;
+
+/// What the limits that were asked said, for the answer's headers (draft-ietf-httpapi-ratelimit-headers).
+#[derive(Debug, Default)]
+pub(crate) struct LimitNotes {
+    quotas: Vec<u8>,
+    states: Vec<u8>,
+    legacy: Option<Legacy>,
+    retry_after_s: Option<u64>,
+}
+
+/// The limit with the least left, as most clients know it: requests, requests left, seconds until all are there again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Legacy {
+    limit: u32,
+    remaining: u32,
+    reset_s: u64,
+}
+
+/// A limit as it shows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shown<'a> {
+    pub(super) headers: LimitHeaders,
+    pub(super) limit: &'a ir::Limit,
+    /// `"name";q=…;w=…`, prepared.
+    pub(super) quota: &'a [u8],
+}
+
+impl LimitNotes {
+    pub(super) fn note(&mut self, shown: Shown<'_>, verdict: LimitVerdict) {
+        match shown.headers {
+            LimitHeaders::Standard => self.note_standard(shown, verdict),
+            LimitHeaders::Legacy => self.note_legacy(shown, verdict),
+            LimitHeaders::None => return,
+        }
+        if !verdict.allowed {
+            self.retry_after_s = Some(verdict.retry_after_ns.div_ceil(NANOS_PER_SECOND).max(1));
+        }
+    }
+
+    fn note_standard(&mut self, shown: Shown<'_>, verdict: LimitVerdict) {
+        if !self.quotas.is_empty() {
+            self.quotas.extend_from_slice(b", ");
+            self.states.extend_from_slice(b", ");
+        }
+        self.quotas.extend_from_slice(shown.quota);
+        self.states.push(b'"');
+        self.states.extend_from_slice(shown.limit.name.as_bytes());
+        self.states.extend_from_slice(b"\";r=");
+        let mut digits = itoa::Buffer::new();
+        self.states.extend_from_slice(digits.format(verdict.remaining).as_bytes());
+        self.states.extend_from_slice(b";t=");
+        self.states.extend_from_slice(digits.format(verdict.reset_ns.div_ceil(NANOS_PER_SECOND)).as_bytes());
+    }
+
+    fn note_legacy(&mut self, shown: Shown<'_>, verdict: LimitVerdict) {
+        let rate = shown.limit.rates.get(verdict.rate_index);
+        let said = Legacy {
+            limit: rate.map_or(0, |rate| rate.requests),
+            remaining: verdict.remaining,
+            reset_s: verdict.reset_ns.div_ceil(NANOS_PER_SECOND),
+        };
+        if !verdict.allowed || self.legacy.is_none_or(|least| said.remaining < least.remaining) {
+            self.legacy = Some(said);
+        }
+    }
+
+    /// Sets the fields; after a refusal `Retry-After`, too. What an upstream said of these is replaced only where a limit
+    /// was asked.
+    pub(crate) fn apply(self, headers: &mut HeaderMap) {
+        if !self.quotas.is_empty()
+            && let (Ok(quotas), Ok(states)) = (
+                HeaderValue::from_maybe_shared(bytes::Bytes::from(self.quotas)),
+                HeaderValue::from_maybe_shared(bytes::Bytes::from(self.states)),
+            )
+        {
+            headers.insert(RATE_LIMIT_POLICY, quotas);
+            headers.insert(RATE_LIMIT, states);
+        }
+        if let Some(Legacy { limit, remaining, reset_s }) = self.legacy {
+            headers.insert(LEGACY_LIMIT, HeaderValue::from(limit));
+            headers.insert(LEGACY_REMAINING, HeaderValue::from(remaining));
+            headers.insert(LEGACY_RESET, HeaderValue::from(reset_s));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+    }
+}

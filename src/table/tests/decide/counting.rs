@@ -1,0 +1,54 @@
+//! Which requests a limit counts: the same as a route with its match would take.
+
+use ir::{LimitWhen, Match, PathMatch};
+use proptest::prelude::*;
+use table::When;
+
+use crate::property::{ask, one_match};
+use crate::support::{Ask, get, on, route, table};
+
+fn when(matches: Vec<Match>, except: &[&str]) -> When {
+    let except = except.iter().map(|net| net.parse().unwrap()).collect();
+    When::new(Some(&LimitWhen { matches, except }))
+}
+
+fn prefix(value: &str) -> Match {
+    on(PathMatch::Prefix { value: value.to_owned(), case_sensitive: true })
+}
+
+fn holds(when: &When, ask: &Ask) -> bool {
+    when.holds(&ask.head())
+}
+
+#[test]
+fn no_conditions_take_every_request() {
+    assert!(When::new(None).is_always());
+    assert!(holds(&When::new(None), &get("x.org/a")));
+}
+
+#[test]
+fn excepted_clients_are_not_counted_whatever_else_holds() {
+    let when = when(vec![prefix("/")], &["10.0.0.0/8", "2001:db8::/32"]);
+    assert!(!when.is_always());
+    assert!(!holds(&when, &get("x.org/a").client("10.1.2.3")));
+    assert!(!holds(&when, &get("x.org/a").client("2001:db8::1")));
+    assert!(holds(&when, &get("x.org/a").client("192.0.2.1")));
+}
+
+#[test]
+fn an_expression_that_cannot_be_compiled_counts_every_request() {
+    let broken = on(PathMatch::Regex { pattern: "(".to_owned(), case_sensitive: true });
+    assert!(holds(&when(vec![broken], &[]), &get("x.org/a")));
+}
+
+proptest! {
+    /// The index of the routing table and a limit's conditions are two ways to ask the same.
+    #[test]
+    fn a_limit_counts_what_a_route_with_its_match_would_take(one in one_match(), ask in ask()) {
+        let ask = Ask { host: "x.org".to_owned(), ..ask };
+        let table = table(vec![route("only", &["x.org"], vec![one.clone()])]);
+        // A preflight is decided by what it asks for; a limit counts it as the OPTIONS request that it is.
+        prop_assume!(ask.head().preflight().is_none());
+        prop_assert_eq!(holds(&when(vec![one], &[]), &ask), table.decide(&ask.head()).is_some());
+    }
+}
