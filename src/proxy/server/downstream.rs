@@ -22,7 +22,7 @@ const NEWBORN: Duration = Duration::from_millis(500);
 /// How long a client may take to hear that its HTTP/2 connection ends while no request is on it.
 pub(super) const GOODBYE: Duration = Duration::from_secs(5);
 /// How long the next request is waited for with all that a request needs at hand. In tests every longer wait is one.
-const REST_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2000 });
+const REST_AFTER: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 1000 });
 /// Longer than any connection lasts, and short enough to be added to a clock.
 const FOR_EVER: Duration = Duration::from_secs(u32::MAX as u64);
 
