@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""CPU time per request of the gateway beside nginx, HAProxy and Envoy, on one machine, in one run.
+"""CPU time per request of the gateway beside nginx, HAProxy and Envoy, on one machine, in one run. For the idle loads:
+memory per connection (idle.py).
 
 The proxy has core 0 and one worker; the load (wrk, h2load or handshakes.py) and the backend share core 1. A figure is the user and system time of all
 processes of a proxy divided by the requests that completed: it is stable to some five per cent where the requests
@@ -21,9 +22,10 @@ import sys
 
 sys.dont_write_bytecode = True  # the checkout stays clean
 
+import idle
 import proxies
 from processes import ANY_CERTIFICATE, Failure, Running, ask, cpu_seconds, family, free_ports, pss_kib
-from processes import wait_until_listening, wait_until_serving
+from processes import raise_file_limit, wait_until_listening, wait_until_serving
 
 HERE = pathlib.Path(__file__).resolve().parent
 PROXY_CORE, LOAD_CORE = "0", "1"
@@ -35,7 +37,10 @@ LOADS = {
     "handshake-full": "full handshakes of TLS 1.3, one after the other, with one request each",
     "handshake-resumed": "the same, resumed",
     "grpc": "unary gRPC over TLS 1.3 to backends without, ten calls a connection",
+    "idle": "memory of connections that rest after one request",
+    "idle-tls": "the same over TLS 1.3",
 }
+IDLE_LOADS = ("idle", "idle-tls")
 STREAMS_OF_A_CONNECTION = 10
 
 
@@ -133,7 +138,7 @@ def check_mission(proxy, headers):
             expect(proxy, f"takes {name}", ask(port, headers=wrong)[0] == 401)
 
 
-# --- load --------------------------------------------------------------------------------------------------------
+# --- load -------------------------------------------------------------------------------------------------------
 
 
 TOKEN = proxies.token(expires_in=24 * 3600)
@@ -210,39 +215,55 @@ def run_round(proxy, pid, load, options, seconds):
     )
 
 
+def start_field(load, folder, options, running):
+    """The backend and the proxies, each of which does its work: [(proxy, process id)]."""
+    backend_ports = tuple(free_ports(3))
+    (folder / "backend").mkdir(parents=True)
+    log = folder / "backend" / "log"
+    make = proxies.grpc_backend if load == "grpc" else proxies.backend
+    running.start(make(folder / "backend", backend_ports), LOAD_CORE, log)
+    for port in backend_ports:
+        if load == "grpc":
+            wait_until_listening("the backend", port, log)
+        else:
+            wait_until_serving("the backend", port, log, {})
+
+    field = []
+    # Envoy does no work of the mission's path here.
+    for name in (name for name in options.proxies if (name, load) != ("envoy", "mission")):
+        place = folder / name
+        place.mkdir()
+        ports = proxies.Ports(*free_ports(2), backend_ports)
+        if name == "baribhara":
+            proxy = proxies.baribhara(place, load, ports, options.binary)
+        else:
+            proxy = {"nginx": proxies.nginx, "haproxy": proxies.haproxy, "envoy": proxies.envoy}[name](place, load, ports, options.bare)
+        pid = running.start(proxy.command, PROXY_CORE, place / "log")
+        if load == "grpc":
+            wait_until_listening(name, ports.http, place / "log")
+        else:
+            wait_until_serving(name, ports.http, place / "log", load_headers(load), load in proxies.TLS_LOADS)
+        check_features(proxy, load, options.bare)
+        field.append((proxy, pid))
+    return field
+
+
+def measure_idle(load, folder, options):
+    """What idle connections take of each proxy's memory."""
+    running = Running()
+    try:
+        field = start_field(load, folder, options, running)
+        rows = [idle.hold(proxy, pid, load == "idle-tls", options.idle_connections) for proxy, pid in field]
+        return idle.report(load, rows)
+    finally:
+        running.stop()
+
+
 def compare(load, folder, options):
     """All rounds of one load: {proxy: rounds}, and the proxies."""
     running = Running()
     try:
-        backend_ports = tuple(free_ports(3))
-        (folder / "backend").mkdir(parents=True)
-        log = folder / "backend" / "log"
-        make = proxies.grpc_backend if load == "grpc" else proxies.backend
-        running.start(make(folder / "backend", backend_ports), LOAD_CORE, log)
-        for port in backend_ports:
-            if load == "grpc":
-                wait_until_listening("the backend", port, log)
-            else:
-                wait_until_serving("the backend", port, log, {})
-
-        field = []
-        # Envoy does no work of the mission's path here.
-        for name in (name for name in options.proxies if (name, load) != ("envoy", "mission")):
-            place = folder / name
-            place.mkdir()
-            ports = proxies.Ports(*free_ports(2), backend_ports)
-            if name == "baribhara":
-                proxy = proxies.baribhara(place, load, ports, options.binary)
-            else:
-                proxy = {"nginx": proxies.nginx, "haproxy": proxies.haproxy, "envoy": proxies.envoy}[name](place, load, ports, options.bare)
-            pid = running.start(proxy.command, PROXY_CORE, place / "log")
-            if load == "grpc":
-                wait_until_listening(name, ports.http, place / "log")
-            else:
-                wait_until_serving(name, ports.http, place / "log", load_headers(load), load in proxies.TLS_LOADS)
-            check_features(proxy, load, options.bare)
-            field.append((proxy, pid))
-
+        field = start_field(load, folder, options, running)
         rounds = {proxy.name: [] for proxy, _ in field}
         for proxy, pid in field:
             run_round(proxy, pid, load, options, 1)
@@ -256,7 +277,7 @@ def compare(load, folder, options):
         running.stop()
 
 
-# --- report ------------------------------------------------------------------------------------------------------
+# --- report -----------------------------------------------------------------------------------------------------
 
 
 def best_peer(field, medians):
@@ -308,6 +329,7 @@ def arguments():
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--seconds", type=int, default=6, help="of one round (default: %(default)s, at most 60)")
     parser.add_argument("--connections", type=int, default=64, help="default: %(default)s")
+    parser.add_argument("--idle-connections", type=int, default=10_000, help="default: %(default)s")
     parser.add_argument("--bare", action="store_true",
                         help="peers set no forwarding headers and no request id, though the gateway does")
     parser.add_argument("--folder", type=pathlib.Path, default=pathlib.Path(".bench"),
@@ -316,6 +338,8 @@ def arguments():
     options = parser.parse_args()
     if not (1 <= options.seconds <= 60 and 1 <= options.rounds <= 100 and 1 <= options.connections <= 4096):
         parser.error("seconds: 1 to 60, rounds: 1 to 100, connections: 1 to 4096")
+    if not 100 <= options.idle_connections <= proxies.CONNECTIONS_MAX - 1000:
+        parser.error(f"idle connections: 100 to {proxies.CONNECTIONS_MAX - 1000}")
     return options
 
 
@@ -323,11 +347,17 @@ def main():
     options = arguments()
     if os.cpu_count() < 2:
         raise Failure("two cores are needed: one for the proxy, one for load and backend")
+    if set(options.loads) & set(IDLE_LOADS):
+        raise_file_limit(options.idle_connections + 1000)
     rows = []
     for load in options.loads:
         folder = (options.folder / load).resolve()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
+        if load in IDLE_LOADS:
+            rows += measure_idle(load, folder, options)
+            idle.print_table(LOADS[load], [row for row in rows if row["load"] == load], options.idle_connections)
+            continue
         field, rounds = compare(load, folder, options)
         rows += report(load, field, rounds)
         print_table(load, [row for row in rows if row["load"] == load], options)

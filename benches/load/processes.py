@@ -4,6 +4,7 @@ import http.client
 import os
 import pathlib
 import re
+import resource
 import socket
 import ssl
 import subprocess
@@ -83,6 +84,14 @@ def pss_kib(pids):
         rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
         total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE).group(1))
     return total
+
+
+def raise_file_limit(needed):
+    """As many open files as this process and its children may have."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise Failure(f"{needed} open files are needed, {hard} allowed (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def free_ports(count):

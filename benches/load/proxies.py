@@ -23,8 +23,11 @@ GRPC_MESSAGE = b"\0\0\0\0\x80" + b"x" * 128
 GRPC_PATH = "/bench.Echo/Unary"
 
 # Loads over TLS, those of them over HTTP/2, and what the proxy offers by ALPN.
-TLS_LOADS = ("tls", "h2", "handshake-full", "handshake-resumed", "grpc")
+TLS_LOADS = ("tls", "h2", "handshake-full", "handshake-resumed", "grpc", "idle-tls")
 H2_LOADS = ("h2", "grpc")
+
+# What a proxy must be able to hold.
+CONNECTIONS_MAX = 16384
 
 # The headers that every proxy sets for the backend, so that nobody wins by doing less.
 FORWARDED = ("x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "x-request-id")
@@ -90,7 +93,7 @@ daemon off;
 worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/error.log error;
-events {{ worker_connections 8192; }}
+events {{ worker_connections {CONNECTIONS_MAX}; }}
 http {{
   access_log off;
   server_tokens off;
@@ -236,11 +239,14 @@ def haproxy(folder, load, ports, bare):
     path = folder / "haproxy.cfg"
     path.write_text(f"""global
   nbthread 1
-  maxconn 8192
+  maxconn {CONNECTIONS_MAX}
+  # It would ask for files for a server's connection beside each client's.
+  no strict-limits
 defaults
   mode http
   timeout connect 3s
-  timeout client 30s
+  # Counts for a connection that waits for its next request, too.
+  timeout client 120s
   timeout server 30s
   timeout http-keep-alive 120s
   option http-keep-alive
