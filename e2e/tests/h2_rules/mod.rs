@@ -2,6 +2,7 @@
 //! error of the connection, one of the stream, or nothing. The cases stand in the files below; here is how one is judged.
 //! Fields that HTTP/1.1 would read otherwise are judged in `h2_smuggling`.
 
+mod floods;
 mod frames;
 mod hpack;
 mod states;
@@ -20,7 +21,7 @@ use e2e::hpack::encode;
 use crate::site::{HOST, Site, address, site};
 
 /// The numbers below this one are the cases' own.
-const PROBE: u32 = 1001;
+const PROBE: u32 = 100_001;
 /// The longest wait for something that a case wants.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
