@@ -73,6 +73,11 @@ impl Authority {
         Issued { certificate_pem: self.pem.clone(), key_pem: String::new(), der: self.der.clone() }
     }
 
+    /// Its private key, for tools.
+    pub fn key_pem(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
     /// A ConfigMap in namespace `shop` that names this authority as `ca.crt`.
     pub fn config_map(&self, name: &str) -> String {
         let pem: String = self.pem.lines().map(|line| format!("    {line}\n")).collect();

@@ -18,6 +18,7 @@ mod h2_smuggling;
 mod jwt;
 mod limits;
 mod observe;
+mod ocsp;
 mod passthrough;
 mod paths;
 mod policies;

@@ -56,3 +56,5 @@ pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 pub const TLS_CERTIFICATE_KEY: &str = "tls.crt";
 /// The entry with the private key, as PEM.
 pub const TLS_PRIVATE_KEY_KEY: &str = "tls.key";
+/// The entry with an OCSP response for the certificate, as DER (RFC 6960).
+pub const TLS_OCSP_STAPLE_KEY: &str = "tls.ocsp-staple";

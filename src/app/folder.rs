@@ -15,12 +15,19 @@ pub(crate) fn settings(ingress_class: &str) -> Settings {
     Settings { ingress_class: ingress_class.to_owned(), ..Settings::folder() }
 }
 
-/// Whether a certificate can be served now. The one place where the control plane's question meets the data plane.
+/// Whether a certificate can be served now, and why its OCSP response, if it has one, cannot be stapled. The one place
+/// where the control plane's question meets the data plane.
 ///
 /// # Errors
 /// Why not, for people.
-pub(crate) fn check_certificate(chain_pem: &[u8], key_pem: &[u8]) -> Result<(), String> {
-    proxy::check_certificate(chain_pem, key_pem, SystemTime::now())
+pub(crate) fn check_certificate(
+    chain_pem: &[u8],
+    key_pem: &[u8],
+    ocsp_response: Option<&[u8]>,
+) -> Result<Option<String>, String> {
+    let now = SystemTime::now();
+    proxy::check_certificate(chain_pem, key_pem, now)?;
+    Ok(ocsp_response.and_then(|response| proxy::check_ocsp_response(chain_pem, response, now).err()))
 }
 
 /// Reads folders (or single files) as one.

@@ -52,6 +52,8 @@ pub(crate) struct Reading {
     pub(crate) findings: Vec<Finding>,
     /// It is not even known which object this is, so nobody knows which last good version it stands for.
     pub(crate) unidentified: bool,
+    /// Why the OCSP response of a Secret is not stapled.
+    pub(crate) unstapled: Option<String>,
     /// How the object is called in findings.
     label: String,
 }
@@ -182,12 +184,27 @@ impl Reading {
     fn check_certificate(mut self, schemas: &Schemas, value: &Value) -> Self {
         let Some(ReadObject { outcome: Outcome::Good(object), .. }) = &self.object else { return self };
         let Some((chain, key)) = object.certificate() else { return self };
-        let Err(reason) = (schemas.check_certificate)(chain, key) else { return self };
+        let reason = match (schemas.check_certificate)(chain, key, object.ocsp_response()) {
+            Ok(None) => return self,
+            Ok(Some(reason)) => return self.leave_unstapled(reason),
+            Err(reason) => reason,
+        };
         let message = format!("its certificate cannot be served: {reason}");
         let remedy =
             "store the chain as PEM in tls.crt, the server's own certificate first, and its key in tls.key";
         self.find(Severity::Error, "data", &message, remedy);
         self.refuse(Kind::Secret, value)
+    }
+
+    fn leave_unstapled(mut self, reason: String) -> Self {
+        let message =
+            format!("its OCSP response is not stapled, and its certificate is served without: {reason}");
+        let remedy = "store a current response of the certificate's authority as DER in tls.ocsp-staple, or take the \
+                      entry out";
+        let field = format!("data['{}']", api::TLS_OCSP_STAPLE_KEY);
+        self.find(Severity::Warning, &field, &message, remedy);
+        self.unstapled = Some(reason);
+        self
     }
 
     fn refuse(mut self, kind: Kind, value: &Value) -> Self {

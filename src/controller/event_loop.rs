@@ -154,6 +154,7 @@ impl Control {
                     self.set_origin(object, origin);
                 }
                 Change::RefuseSecret { object, reason } => self.snapshot.refuse_secret(&object, reason),
+                Change::LeaveUnstapled { object, reason } => self.snapshot.leave_unstapled(&object, reason),
                 Change::Delete(object) => {
                     self.snapshot.delete(&object);
                     self.origins.remove(&object);

@@ -24,9 +24,11 @@ use serde_json::Value;
 
 use node::Node;
 
-/// Whether a certificate chain and its key (PEM) can be served now; why not, for people, without a byte of them. This room
-/// knows nothing of cryptography: who wires it gives this.
-pub type CertificateCheck = fn(chain_pem: &[u8], key_pem: &[u8]) -> Result<(), String>;
+/// Whether a certificate chain and its key (PEM) can be served now; why not, for people, without a byte of them. What is
+/// found of one that can be is why its OCSP response (DER), if there is one, cannot be stapled. This room knows nothing of
+/// cryptography: who wires it gives this.
+pub type CertificateCheck =
+    fn(chain_pem: &[u8], key_pem: &[u8], ocsp_response: Option<&[u8]>) -> Result<Option<String>, String>;
 
 /// The compiled schemas of GatewayRoute, RateLimitPolicy and AuthPolicy, and the check of certificates.
 pub(crate) struct Schemas {

@@ -26,6 +26,8 @@ pub(crate) enum Change {
     Refuse { object: ObjectRef, policy: RefusedPolicy, origin: Option<Origin> },
     /// The newest version of a Secret cannot be used; the one before it, if there is one, stays.
     RefuseSecret { object: ObjectRef, reason: String },
+    /// The OCSP response of a Secret in use is not stapled.
+    LeaveUnstapled { object: ObjectRef, reason: String },
     /// An object is gone.
     Delete(ObjectRef),
     /// Takes the place of all that was said of this file. A source without files names what it speaks of by any path.

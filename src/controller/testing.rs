@@ -4,9 +4,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Takes every certificate but one.
-pub(crate) fn check_certificate(chain: &[u8], _key: &[u8]) -> Result<(), String> {
-    if chain == b"bad" { Err("it is bad".to_owned()) } else { Ok(()) }
+/// Takes every certificate but one, and every OCSP response but one.
+pub(crate) fn check_certificate(
+    chain: &[u8],
+    _key: &[u8],
+    ocsp_response: Option<&[u8]>,
+) -> Result<Option<String>, String> {
+    if chain == b"bad" {
+        return Err("it is bad".to_owned());
+    }
+    Ok(ocsp_response.filter(|response| *response == b"stale").map(|_| "it is stale".to_owned()))
 }
 
 /// A folder that is removed with the value.

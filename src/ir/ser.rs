@@ -26,6 +26,13 @@ pub(crate) fn length<S: Serializer>(value: &[u8], s: S) -> Result<S::Ok, S::Erro
     s.serialize_str(&format!("{} bytes", value.len()))
 }
 
+pub(crate) fn opt_length<S: Serializer>(value: &Option<Vec<u8>>, s: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => length(value, s),
+        None => s.serialize_none(),
+    }
+}
+
 /// Bytes of public keys on one line.
 pub(crate) fn hex<S: Serializer>(value: &[u8], s: S) -> Result<S::Ok, S::Error> {
     let mut text = String::with_capacity(value.len() * 2);

@@ -80,6 +80,10 @@ pub struct Certificate {
     #[serde(serialize_with = "ser::length")]
     pub chain_pem: Vec<u8>,
     pub key_pem: Redacted<Vec<u8>>,
+    /// What its authority says of it (RFC 6960), as DER. It may be anything: whether it can be stapled is found out
+    /// where it is.
+    #[serde(serialize_with = "ser::opt_length", skip_serializing_if = "Option::is_none")]
+    pub ocsp_response: Option<Vec<u8>>,
 }
 
 /// What TLS means for the requests of a route.

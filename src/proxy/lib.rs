@@ -25,4 +25,4 @@ pub use admin::Question;
 pub use filter::auth::{SelfTestError, SignError, SigningKey, sign_token};
 pub use server::{Feeds, Server, StartError};
 pub use settings::{AccessLogTarget, Settings, UnderscoreHeaders};
-pub use tls::check_certificate;
+pub use tls::{check_certificate, check_ocsp_response};

@@ -56,11 +56,22 @@ impl Certificates {
 /// `None`: the Secret lacks one of the two entries.
 fn read(id: &ObjectRef, secret: &Secret) -> Option<Certificate> {
     let (chain, key) = chain_and_key(secret)?;
-    Some(Certificate { source: id.clone(), chain_pem: chain.to_vec(), key_pem: Redacted::new(key.to_vec()) })
+    Some(Certificate {
+        source: id.clone(),
+        chain_pem: chain.to_vec(),
+        key_pem: Redacted::new(key.to_vec()),
+        ocsp_response: ocsp_response(secret).map(<[u8]>::to_vec),
+    })
 }
 
 /// Chain and key, where the Secret has both entries.
 pub(crate) fn chain_and_key(secret: &Secret) -> Option<(&[u8], &[u8])> {
     let entries = (secret.string_data.as_ref(), secret.data.as_ref());
     Some((value::entry(entries, api::TLS_CERTIFICATE_KEY)?, value::entry(entries, api::TLS_PRIVATE_KEY_KEY)?))
+}
+
+/// What is to be stapled. An empty entry is none: whoever fetches responses may have none yet.
+pub(crate) fn ocsp_response(secret: &Secret) -> Option<&[u8]> {
+    let entries = (secret.string_data.as_ref(), secret.data.as_ref());
+    value::entry(entries, api::TLS_OCSP_STAPLE_KEY).filter(|response| !response.is_empty())
 }

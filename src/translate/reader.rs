@@ -38,6 +38,8 @@ enum Found {
     },
     /// Why the newest version of a Secret is not used.
     Refusal(Option<Arc<str>>),
+    /// Why the OCSP response of a Secret is not stapled.
+    Unstapled(Option<Arc<str>>),
 }
 
 /// The states of the maps that a [`Reader`] can look into.
@@ -48,6 +50,7 @@ pub(crate) struct ReadStamps {
     config_maps: Arc<()>,
     reference_grants: Arc<()>,
     refusals: Arc<()>,
+    unstapled: Arc<()>,
 }
 
 impl<'a> Reader<'a> {
@@ -88,6 +91,13 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// Why the OCSP response of a Secret is not stapled.
+    pub(crate) fn unstapled(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<str>> {
+        let found = self.snapshot.unstapled.get(namespace, name);
+        self.remember(namespace, name, Found::Unstapled(found.cloned()));
+        found
+    }
+
     pub(crate) fn config_map(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<ConfigMap>> {
         let found = self.snapshot.config_maps.get(namespace, name);
         self.remember(namespace, name, Found::ConfigMap(found.cloned()));
@@ -122,6 +132,7 @@ impl Dependency {
                 grant::permits_service(snapshot, from, namespace, name) == *permitted
             }
             Found::Refusal(found) => found.as_ref() == snapshot.refusals.get(namespace, name),
+            Found::Unstapled(found) => found.as_ref() == snapshot.unstapled.get(namespace, name),
         }
     }
 }
@@ -134,6 +145,7 @@ impl ReadStamps {
             config_maps: snapshot.config_maps.stamp(),
             reference_grants: snapshot.reference_grants.stamp(),
             refusals: snapshot.refusals.stamp(),
+            unstapled: snapshot.unstapled.stamp(),
         }
     }
 
@@ -144,6 +156,7 @@ impl ReadStamps {
             && Arc::ptr_eq(&self.config_maps, &other.config_maps)
             && Arc::ptr_eq(&self.reference_grants, &other.reference_grants)
             && Arc::ptr_eq(&self.refusals, &other.refusals)
+            && Arc::ptr_eq(&self.unstapled, &other.unstapled)
     }
 }
 

@@ -61,6 +61,8 @@ pub enum Fault {
     /// `ResolvedRefs`: the Secret of a certificate, or what holds authorities, is not there. Whoever issues certificates may
     /// be about to make it.
     CertificateNotFound,
+    /// `ResolvedRefs`: the OCSP response beside a certificate cannot be stapled. The certificate is served without it.
+    OcspResponseUnusable,
 }
 
 /// How bad a finding is.
@@ -82,7 +84,9 @@ impl Fault {
             Self::RuleNotFound | Self::TargetNotFound => ConditionReason::TargetNotFound,
             Self::RefNotPermitted => ConditionReason::RefNotPermitted,
             Self::AddressNotPermitted => ConditionReason::AddressNotPermitted,
-            Self::InvalidReference | Self::CertificateNotFound => ConditionReason::InvalidReference,
+            Self::InvalidReference | Self::CertificateNotFound | Self::OcspResponseUnusable => {
+                ConditionReason::InvalidReference
+            }
             Self::BackendNotFound => ConditionReason::BackendNotFound,
         }
     }
@@ -95,7 +99,8 @@ impl Fault {
             | Self::AddressNotPermitted
             | Self::InvalidReference
             | Self::BackendNotFound
-            | Self::CertificateNotFound => true,
+            | Self::CertificateNotFound
+            | Self::OcspResponseUnusable => true,
         }
     }
 
@@ -107,7 +112,10 @@ impl Fault {
             | Self::RefNotPermitted
             | Self::AddressNotPermitted
             | Self::InvalidReference => Severity::Error,
-            Self::TargetNotFound | Self::BackendNotFound | Self::CertificateNotFound => Severity::Warning,
+            Self::TargetNotFound
+            | Self::BackendNotFound
+            | Self::CertificateNotFound
+            | Self::OcspResponseUnusable => Severity::Warning,
         }
     }
 }

@@ -11,7 +11,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-use crate::certificate::chain_and_key;
+use crate::certificate::{chain_and_key, ocsp_response};
 
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -89,6 +89,8 @@ pub struct Snapshot {
     pub(crate) reference_grants: ByName<Arc<ReferenceGrant>>,
     /// Why the newest version of a Secret is not used; the last good one, if there is one, still is.
     pub(crate) refusals: ByName<Arc<str>>,
+    /// Why the OCSP response of a Secret in use is not stapled.
+    pub(crate) unstapled: ByName<Arc<str>>,
     /// The slices of each Service by their names; kept in step with `endpoint_slices`.
     slices_by_service: ByName<BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
 }
@@ -160,6 +162,12 @@ impl Object {
     pub fn certificate(&self) -> Option<(&[u8], &[u8])> {
         let Self::Secret(secret) = self else { return None };
         chain_and_key(secret)
+    }
+
+    /// The OCSP response (DER, not looked at) of a Secret that [`Self::certificate`] finds a certificate in.
+    pub fn ocsp_response(&self) -> Option<&[u8]> {
+        let Self::Secret(secret) = self else { return None };
+        chain_and_key(secret).and_then(|_| ocsp_response(secret))
     }
 
     /// Sets what a controller said of the object; only a kind of ours has such a status.
@@ -242,6 +250,7 @@ impl Snapshot {
         self.refused.remove(&id);
         if id.kind == Kind::Secret {
             self.refusals.remove(&id);
+            self.unstapled.remove(&id);
         }
         match object {
             Object::Ingress(object) => drop(self.ingresses.insert(&id, object)),
@@ -262,6 +271,7 @@ impl Snapshot {
         self.refused.remove(id);
         if id.kind == Kind::Secret {
             self.refusals.remove(id);
+            self.unstapled.remove(id);
         }
         match id.kind {
             Kind::Ingress => drop(self.ingresses.remove(id)),
@@ -284,6 +294,11 @@ impl Snapshot {
     /// Notes that the newest version of a Secret cannot be used, until another comes. The one before stays.
     pub fn refuse_secret(&mut self, id: &ObjectRef, reason: impl Into<Arc<str>>) {
         self.refusals.insert(id, reason.into());
+    }
+
+    /// Notes that the OCSP response of a Secret in use is not stapled, until another version of it comes.
+    pub fn leave_unstapled(&mut self, id: &ObjectRef, reason: impl Into<Arc<str>>) {
+        self.unstapled.insert(id, reason.into());
     }
 
     /// The object of this name, if it is there.

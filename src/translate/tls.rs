@@ -217,6 +217,17 @@ fn certificate(
             lines.fault(Fault::CertificateNotFound, field, message, "create the Secret or correct the name");
         }
     }
+    if certificate.is_some()
+        && let Some(reason) = reader.unstapled(&namespace, name)
+    {
+        let key = api::TLS_OCSP_STAPLE_KEY;
+        let message = format!(
+            "the entry '{key}' of the Secret '{name}' is not stapled ({reason}); the certificate is served without it"
+        );
+        let remedy =
+            "store a current OCSP response of the certificate's authority as DER, or take the entry out";
+        lines.fault(Fault::OcspResponseUnusable, field, message, remedy);
+    }
     certificate
 }
 

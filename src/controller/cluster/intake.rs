@@ -164,7 +164,7 @@ impl Ledger {
             return Some(object);
         }
         version.clone_into(&mut known.version);
-        let Read { outcome, findings } = read(self.kind, value, &self.schemas);
+        let Read { outcome, findings, .. } = read(self.kind, value, &self.schemas);
         let refused = match outcome {
             Some(Outcome::Good(good)) => {
                 let names = named_objects(&good);
@@ -224,6 +224,8 @@ struct Read {
     /// `None`: it cannot be told which object it is.
     outcome: Option<Outcome>,
     findings: Vec<Finding>,
+    /// Why the OCSP response of a Secret is not stapled.
+    unstapled: Option<String>,
 }
 
 /// Reads an object as the API server sent it: without `kind` and `apiVersion` where it stood in a list.
@@ -241,16 +243,18 @@ fn read(kind: Kind, mut value: Value, schemas: &Schemas) -> Read {
         // One that cannot be read says nothing of ours, and is written anew.
         object.set_status(serde_json::from_value(status).unwrap_or_default());
     }
-    Read { outcome, findings: reading.findings }
+    Read { outcome, findings: reading.findings, unstapled: reading.unstapled }
 }
 
 /// What a Secret or ConfigMap that was fetched comes to. One that cannot be read leaves the last good version in use.
 pub(super) fn fetched(object: &ObjectRef, value: Value, schemas: &Schemas) -> Batch {
-    let Read { outcome, findings } = read(object.kind, value, schemas);
+    let Read { outcome, findings, unstapled } = read(object.kind, value, schemas);
     let mut batch = Batch::new();
     let refused = match outcome {
         Some(Outcome::Good(good)) => {
             batch.push(Change::Apply { object: good, origin: None });
+            let unstapled = unstapled.map(|reason| Change::LeaveUnstapled { object: object.clone(), reason });
+            batch.extend(unstapled);
             false
         }
         Some(Outcome::Refused(_)) | None => {

@@ -55,6 +55,7 @@ fn words(batch: &Batch) -> Vec<String> {
             }
             Change::Move { object, origin } => words.push(format!("move {object}:{}", origin.line)),
             Change::Refuse { object, .. } => words.push(format!("refuse {object}")),
+            Change::LeaveUnstapled { object, reason } => words.push(format!("unstapled {object}: {reason}")),
             Change::RefuseSecret { object, reason } => words.push(format!("refuse {object}: {reason}")),
             Change::Delete(object) => words.push(format!("delete {object}")),
             Change::Problems { problems, .. } => {
@@ -76,6 +77,7 @@ fn problems(batch: &Batch) -> Vec<&Problem> {
         | Change::Move { .. }
         | Change::Refuse { .. }
         | Change::RefuseSecret { .. }
+        | Change::LeaveUnstapled { .. }
         | Change::Delete(_)
         | Change::Synced
         | Change::Copied => None,

@@ -77,6 +77,7 @@ fn taken(batch: &Batch) -> Vec<(ObjectRef, Value)> {
         Change::Move { .. }
         | Change::Refuse { .. }
         | Change::RefuseSecret { .. }
+        | Change::LeaveUnstapled { .. }
         | Change::Delete(_)
         | Change::Problems { .. }
         | Change::Synced

@@ -15,7 +15,7 @@ use super::*;
 
 fn schemas() -> &'static Schemas {
     static SCHEMAS: std::sync::LazyLock<Schemas> =
-        std::sync::LazyLock::new(|| Schemas::compile(|_, _| Ok(())));
+        std::sync::LazyLock::new(|| Schemas::compile(|_, _, _| Ok(None)));
     &SCHEMAS
 }
 

@@ -155,6 +155,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
             &names::TLS_CERTIFICATE_NOT_AFTER_SECONDS,
             signed(metrics.certificates_not_after_s.get()),
         ),
+        Series::single(&names::TLS_OCSP_NEXT_UPDATE_SECONDS, signed(metrics.stapled_until_s.get())),
     ]);
     all.extend(backends(metrics));
     all.extend(limits(metrics));

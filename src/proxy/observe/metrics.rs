@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(super) tunnels: Gauge,
     pub(super) certificates: Gauge,
     pub(super) certificates_not_after_s: Gauge,
+    pub(super) stapled_until_s: Gauge,
     pub(super) process: ProcessGauges,
     pub(super) routes: Alive<Arc<str>, RouteMetrics>,
     pub(super) limits: Alive<(Arc<str>, Arc<str>), LimitMetrics>,
@@ -64,6 +65,7 @@ impl Metrics {
             tunnels: Gauge::default(),
             certificates: Gauge::default(),
             certificates_not_after_s: Gauge::default(),
+            stapled_until_s: Gauge::default(),
             process: ProcessGauges::default(),
             routes,
             limits: Alive::default(),
@@ -128,6 +130,11 @@ impl Metrics {
     pub(crate) fn set_certificates(&self, count: usize, not_after_s: u64) {
         self.certificates.set(u64::try_from(count).unwrap_or(u64::MAX));
         self.certificates_not_after_s.set(not_after_s);
+    }
+
+    /// The first of the OCSP responses that are stapled ends then (seconds since 1970).
+    pub(crate) fn set_stapled_until(&self, next_update_s: u64) {
+        self.stapled_until_s.set(next_update_s);
     }
 
     /// All workers serve this generation. Counts as a reload, `partial` while objects are refused.

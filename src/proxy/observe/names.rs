@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 31] = [
+pub(super) const ALL: [&Family; 32] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -41,6 +41,7 @@ pub(super) const ALL: [&Family; 31] = [
     &PASSTHROUGH_TOTAL,
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
+    &TLS_OCSP_NEXT_UPDATE_SECONDS,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_CONNECT_FAILURES_TOTAL,
     &ENDPOINT_EJECTIONS_TOTAL,
@@ -197,6 +198,13 @@ pub(super) const TLS_CERTIFICATE_NOT_AFTER_SECONDS: Family = Family {
     kind: FamilyKind::Gauge,
     labels: &[],
     help: "When the first of the certificates ends, in seconds since 1970; 0 without any.",
+};
+
+pub(super) const TLS_OCSP_NEXT_UPDATE_SECONDS: Family = Family {
+    name: "baribhara_tls_ocsp_next_update_seconds",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "When the first of the stapled OCSP responses ends, in seconds since 1970; 0 without any.",
 };
 
 pub(super) const UPSTREAM_CONNECTIONS: Family = Family {

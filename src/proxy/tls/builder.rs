@@ -6,9 +6,8 @@ use hashbrown::HashMap;
 use ir::{Certificate, ObjectRef, Tls, TlsPolicy, TlsVersion};
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, SupportedProtocolVersion, version};
-use tracing::error;
+use tracing::{error, warn};
 
 use super::certificate::{Loaded, PROVIDER};
 use super::client::{self, Asks, Client};
@@ -29,6 +28,8 @@ pub(crate) struct TlsRuntime {
     pub(crate) certificates: usize,
     /// The earliest end of one of them, in seconds since 1970; 0 where there are none.
     pub(crate) not_after_s: u64,
+    /// The earliest end of an OCSP response that is stapled, past ones too; 0 where there are none.
+    pub(crate) stapled_until_s: u64,
 }
 
 /// What handshakes of one policy are led with.
@@ -59,6 +60,7 @@ impl Default for TlsRuntime {
             asks_clients: false,
             certificates: 0,
             not_after_s: 0,
+            stapled_until_s: 0,
         }
     }
 }
@@ -69,7 +71,7 @@ impl TlsRuntime {
     pub(crate) fn select(&self, server_name: Option<&str>) -> Option<Selected> {
         let name = server_name.and_then(fold_server_name);
         let served = self.store.find(name.as_deref());
-        served.key.as_ref()?;
+        served.certificate.as_ref()?;
         let Policy { config, asks, .. } = self.policies.get(served.policy)?;
         let server_name = name.map(|name| name.into_owned().into());
         Some(Selected { config: Arc::clone(config.as_ref()?), server_name, asks: asks.clone() })
@@ -137,38 +139,42 @@ impl TlsBuilder {
         let loaded = || used.values().filter_map(|known: &Known| known.loaded.as_ref());
         let not_after_s = loaded().map(|loaded| loaded.validity.not_after_s).min().unwrap_or(0);
         let (certificates, not_after_s) = (loaded().count(), u64::try_from(not_after_s).unwrap_or(0));
+        let stapled_until_s = loaded().filter_map(|loaded| loaded.stapled_until_s()).min().unwrap_or(0);
+        let stapled_until_s = u64::try_from(stapled_until_s).unwrap_or(0);
         let store = Arc::new(store);
         self.tickets.retain(|policy, _| policies.iter().any(|(used, _)| used == policy));
         let policies: Vec<Policy> =
             policies.iter().map(|(policy, _)| self.policy(policy, Arc::clone(&store))).collect();
         let asks_clients = policies.iter().any(|policy| policy.wants_clients);
-        let runtime = Arc::new(TlsRuntime { policies, store, asks_clients, certificates, not_after_s });
+        let runtime = Arc::new(TlsRuntime {
+            policies,
+            store,
+            asks_clients,
+            certificates,
+            not_after_s,
+            stapled_until_s,
+        });
         self.known = used;
         self.last = Some((Arc::clone(tls), Arc::clone(&runtime)));
         runtime
     }
 
-    /// The key of a certificate: the one that it had, if it did not change.
-    fn load(
-        &self,
-        written: &Arc<Certificate>,
-        used: &mut HashMap<ObjectRef, Known>,
-    ) -> Option<Arc<CertifiedKey>> {
+    /// A certificate with its key: the one that it had, if it did not change.
+    fn load(&self, written: &Arc<Certificate>, used: &mut HashMap<ObjectRef, Known>) -> Option<Arc<Loaded>> {
         let is_it = |known: &&Known| Arc::ptr_eq(&known.written, written) || known.written == *written;
         let known = used.get(&written.source).filter(is_it);
         let known = match known.or_else(|| self.known.get(&written.source).filter(is_it)) {
             Some(known) => known.clone(),
             None => {
-                let loaded = Loaded::new(&written.chain_pem, written.key_pem.expose());
-                let loaded = loaded.map(Arc::new).inspect_err(
+                let loaded = load(written).map(Arc::new).inspect_err(
                     |error| error!(secret = %written.source, error, "certificate can't be used"),
                 );
                 Known { written: Arc::clone(written), loaded: loaded.ok() }
             }
         };
-        let key = known.loaded.as_ref().map(|loaded| Arc::clone(&loaded.key));
+        let loaded = known.loaded.clone();
         used.insert(written.source.clone(), known);
-        key
+        loaded
     }
 
     /// Where clients can't be verified there is no config, so that nobody is served.
@@ -218,6 +224,15 @@ impl TlsBuilder {
         config.max_early_data_size = 0;
         Ok(Arc::new(config))
     }
+}
+
+/// A response that can't be stapled costs the certificate nothing else.
+fn load(written: &Certificate) -> Result<Loaded, String> {
+    let mut loaded = Loaded::new(&written.chain_pem, written.key_pem.expose())?;
+    if let Some(Err(error)) = written.ocsp_response.as_ref().map(|response| loaded.staple(response)) {
+        warn!(secret = %written.source, error, "OCSP response can't be stapled");
+    }
+    Ok(loaded)
 }
 
 fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {

@@ -5,6 +5,7 @@ mod builder;
 mod by_host;
 mod certificate;
 mod client;
+mod ocsp;
 mod store;
 mod subject;
 #[cfg(test)]
@@ -13,7 +14,7 @@ mod validity;
 
 pub(crate) use builder::{Selected, TlsBuilder, TlsRuntime};
 pub(crate) use by_host::ByHost;
-pub use certificate::check_certificate;
 pub(crate) use certificate::{Loaded, PROVIDER};
+pub use certificate::{check_certificate, check_ocsp_response};
 pub(crate) use client::Client;
 pub(crate) use store::fold_server_name;

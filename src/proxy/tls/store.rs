@@ -8,12 +8,13 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::by_host::{ByHost, is_address};
+use super::certificate::Loaded;
 
 /// What a name is served with.
 #[derive(Clone, Debug)]
 pub(super) struct Served {
     /// The host's own or the default one; `None`: there is neither, and handshakes are refused.
-    pub(super) key: Option<Arc<CertifiedKey>>,
+    pub(super) certificate: Option<Arc<Loaded>>,
     /// Its place among those of the generation, where each stands once.
     pub(super) policy: usize,
 }
@@ -21,8 +22,8 @@ pub(super) struct Served {
 impl Served {
     /// Whether a client could not tell the two apart.
     fn is_like(&self, other: &Self) -> bool {
-        let same_chain = match (&self.key, &other.key) {
-            (Some(one), Some(two)) => Arc::ptr_eq(one, two) || one.cert == two.cert,
+        let same_chain = match (&self.certificate, &other.certificate) {
+            (Some(one), Some(two)) => Arc::ptr_eq(one, two) || one.key.cert == two.key.cert,
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
@@ -40,14 +41,15 @@ pub(super) struct Store {
 
 impl Store {
     /// The default certificate is served with the first policy.
-    pub(super) fn new(default: Option<Arc<CertifiedKey>>) -> Self {
-        Self { hosts: ByHost::default(), default: Served { key: default, policy: 0 } }
+    pub(super) fn new(default: Option<Arc<Loaded>>) -> Self {
+        Self { hosts: ByHost::default(), default: Served { certificate: default, policy: 0 } }
     }
 
-    /// `key`: the host's own; `None`: the default one. A literal address is left out: requests for it come over the
+    /// `certificate`: the host's own; `None`: the default one. A literal address is left out: requests for it come over the
     /// default one.
-    pub(super) fn insert(&mut self, host: &HostPattern, key: Option<Arc<CertifiedKey>>, policy: usize) {
-        let served = Served { key: key.or_else(|| self.default.key.clone()), policy };
+    pub(super) fn insert(&mut self, host: &HostPattern, certificate: Option<Arc<Loaded>>, policy: usize) {
+        let certificate = certificate.or_else(|| self.default.certificate.clone());
+        let served = Served { certificate, policy };
         self.hosts.insert(host, served);
     }
 
@@ -65,7 +67,8 @@ impl Store {
 impl ResolvesServerCert for Store {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let name = hello.server_name().and_then(fold_server_name);
-        self.find(name.as_deref()).key.clone()
+        let certificate = self.find(name.as_deref()).certificate.as_ref()?;
+        Some(Arc::clone(certificate.key_now()))
     }
 }
 

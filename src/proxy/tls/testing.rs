@@ -53,6 +53,7 @@ impl Issued {
             source: ObjectRef::new(Kind::Secret, "shop", name),
             chain_pem: self.chain_pem.concat().into_bytes(),
             key_pem: Redacted::new(self.key_pem.clone().into_bytes()),
+            ocsp_response: None,
         })
     }
 }

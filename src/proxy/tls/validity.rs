@@ -55,13 +55,20 @@ impl<'a> Reader<'a> {
         Some((tag, content))
     }
 
+    /// The next value with its tag and length.
+    pub(super) fn whole(&mut self) -> Option<&'a [u8]> {
+        let before = self.0;
+        self.next()?;
+        before.get(..before.len().checked_sub(self.0.len())?)
+    }
+
     pub(super) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (found, content) = self.next()?;
         (found == tag).then_some(content)
     }
 
     /// `YYMMDDhhmmssZ` or `YYYYMMDDhhmmssZ`; two digits of a year are of 1950 to 2049.
-    fn time(&mut self) -> Option<i64> {
+    pub(super) fn time(&mut self) -> Option<i64> {
         let (tag, text) = self.next()?;
         let (year, rest) = match tag {
             UTC_TIME => {

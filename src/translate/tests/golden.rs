@@ -85,7 +85,8 @@ struct RefusedTargetDocument {
     section_name: Option<String>,
 }
 
-/// The document `kind: RefusedSecret`: a Secret whose newest version was refused. Stands after the good one.
+/// The document `kind: RefusedSecret`: a Secret whose newest version was refused. Stands after the good one. And
+/// `kind: UnstapledSecret`: one whose OCSP response is not stapled. Stands after it.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct RefusedSecretDocument {
@@ -235,6 +236,12 @@ fn read(case: &str, input: &str) -> Input {
                     serde_json::from_value(document).expect("a refused Secret");
                 let id = ObjectRef::new(Kind::Secret, document.namespace, document.name);
                 snapshot.refuse_secret(&id, document.reason);
+            }
+            "UnstapledSecret" => {
+                let document: RefusedSecretDocument =
+                    serde_json::from_value(document).expect("a Secret that is not stapled");
+                let id = ObjectRef::new(Kind::Secret, document.namespace, document.name);
+                snapshot.leave_unstapled(&id, document.reason);
             }
             "Refused" => {
                 let document: RefusedDocument = serde_json::from_value(document).expect("a refused policy");

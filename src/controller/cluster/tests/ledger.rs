@@ -27,9 +27,11 @@ fn words(step: &Step) -> Vec<String> {
         Change::Problems { file, problems, rejected_objects } => {
             format!("{} problems, {rejected_objects} rejected: {}", problems.len(), file.display())
         }
-        Change::Move { .. } | Change::RefuseSecret { .. } | Change::Synced | Change::Copied => {
-            panic!("{change:?}")
-        }
+        Change::Move { .. }
+        | Change::RefuseSecret { .. }
+        | Change::LeaveUnstapled { .. }
+        | Change::Synced
+        | Change::Copied => panic!("{change:?}"),
     };
     step.batch.iter().map(word).collect()
 }

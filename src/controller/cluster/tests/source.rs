@@ -297,6 +297,45 @@ fn a_certificate_that_cannot_be_served_leaves_the_one_before_it_and_is_told_of()
 }
 
 #[test]
+fn an_ocsp_response_that_is_not_stapled_is_told_of_and_its_certificate_is_served() {
+    let bench = Bench::new();
+    let secret = |response: &str| {
+        json!({
+            "metadata": {"name": "keys", "namespace": "shop"},
+            "type": "kubernetes.io/tls",
+            "data": {"tls.crt": "Z29vZA==", "tls.key": "a2V5", "tls.ocsp-staple": response},
+        })
+    };
+    bench.fake.apply(SECRETS, secret("c3RhbGU="));
+    let mut secure = route("secure", 1);
+    secure["spec"]["hostnames"] = json!(["secure.example.com"]);
+    secure["spec"]["tls"] = json!({"secretRef": {"name": "keys"}});
+    bench.fake.apply(ROUTES, secure);
+    let running = bench.start();
+    wait_for_routes(&running, &["secure"]);
+    let certificates = || {
+        let config = running.config.borrow();
+        config.tls.hosts.values().filter(|host| host.certificate.is_some()).count()
+    };
+    let said = |object: &str, text: &str| {
+        let problems = running.problems.borrow();
+        problems.lines.iter().any(|line| line.object == object && line.message.contains(text))
+    };
+    wait("it is said of the Secret and of the route", || {
+        said("Secret/shop/keys", "its OCSP response is not stapled")
+            && said(
+                "GatewayRoute/shop/secure",
+                "'tls.ocsp-staple' of the Secret 'keys' is not stapled (it is stale)",
+            )
+    });
+    assert_eq!(certificates(), 1);
+    bench.fake.apply(SECRETS, secret("ZnJlc2g="));
+    wait("nothing is said of a fresh one", || running.problems.borrow().lines.is_empty());
+    assert_eq!(certificates(), 1);
+    running.stop();
+}
+
+#[test]
 fn the_default_certificate_is_read_though_no_object_names_it() {
     let bench = Bench::new();
     let data = json!({"tls.crt": "Z29vZA==", "tls.key": "a2V5"});

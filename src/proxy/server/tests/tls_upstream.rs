@@ -186,6 +186,7 @@ fn the_gateway_shows_its_own_certificate_where_it_has_one() {
         source: ObjectRef::new(Kind::Secret, "shop", "own"),
         chain_pem: chain_pem.into_bytes(),
         key_pem: Redacted::new(key_pem.into_bytes()),
+        ocsp_response: None,
     };
     let own = Arc::new(own);
     for version in [Http1, Http2] {
@@ -238,6 +239,7 @@ fn tls_that_cannot_be_made_fails_closed() {
         source: ObjectRef::new(Kind::Secret, "shop", "own"),
         chain_pem: b"none".to_vec(),
         key_pem: Redacted::new(b"none".to_vec()),
+        ocsp_response: None,
     };
     let (arrived, arrivals) = mpsc::channel();
     let port = start(None, move |_| {

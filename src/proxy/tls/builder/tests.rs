@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
+use rustls::sign::CertifiedKey;
+
 use super::*;
 use crate::tls::testing::{Issued, tls};
 
 const OLD: TlsVersion = TlsVersion::V1_2;
 
 fn key_of(runtime: &TlsRuntime, name: &str) -> Option<Arc<CertifiedKey>> {
-    runtime.store.find(Some(name)).key.clone()
+    runtime.store.find(Some(name)).certificate.as_ref().map(|loaded| Arc::clone(&loaded.key))
 }
 
 #[test]

@@ -7,11 +7,11 @@ use crate::tls::builder::{TlsBuilder, TlsRuntime};
 use crate::tls::testing::{Issued, host, tls};
 
 /// A store in which each pattern stands for itself: found again by the address of its key.
-fn store(patterns: &[&str]) -> (Store, Vec<Arc<CertifiedKey>>) {
+fn store(patterns: &[&str]) -> (Store, Vec<Arc<Loaded>>) {
     let key = Issued::of(&["any.example"]);
     let make = || {
         let chain_pem = key.chain_pem.concat();
-        crate::tls::certificate::Loaded::new(chain_pem.as_bytes(), key.key_pem.as_bytes()).unwrap().key
+        Arc::new(Loaded::new(chain_pem.as_bytes(), key.key_pem.as_bytes()).unwrap())
     };
     let mut keys = vec![make()];
     let mut store = Store::new(Some(Arc::clone(&keys[0])));
@@ -46,7 +46,7 @@ fn the_most_specific_pattern_counts() {
         (Some(""), "default"),
         (None, "default"),
     ] {
-        let found = store.find(name).key.as_ref().unwrap();
+        let found = store.find(name).certificate.as_ref().unwrap();
         let index = keys.iter().position(|key| Arc::ptr_eq(key, found)).unwrap();
         let got = if index == 0 { "default" } else { patterns[index - 1] };
         assert_eq!(got, want, "{name:?}");

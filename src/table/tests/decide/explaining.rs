@@ -239,6 +239,7 @@ fn how_a_backend_is_spoken_to_is_explained_and_listed_without_a_byte_of_a_certif
             source: secret("gateway"),
             chain_pem: pem.clone(),
             key_pem: ir::Redacted::new(pem),
+            ocsp_response: None,
         })),
     };
     let protocol =
