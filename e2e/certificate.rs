@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -85,6 +85,32 @@ impl Authority {
             "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: shop}}\n\
              data:\n  ca.crt: |\n{pem}"
         )
+    }
+
+    /// As [`Authority::config_map`], with a list of these serial numbers as `ca.crl`, which ends with the first day of
+    /// this year.
+    ///
+    /// # Panics
+    /// When the list cannot be signed.
+    pub fn config_map_revoking(&self, name: &str, serials: &[u64], last_year: i32) -> String {
+        let at = rcgen::date_time_ymd(2024, 1, 1);
+        let entry = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: at,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: at,
+            next_update: rcgen::date_time_ymd(last_year, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let pem = list.signed_by(&self.issuer).and_then(|list| list.pem()).expect("a revocation list");
+        let pem: String = pem.lines().map(|line| format!("    {line}\n")).collect();
+        format!("{}  ca.crl: |\n{pem}", self.config_map(name))
     }
 
     /// A Secret in namespace `shop` that names this authority as `ca.crt`.
@@ -189,7 +215,8 @@ fn authority_params(name: &str) -> CertificateParams {
     let mut params = params(&[], LAST_YEAR);
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    params.key_usages =
+        vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     params
 }
 

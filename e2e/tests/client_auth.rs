@@ -408,3 +408,51 @@ fn rules_after_the_certificate_hold_as_ever() {
     let client = guarded.showing(&[&guarded.clients.issue_client("ada", |_| {})]);
     until("it is denied", || guarded.ask(HOST, &client).ok().filter(|response| response.status == 403));
 }
+
+#[test]
+fn a_revoked_certificate_is_refused_from_the_next_request_on_and_a_bad_list_lets_nobody_in() {
+    // Hardening TL08.
+    let guarded = guarded("Require");
+    let clients = &guarded.clients;
+    let issue = |name: &str, serial: u64| {
+        clients.issue_client(name, |params| params.serial_number = Some(serial.into()))
+    };
+    let (ada, bob) = (guarded.showing(&[&issue("ada", 7)]), guarded.showing(&[&issue("bob", 8)]));
+    let https = guarded.site.gateway.https;
+    let mut live = TlsConnection::open(https, HOST, &bob).unwrap();
+    assert_eq!(live.ask(&Request::get(HOST, "/")).unwrap().status, 200);
+    let says = |text: String| guarded.site.folder.write("clients.yaml", &text);
+    let yaml = std::fs::read_to_string(guarded.site.folder.path().join("all.yaml")).unwrap();
+    let rest = yaml.replace(&clients.config_map("clients"), "");
+    assert_ne!(rest, yaml);
+    says(clients.config_map_revoking("clients", &[], 2120));
+    guarded.site.folder.write("all.yaml", &rest);
+    until("a list that revokes nobody", || {
+        guarded.ask(HOST, &ada).is_ok_and(|it| it.status == 200).then_some(())
+    });
+    assert_eq!(guarded.ask(HOST, &bob).unwrap().status, 200);
+
+    says(clients.config_map_revoking("clients", &[8], 2120));
+    until("bob is refused", || guarded.ask(HOST, &bob).is_err().then_some(()));
+    assert_alert("revoked", &guarded.ask(HOST, &bob));
+    // Its worker may be the last to know.
+    until("he is refused on the connection that he has", || {
+        (live.ask(&Request::get(HOST, "/")).unwrap().status == 421).then_some(())
+    });
+    assert_eq!(guarded.ask(HOST, &ada).unwrap().status, 200);
+    assert!(guarded.site.gateway.metric("baribhara_tls_crl_next_update_seconds") > 4.7e9);
+
+    says(clients.config_map_revoking("clients", &[], 2025));
+    until("a list that has ended refuses all", || guarded.ask(HOST, &ada).is_err().then_some(()));
+    says(clients.config_map_revoking("clients", &[], 2120));
+    until("a current one", || guarded.ask(HOST, &ada).is_ok().then_some(()));
+    let good = clients.config_map_revoking("clients", &[], 2120);
+    says(good.replace("BEGIN X509 CRL", "BEGIN LIST"));
+    until("a list that is none refuses all", || guarded.ask(HOST, &ada).is_err().then_some(()));
+    let folder = guarded.site.folder.path().display().to_string();
+    let checked = e2e::process::command(&["check", &folder]).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(!checked.status.success(), "{said}");
+    assert!(said.contains("'ca.crl' of the ConfigMap 'clients' holds no revocation list as PEM"), "{said}");
+    assert_eq!(guarded.ask(OPEN, &ada).unwrap().status, 200);
+}

@@ -50,6 +50,8 @@ pub const CLIENT_AUTH_CA_ANNOTATION: &str = "gateway.baribhara.io/client-auth-ca
 pub const CLIENT_AUTH_FORWARD_ANNOTATION: &str = "gateway.baribhara.io/client-auth-forward";
 /// The entry of a ConfigMap or Secret with certificates of authorities, as PEM, unless the reference names another.
 pub const CA_KEY: &str = "ca.crt";
+/// The entry beside authorities of clients with their revocation lists, as PEM.
+pub const CA_CRL_KEY: &str = "ca.crl";
 /// The type of Secrets that hold a certificate and its key.
 pub const TLS_SECRET_TYPE: &str = "kubernetes.io/tls";
 /// The entry with the certificate chain, as PEM.

@@ -50,7 +50,8 @@ pub struct ClientAuth {
     /// `redirectHTTP`. Default Require.
     #[serde(default)]
     pub mode: ClientAuthMode,
-    /// The authorities of the clients.
+    /// The authorities of the clients. Where the same object has an entry `ca.crl` with revocation lists as PEM, what
+    /// they revoke is refused, and so is what they say nothing of.
     pub ca_ref: CaRef,
     /// What backends are told: Subject (`X-Client-Subject`), Verify (`X-Client-Verify`: `SUCCESS` or `NONE`),
     /// Certificate (`Client-Cert`, RFC 9440). Empty: nothing. What clients themselves send of these is taken out.

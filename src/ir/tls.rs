@@ -51,6 +51,9 @@ pub struct ClientAuth {
     /// The authorities as PEM (RFC 7468). Empty: there is none that can be used, and every handshake is refused.
     #[serde(serialize_with = "ser::length")]
     pub ca_pem: Vec<u8>,
+    /// Their revocation lists as PEM (RFC 5280 §5). Empty: nothing is asked about revocation.
+    #[serde(serialize_with = "ser::length", skip_serializing_if = "Vec::is_empty")]
+    pub crl_pem: Vec<u8>,
 }
 
 /// What becomes of a client that shows no certificate. One that shows a bad one is always refused.

@@ -1,5 +1,5 @@
 //! Authorities, whose certificates are believed: the entry of a ConfigMap or Secret that holds them as PEM (RFC 7468).
-//! Looks no further into a certificate than that it is one whole DER value, and quotes no byte of any.
+//! Looks no further into a certificate or a revocation list than that it is one whole DER value, and quotes no byte of any.
 
 use std::sync::Arc;
 
@@ -14,9 +14,34 @@ use crate::value;
 
 /// As much as a ConfigMap or Secret of a cluster can hold.
 const PEM_BYTES_MAX: usize = 1 << 20;
-const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-const END: &str = "-----END CERTIFICATE-----";
 const REMEDY: &str = "store the certificates of the authorities as PEM (RFC 7468)";
+const CRL_REMEDY: &str = "store a current revocation list of each authority as PEM (RFC 7468: X509 CRL), or take the \
+                          entry out";
+
+/// What a PEM is to hold, and what is said where it does not.
+struct Held {
+    begin: &'static str,
+    end: &'static str,
+    damaged: &'static str,
+    cut_short: &'static str,
+    none: &'static str,
+}
+
+static CERTIFICATES: Held = Held {
+    begin: "-----BEGIN CERTIFICATE-----",
+    end: "-----END CERTIFICATE-----",
+    damaged: "holds a certificate that is damaged",
+    cut_short: "holds a certificate that is cut short",
+    none: "holds no certificate as PEM",
+};
+
+static REVOCATION_LISTS: Held = Held {
+    begin: "-----BEGIN X509 CRL-----",
+    end: "-----END X509 CRL-----",
+    damaged: "holds a revocation list that is damaged",
+    cut_short: "holds a revocation list that is cut short",
+    none: "holds no revocation list as PEM",
+};
 
 /// Authorities and where they are from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,15 +81,7 @@ pub(crate) fn authorities(
 ) -> Result<Authorities, Refused> {
     let source = source(reference, &lines.object().namespace);
     let ObjectRef { kind, namespace, name: object } = &source;
-    let entries = match reference.kind {
-        CaKind::ConfigMap => reader
-            .config_map(namespace, object)
-            .map(|map| value::entry((map.data.as_ref(), map.binary_data.as_ref()), &reference.key)),
-        CaKind::Secret => reader
-            .secret(namespace, object)
-            .map(|secret| value::entry((secret.string_data.as_ref(), secret.data.as_ref()), &reference.key)),
-    };
-    let Some(entry) = entries else {
+    let Some(entry) = entry(reference, &reference.key, namespace, reader) else {
         if let Some(reason) = reader.refusal(namespace, object).filter(|_| *kind == Kind::Secret) {
             let message = format!("the Secret '{object}' cannot be used ({reason}); {so}");
             return Err(lines.fault(Fault::InvalidReference, name, message, "correct the Secret"));
@@ -78,15 +95,52 @@ pub(crate) fn authorities(
         let remedy = format!("{REMEDY}, or name another entry");
         return Err(lines.fault(Fault::InvalidReference, key, message, &remedy));
     };
-    if let Err(reason) = check(pem) {
+    if let Err(reason) = check(pem, &CERTIFICATES) {
         let message = format!("the entry '{}' of the {kind} '{object}' {reason}; {so}", reference.key);
         return Err(lines.fault(Fault::InvalidReference, key, message, REMEDY));
     }
     Ok(Authorities { pem: pem.to_vec(), source })
 }
 
-/// What is wrong with the PEM; what stands between its certificates is passed over.
-fn check(pem: &[u8]) -> Result<(), &'static str> {
+/// Reads the revocation lists that stand beside authorities. An entry that is there and empty is no list: it may be what is
+/// left of one.
+pub(crate) fn revocation_lists(
+    reference: &CaRef,
+    field: Field<'_>,
+    so: &str,
+    reader: &mut Reader<'_>,
+    lines: &mut Lines,
+) -> Result<Vec<u8>, Refused> {
+    let ObjectRef { kind, namespace, name: object } = &source(reference, &lines.object().namespace);
+    let pem = entry(reference, api::CA_CRL_KEY, namespace, reader).flatten();
+    let Some(pem) = pem else { return Ok(Vec::new()) };
+    if let Err(reason) = check(pem, &REVOCATION_LISTS) {
+        let message = format!("the entry '{}' of the {kind} '{object}' {reason}; {so}", api::CA_CRL_KEY);
+        return Err(lines.fault(Fault::InvalidReference, field, message, CRL_REMEDY));
+    }
+    Ok(pem.to_vec())
+}
+
+/// An entry of the object that holds authorities. The outer `None`: there is no such object.
+#[expect(clippy::option_option, reason = "an object without the entry is another fault than no object")]
+fn entry<'a>(
+    reference: &CaRef,
+    key: &str,
+    namespace: &str,
+    reader: &mut Reader<'a>,
+) -> Option<Option<&'a [u8]>> {
+    match reference.kind {
+        CaKind::ConfigMap => reader
+            .config_map(namespace, &reference.name)
+            .map(|map| value::entry((map.data.as_ref(), map.binary_data.as_ref()), key)),
+        CaKind::Secret => reader
+            .secret(namespace, &reference.name)
+            .map(|secret| value::entry((secret.string_data.as_ref(), secret.data.as_ref()), key)),
+    }
+}
+
+/// What is wrong with the PEM; what stands between its parts is passed over.
+fn check(pem: &[u8], held: &Held) -> Result<(), &'static str> {
     if pem.len() > PEM_BYTES_MAX {
         return Err("is larger than 1 MiB");
     }
@@ -95,11 +149,10 @@ fn check(pem: &[u8]) -> Result<(), &'static str> {
     let mut open: Option<String> = None;
     for line in text.lines().map(str::trim) {
         open = match (open, line) {
-            (None, BEGIN) => Some(String::new()),
-            (None, _) => None,
-            (Some(body), END) => {
+            (None, line) => (line == held.begin).then(String::new),
+            (Some(body), line) if line == held.end => {
                 if !is_der(&body) {
-                    return Err("holds a certificate that is damaged");
+                    return Err(held.damaged);
                 }
                 count += 1;
                 None
@@ -111,8 +164,8 @@ fn check(pem: &[u8]) -> Result<(), &'static str> {
         };
     }
     match (open, count) {
-        (Some(_), _) => Err("holds a certificate that is cut short"),
-        (None, 0) => Err("holds no certificate as PEM"),
+        (Some(_), _) => Err(held.cut_short),
+        (None, 0) => Err(held.none),
         (None, _) => Ok(()),
     }
 }
@@ -156,9 +209,28 @@ mod tests {
             ("no end", &good.replace("END", "FIN"), Err("holds a certificate that is cut short")),
             ("too large", &long, Err("is larger than 1 MiB")),
         ] {
-            assert_eq!(check(pem.as_bytes()), want, "{name}");
+            assert_eq!(check(pem.as_bytes(), &CERTIFICATES), want, "{name}");
         }
-        assert_eq!(check(b"\xff"), Err("is no text"));
+        assert_eq!(check(b"\xff", &CERTIFICATES), Err("is no text"));
+    }
+
+    #[test]
+    fn revocation_lists_have_a_label_of_their_own() {
+        let good = "-----BEGIN X509 CRL-----\nMAMCAQE=\n-----END X509 CRL-----\n";
+        for (name, pem, want) in [
+            ("one", good, Ok(())),
+            ("two", &good.repeat(2), Ok(())),
+            (
+                "a certificate",
+                &good.replace("X509 CRL", "CERTIFICATE"),
+                Err("holds no revocation list as PEM"),
+            ),
+            ("damaged", &good.replace("MAMC", "MAQC"), Err("holds a revocation list that is damaged")),
+            ("no end", &good.replace("END", "FIN"), Err("holds a revocation list that is cut short")),
+            ("nothing", "", Err("holds no revocation list as PEM")),
+        ] {
+            assert_eq!(check(pem.as_bytes(), &REVOCATION_LISTS), want, "{name}");
+        }
     }
 
     #[test]

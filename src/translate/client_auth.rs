@@ -7,7 +7,7 @@ use api::CaRef;
 use ir::{ClientAuth, ClientAuthMode, ClientForward, ObjectRef, RouteClient};
 use k8s_openapi::api::networking::v1::Ingress;
 
-use crate::authority::{self, authorities};
+use crate::authority::{self, authorities, revocation_lists};
 use crate::reader::Reader;
 use crate::report::{Field, Lines};
 
@@ -101,14 +101,17 @@ fn client_auth(
     lines: &mut Lines,
 ) -> Arc<ClientAuth> {
     let source = authority::source(reference, &lines.object().namespace);
-    match authorities(reference, fields, NOBODY, reader, lines) {
-        Ok(found) => Arc::new(ClientAuth { mode, source, ca_pem: found.pem }),
+    let Ok(found) = authorities(reference, fields, NOBODY, reader, lines) else {
+        return nobody(mode, source);
+    };
+    match revocation_lists(reference, fields.0, NOBODY, reader, lines) {
+        Ok(crl_pem) => Arc::new(ClientAuth { mode, source, ca_pem: found.pem, crl_pem }),
         Err(_) => nobody(mode, source),
     }
 }
 
 fn nobody(mode: ClientAuthMode, source: ObjectRef) -> Arc<ClientAuth> {
-    Arc::new(ClientAuth { mode, source, ca_pem: Vec::new() })
+    Arc::new(ClientAuth { mode, source, ca_pem: Vec::new(), crl_pem: Vec::new() })
 }
 
 fn forwarded(text: &str, field: Field<'_>, lines: &mut Lines) -> ClientForward {

@@ -156,6 +156,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
             signed(metrics.certificates_not_after_s.get()),
         ),
         Series::single(&names::TLS_OCSP_NEXT_UPDATE_SECONDS, signed(metrics.stapled_until_s.get())),
+        Series::single(&names::TLS_CRL_NEXT_UPDATE_SECONDS, signed(metrics.revocation_ends_s.get())),
     ]);
     all.extend(backends(metrics));
     all.extend(limits(metrics));

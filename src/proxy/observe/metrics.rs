@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     pub(super) certificates: Gauge,
     pub(super) certificates_not_after_s: Gauge,
     pub(super) stapled_until_s: Gauge,
+    pub(super) revocation_ends_s: Gauge,
     pub(super) process: ProcessGauges,
     pub(super) routes: Alive<Arc<str>, RouteMetrics>,
     pub(super) limits: Alive<(Arc<str>, Arc<str>), LimitMetrics>,
@@ -66,6 +67,7 @@ impl Metrics {
             certificates: Gauge::default(),
             certificates_not_after_s: Gauge::default(),
             stapled_until_s: Gauge::default(),
+            revocation_ends_s: Gauge::default(),
             process: ProcessGauges::default(),
             routes,
             limits: Alive::default(),
@@ -135,6 +137,11 @@ impl Metrics {
     /// The first of the OCSP responses that are stapled ends then (seconds since 1970).
     pub(crate) fn set_stapled_until(&self, next_update_s: u64) {
         self.stapled_until_s.set(next_update_s);
+    }
+
+    /// The first of the revocation lists of clients' authorities ends then (seconds since 1970).
+    pub(crate) fn set_revocation_ends(&self, next_update_s: u64) {
+        self.revocation_ends_s.set(next_update_s);
     }
 
     /// All workers serve this generation. Counts as a reload, `partial` while objects are refused.

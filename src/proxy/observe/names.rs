@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 32] = [
+pub(super) const ALL: [&Family; 33] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -42,6 +42,7 @@ pub(super) const ALL: [&Family; 32] = [
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
     &TLS_OCSP_NEXT_UPDATE_SECONDS,
+    &TLS_CRL_NEXT_UPDATE_SECONDS,
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_CONNECT_FAILURES_TOTAL,
     &ENDPOINT_EJECTIONS_TOTAL,
@@ -205,6 +206,13 @@ pub(super) const TLS_OCSP_NEXT_UPDATE_SECONDS: Family = Family {
     kind: FamilyKind::Gauge,
     labels: &[],
     help: "When the first of the stapled OCSP responses ends, in seconds since 1970; 0 without any.",
+};
+
+pub(super) const TLS_CRL_NEXT_UPDATE_SECONDS: Family = Family {
+    name: "baribhara_tls_crl_next_update_seconds",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "When the first of the revocation lists of clients ends, in seconds since 1970; 0 without any.",
 };
 
 pub(super) const UPSTREAM_CONNECTIONS: Family = Family {

@@ -117,6 +117,7 @@ impl Control {
         while acknowledged.recv().await.is_some() {}
         self.metrics.set_certificates(tls.certificates, tls.not_after_s);
         self.metrics.set_stapled_until(tls.stapled_until_s);
+        self.metrics.set_revocation_ends(tls.revocation_ends_s);
         self.metrics.set_generation(number);
         self.applied.send_replace(Applied { generation: number });
         admin.set_synced();

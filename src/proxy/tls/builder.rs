@@ -30,6 +30,8 @@ pub(crate) struct TlsRuntime {
     pub(crate) not_after_s: u64,
     /// The earliest end of an OCSP response that is stapled, past ones too; 0 where there are none.
     pub(crate) stapled_until_s: u64,
+    /// The earliest end of a revocation list of clients' authorities; 0 where there are none.
+    pub(crate) revocation_ends_s: u64,
 }
 
 /// What handshakes of one policy are led with.
@@ -61,6 +63,7 @@ impl Default for TlsRuntime {
             certificates: 0,
             not_after_s: 0,
             stapled_until_s: 0,
+            revocation_ends_s: 0,
         }
     }
 }
@@ -142,6 +145,9 @@ impl TlsBuilder {
         let stapled_until_s = loaded().filter_map(|loaded| loaded.stapled_until_s()).min().unwrap_or(0);
         let stapled_until_s = u64::try_from(stapled_until_s).unwrap_or(0);
         let store = Arc::new(store);
+        let auths = policies.iter().filter_map(|(policy, _)| policy.client_auth.as_ref());
+        let revocation_ends_s = auths.filter_map(|auth| client::revocation_ends_s(auth)).min().unwrap_or(0);
+        let revocation_ends_s = u64::try_from(revocation_ends_s).unwrap_or(0);
         self.tickets.retain(|policy, _| policies.iter().any(|(used, _)| used == policy));
         let policies: Vec<Policy> =
             policies.iter().map(|(policy, _)| self.policy(policy, Arc::clone(&store))).collect();
@@ -153,6 +159,7 @@ impl TlsBuilder {
             certificates,
             not_after_s,
             stapled_until_s,
+            revocation_ends_s,
         });
         self.known = used;
         self.last = Some((Arc::clone(tls), Arc::clone(&runtime)));

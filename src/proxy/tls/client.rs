@@ -9,13 +9,14 @@ use http::HeaderValue;
 use ir::{ClientAuth, ClientAuthMode};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use tracing::warn;
 
 use super::certificate::PROVIDER;
 use super::subject::subject;
+use super::validity::{INTEGER, Reader, SEQUENCE};
 
 /// A larger one would make heads that backends refuse. Usual ones have 1 to 2 KiB.
 const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
@@ -23,7 +24,7 @@ const CERTIFICATE_BYTES_MAX: usize = 16 << 10;
 /// Asks for certificates as one policy wants.
 ///
 /// # Errors
-/// A text for people: there is no authority that can be used.
+/// A text for people: there is no authority that can be used, or a revocation list that can't be.
 pub(super) fn verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let authorities: Vec<_> = CertificateDer::pem_slice_iter(&auth.ca_pem)
         .collect::<Result<_, _>>()
@@ -38,7 +39,40 @@ pub(super) fn verifier(auth: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>,
         ClientAuthMode::Require => builder,
         ClientAuthMode::Optional => builder.allow_unauthenticated(),
     };
+    // Where there are lists, each authority of a chain must have one, and it must be current: a list that is old says
+    // nothing of who was revoked since.
+    let builder = builder.with_crls(revocation_lists(auth)?).enforce_revocation_expiration();
     builder.build().map_err(|error| error.to_string())
+}
+
+fn revocation_lists(auth: &ClientAuth) -> Result<Vec<CertificateRevocationListDer<'static>>, String> {
+    let lists: Vec<_> = CertificateRevocationListDer::pem_slice_iter(&auth.crl_pem)
+        .collect::<Result<_, _>>()
+        .map_err(|_| "the revocation lists are not PEM (RFC 7468)")?;
+    // Something was there, so somebody wants to have it heeded.
+    if lists.is_empty() && !auth.crl_pem.is_empty() {
+        return Err("there is no revocation list in what should hold them".to_owned());
+    }
+    Ok(lists)
+}
+
+/// When the first of a policy's revocation lists ends, in seconds since 1970. `None`: there are none that can be read.
+pub(super) fn revocation_ends_s(auth: &ClientAuth) -> Option<i64> {
+    revocation_lists(auth).ok()?.iter().filter_map(|list| next_update_s(list)).min()
+}
+
+/// RFC 5280 §5.1: version, algorithm and issuer stand before the two times.
+fn next_update_s(list_der: &[u8]) -> Option<i64> {
+    let mut outer = Reader(list_der);
+    let mut list = Reader(outer.expect(SEQUENCE)?);
+    let mut signed = Reader(list.expect(SEQUENCE)?);
+    if signed.0.first() == Some(&INTEGER) {
+        signed.expect(INTEGER)?;
+    }
+    signed.expect(SEQUENCE)?;
+    signed.expect(SEQUENCE)?;
+    signed.time()?;
+    signed.time()
 }
 
 /// Whom a policy asks for a certificate.
@@ -117,10 +151,12 @@ impl Client {
         good
     }
 
-    /// The certificate, if these very authorities have verified it.
+    /// The certificate, if these very authorities have verified it, by the same revocation lists.
     pub(crate) fn verified_by(&self, auth: &Arc<ClientAuth>) -> Option<&ClientCertificate> {
         let by = self.stands_by.borrow();
-        let same = |by: &Arc<ClientAuth>| Arc::ptr_eq(by, auth) || by.ca_pem == auth.ca_pem;
+        let same = |by: &Arc<ClientAuth>| {
+            Arc::ptr_eq(by, auth) || (by.ca_pem == auth.ca_pem && by.crl_pem == auth.crl_pem)
+        };
         self.certificate.as_ref().filter(|_| by.as_ref().is_some_and(same))
     }
 }

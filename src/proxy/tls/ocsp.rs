@@ -185,5 +185,11 @@ impl<'a> Names<'a> {
     }
 }
 
+/// The serial number of a certificate, for tests that revoke it.
+#[cfg(test)]
+pub(super) fn serial(certificate_der: &[u8]) -> Option<&[u8]> {
+    Names::read(certificate_der).map(|names| names.serial)
+}
+
 #[cfg(test)]
 mod tests;

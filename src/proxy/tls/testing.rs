@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use ir::{Certificate, Kind, ObjectRef, Redacted};
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, RevokedCertParams, SignatureAlgorithm,
 };
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -102,6 +102,32 @@ impl Authority {
         (Self { issuer: Issuer::new(params, key), pem: certificate.pem() }, certificate.der().clone())
     }
 
+    /// A list of what it has revoked, which ends with the first day of this year, as PEM.
+    pub(crate) fn revokes(&self, revoked: &[&Shown], last_year: i32) -> String {
+        let at = rcgen::date_time_ymd(2025, 1, 1);
+        let entry = |(chain, _): &&Shown| RevokedCertParams {
+            serial_number: super::ocsp::serial(&chain[0]).unwrap().to_vec().into(),
+            revocation_time: at,
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: at,
+            next_update: rcgen::date_time_ymd(last_year, 1, 1),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.iter().map(entry).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        list.signed_by(&self.issuer).unwrap().pem().unwrap()
+    }
+
+    /// The authority with these revocation lists.
+    pub(crate) fn auth_with(&self, mode: ir::ClientAuthMode, crl_pem: &str) -> Arc<ir::ClientAuth> {
+        let auth = ir::ClientAuth { crl_pem: crl_pem.into(), ..(*self.auth(mode)).clone() };
+        Arc::new(auth)
+    }
+
     pub(crate) fn auth(&self, mode: ir::ClientAuthMode) -> Arc<ir::ClientAuth> {
         client_auth(mode, &self.pem)
     }
@@ -109,7 +135,7 @@ impl Authority {
 
 pub(crate) fn client_auth(mode: ir::ClientAuthMode, pem: &str) -> Arc<ir::ClientAuth> {
     let source = ObjectRef::new(Kind::ConfigMap, "shop", "clients");
-    Arc::new(ir::ClientAuth { mode, source, ca_pem: pem.into() })
+    Arc::new(ir::ClientAuth { mode, source, ca_pem: pem.into(), crl_pem: Vec::new() })
 }
 
 /// The same hosts, of which each asks its clients.

@@ -393,6 +393,10 @@ fn tls_step(tls: &ir::RouteTls, object: &ObjectRef) -> Option<Step> {
         [("Subject", forward.subject), ("Verify", forward.verify), ("Certificate", forward.certificate)];
     let step = step.with("clientAuth", Detail::Text(format!("{:?}", auth.mode)));
     let step = step.with("clientAuthorities", Detail::Text(auth.source.to_string()));
+    let step = match auth.crl_pem.as_slice() {
+        [] => step,
+        [..] => step.with("clientRevocation", Detail::Text("by the authorities' lists".to_owned())),
+    };
     Some(step.list("forward", parts.iter().filter(|(_, told)| *told).map(|(name, _)| name)))
 }
 

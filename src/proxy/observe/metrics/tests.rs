@@ -48,6 +48,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
     metrics.tunnel_opened();
     metrics.set_certificates(12, 1_800_000_000);
     metrics.set_stapled_until(1_700_000_000);
+    metrics.set_revocation_ends(1_600_000_000);
     metrics.set_generation(6);
     let watches = [(ir::Kind::Ingress, true), (ir::Kind::Secret, false)].into();
     metrics.set_control_state(ControlState { rejected_objects: 2, watches, ..Default::default() });
@@ -97,6 +98,7 @@ fn every_handle_moves_its_own_series() {
         "baribhara_tls_certificates 12",
         "baribhara_tls_certificate_not_after_seconds 1800000000",
         "baribhara_tls_ocsp_next_update_seconds 1700000000",
+        "baribhara_tls_crl_next_update_seconds 1600000000",
         "baribhara_upstream_connections{backend=\"ns/svc:80\"} 1",
         "baribhara_upstream_connect_failures_total{backend=\"ns/svc:80\"} 1",
         "baribhara_retries_total{endpoint=\"ns/shop/0\"} 1",

@@ -4,7 +4,7 @@ use ir::ClientAuthMode::{Optional, Require};
 use rcgen::date_time_ymd;
 
 use super::*;
-use crate::tls::testing::{Authority, client_auth};
+use crate::tls::testing::{Authority, Shown, client_auth};
 
 fn asks(auth: &Arc<ClientAuth>) -> Asks {
     Asks { auth: Arc::clone(auth), verifier: verifier(auth).unwrap() }
@@ -29,6 +29,74 @@ fn without_a_usable_authority_there_is_no_verifier() {
             assert_eq!(verifier(&client_auth(mode, pem)).is_ok(), want, "{name} {mode:?}");
         }
     }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_and_so_is_what_no_current_list_speaks_of() {
+    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let (below, link) = one.below("below");
+    let (good, revoked) = (one.issue("ada"), one.issue("bob"));
+    let mut linked = below.issue("eve");
+    linked.0.push(link);
+    let of_two = two.issue("dan");
+    let list = one.revokes(&[&revoked], 2090);
+    let old = one.revokes(&[&revoked], 2026);
+    let of_link = below.revokes(&[], 2090);
+    let forged = Authority::new("one").revokes(&[], 2090);
+    let both = [&*one.pem, &two.pem].concat();
+    for (name, lists, want) in [
+        ("no list", String::new(), [true, true, true, true]),
+        ("a list of one authority", list.clone(), [true, false, false, false]),
+        ("and of the link", list.clone() + &of_link, [true, false, true, false]),
+        ("and of the other authority", list.clone() + &two.revokes(&[], 2090), [true, false, false, true]),
+        ("all is revoked", one.revokes(&[&good, &revoked], 2090), [false, false, false, false]),
+        ("a list that has ended", old, [false, false, false, false]),
+        ("a list that another has signed", forged, [false, false, false, false]),
+    ] {
+        for mode in [Require, Optional] {
+            let auth = ClientAuth { ca_pem: both.clone().into(), ..(*one.auth_with(mode, &lists)).clone() };
+            let asks = asks(&Arc::new(auth));
+            let takes = |(chain, _): &Shown| asks.takes(ClientCertificate::new(chain).as_ref());
+            assert_eq!([&good, &revoked, &linked, &of_two].map(takes), want, "{name} {mode:?}");
+        }
+    }
+}
+
+#[test]
+fn lists_that_cannot_be_read_leave_no_verifier() {
+    let one = Authority::new("one");
+    let good = one.revokes(&[], 2090);
+    let not_one = "-----BEGIN X509 CRL-----\nMAMCAQE=\n-----END X509 CRL-----\n";
+    for (name, lists, want) in [
+        ("good", &*good, true),
+        ("good and bad", &format!("{good}{not_one}"), false),
+        ("bad", not_one, false),
+        ("cut short", &good[..good.len() / 2], false),
+        ("none in it", "no list", false),
+    ] {
+        assert_eq!(verifier(&one.auth_with(Require, lists)).is_ok(), want, "{name}");
+    }
+}
+
+#[test]
+fn the_end_of_the_first_list_is_known() {
+    let one = Authority::new("one");
+    let ends = |lists: &str| revocation_ends_s(&one.auth_with(Require, lists));
+    assert_eq!(ends(&(one.revokes(&[], 2090) + &one.revokes(&[], 2030))), Some(1_893_456_000));
+    assert_eq!((ends(""), ends("no list")), (None, None));
+}
+
+#[test]
+fn a_certificate_that_came_to_be_revoked_meets_nothing_more() {
+    let one = Authority::new("one");
+    let shown = one.issue("ada");
+    let client = |asks| Client::new(Some(asks), Some(&shown.0), false).unwrap();
+    let (before, after) =
+        (asks(&one.auth(Require)), asks(&one.auth_with(Require, &one.revokes(&[&shown], 2090))));
+    let ada = client(&before);
+    assert!(!ada.meets(&after) && ada.meets(&before));
+    assert!(ada.verified_by(&after.auth).is_none() && ada.verified_by(&before.auth).is_some());
+    assert!(Client::new(Some(&after), Some(&shown.0), true).is_none(), "a session that is resumed");
 }
 
 #[test]

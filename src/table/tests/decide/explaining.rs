@@ -214,6 +214,7 @@ fn certificates_of_clients_are_explained_by_their_authorities() {
         mode: ir::ClientAuthMode::Require,
         source: ObjectRef::new(Kind::ConfigMap, "shop", "clients"),
         ca_pem: CANARY.into(),
+        crl_pem: CANARY.into(),
     };
     let forward = ir::ClientForward { subject: true, verify: false, certificate: true };
     let client = Some(ir::RouteClient { auth: Arc::new(auth), forward });
@@ -222,7 +223,8 @@ fn certificates_of_clients_are_explained_by_their_authorities() {
     let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");
     let want = json!({
         "kind": "TLS", "object": "GatewayRoute/shop/tls", "clientAuth": "Require",
-        "clientAuthorities": "ConfigMap/shop/clients", "forward": ["Subject", "Certificate"],
+        "clientAuthorities": "ConfigMap/shop/clients",
+        "clientRevocation": "by the authorities' lists", "forward": ["Subject", "Certificate"],
     });
     assert_eq!(serde_json::to_value(&winner.filters[0]).expect("plain data"), want);
 }
