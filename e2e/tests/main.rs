@@ -11,6 +11,7 @@ mod filters;
 mod folder;
 mod forwarding;
 mod grpc;
+mod grpc_web;
 mod h2;
 mod h2_rules;
 mod h2_site;

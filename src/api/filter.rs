@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::cors::Cors;
 use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
 
-/// One filter. `type` says which, and the member of that name holds its settings. Each type stands at most
+/// One filter. `type` says which, and the member of that name holds its settings, if it has any. Each type stands at most
 /// once in a rule; the order of the list does not matter.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -39,7 +39,8 @@ use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
     },
 ]))]
 pub struct Filter {
-    /// Which filter this is.
+    /// Which filter this is. GRPCWeb has no member: it lets browsers call the gRPC service behind the rule (gRPC-Web,
+    /// binary and text).
     #[serde(rename = "type")]
     pub kind: FilterType,
     /// Changes headers of the request before it goes to the backend.
@@ -73,6 +74,8 @@ pub enum FilterType {
     DirectResponse,
     #[serde(rename = "CORS")]
     Cors,
+    #[serde(rename = "GRPCWeb")]
+    GrpcWeb,
 }
 
 /// Header changes: `remove` first, then `set`, then `add`.

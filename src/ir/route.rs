@@ -55,6 +55,9 @@ pub enum Action {
         passive_health: Option<PassiveHealth>,
         #[serde(skip_serializing_if = "Upgrades::is_default")]
         upgrades: Upgrades,
+        /// Requests of gRPC-Web are sent on as gRPC, and their answers come back as gRPC-Web.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        grpc_web: bool,
     },
     Redirect(Redirect),
     Respond(DirectResponse),

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 
 use crate::error::Reason;
+use crate::filter::grpc_web::WebBody;
 use crate::record::Record;
 use crate::upstream::UpstreamBody;
 
@@ -28,6 +29,7 @@ pub(crate) enum Payload {
     Full(Bytes),
     /// Shared with the connection only while the request is still being sent upstream.
     Upstream(Rc<RefCell<UpstreamBody>>),
+    GrpcWeb(WebBody),
 }
 
 /// The body of an answer and the record that is finished with it.
@@ -77,8 +79,9 @@ impl Body for AnswerBody {
                 this.payload = Payload::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Payload::Upstream(_) if !may_go_on => return Poll::Pending,
+            Payload::Upstream(_) | Payload::GrpcWeb(_) if !may_go_on => return Poll::Pending,
             Payload::Upstream(body) => body.borrow_mut().poll_frame(cx).map_err(|_| Truncated),
+            Payload::GrpcWeb(body) => body.poll_frame(cx).map_err(|_| Truncated),
         };
         let Some(record) = &mut this.record else { return polled };
         match &polled {
@@ -98,6 +101,7 @@ impl Body for AnswerBody {
             Payload::Empty => true,
             Payload::Full(bytes) => bytes.is_empty(),
             Payload::Upstream(body) => body.borrow().is_finished(),
+            Payload::GrpcWeb(body) => body.is_finished(),
         }
     }
 
@@ -108,6 +112,7 @@ impl Body for AnswerBody {
             Payload::Upstream(body) => {
                 body.borrow().left().map_or_else(SizeHint::default, SizeHint::with_exact)
             }
+            Payload::GrpcWeb(_) => SizeHint::default(),
         }
     }
 }

@@ -13,6 +13,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 
 use crate::filter::client_cert::speaks_of_certificate;
+use crate::filter::grpc_web::Base64Reader;
 use crate::server::Stream;
 use crate::upstream::h1::is_trailer_allowed;
 
@@ -57,6 +58,8 @@ pub(crate) struct RequestBody {
     bytes_max: u64,
     read_timeout: Duration,
     stream: Rc<Stream>,
+    /// Only where what arrives is base64.
+    base64: Option<Base64Reader>,
     /// Trailer names that would spoof what the gateway sets.
     forbidden_trailers: Vec<HeaderName>,
 }
@@ -79,6 +82,7 @@ impl RequestBody {
             bytes_max: u64::MAX,
             read_timeout,
             stream,
+            base64: None,
             forbidden_trailers: Vec::new(),
         }
     }
@@ -100,6 +104,14 @@ impl RequestBody {
 
     pub(crate) fn forbid_trailers(&mut self, names: Vec<HeaderName>) {
         self.forbidden_trailers = names;
+    }
+
+    /// What arrives is base64, and the bytes are passed on. Its own length still counts against [`Self::limit`].
+    pub(crate) fn decode_base64(&mut self) {
+        if self.framing != RequestFraming::None {
+            self.framing = RequestFraming::Chunked;
+            self.base64 = Some(Base64Reader::default());
+        }
     }
 
     /// From now on keeps what is sent, so that it can be sent again.
@@ -133,25 +145,27 @@ impl RequestBody {
             self.remember(&part);
             return Poll::Ready(Some(Ok(Frame::data(part))));
         }
-        let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
-        match Pin::new(incoming).poll_frame(cx) {
-            Poll::Ready(frame) => {
-                self.stream.on_body_moved();
-                Poll::Ready(self.on_frame(frame))
-            }
-            Poll::Pending => {
-                let timer = self.stream.body_timer();
-                if timer.poll_expired(cx) {
-                    self.incoming = None;
-                    return Poll::Ready(Some(Err(BodyError::Timeout)));
-                }
-                if !timer.is_armed() {
-                    timer.arm(self.read_timeout);
-                    timer.poll_expired(cx);
-                }
-                Poll::Pending
+        loop {
+            let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
+            let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else { break };
+            self.stream.on_body_moved();
+            let frame = self.on_frame(frame);
+            // Less than four letters of base64 may be nothing yet, and an empty part would be taken for an end.
+            let is_nothing = |frame: &Frame<Bytes>| frame.data_ref().is_some_and(Bytes::is_empty);
+            if self.base64.is_none() || !matches!(&frame, Some(Ok(frame)) if is_nothing(frame)) {
+                return Poll::Ready(frame);
             }
         }
+        let timer = self.stream.body_timer();
+        if timer.poll_expired(cx) {
+            self.incoming = None;
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
+        if !timer.is_armed() {
+            timer.arm(self.read_timeout);
+            timer.poll_expired(cx);
+        }
+        Poll::Pending
     }
 
     fn on_frame(
@@ -160,8 +174,9 @@ impl RequestBody {
     ) -> Option<Result<Frame<Bytes>, BodyError>> {
         match frame {
             None => {
+                let is_whole = self.is_whole();
                 self.on_end();
-                None
+                (!is_whole).then_some(Err(BodyError::Broken))
             }
             Some(Err(_)) => {
                 self.incoming = None;
@@ -209,11 +224,27 @@ impl RequestBody {
             self.incoming = None;
             return Err(BodyError::TooLarge);
         }
-        if self.incoming.as_ref().is_some_and(Body::is_end_stream) {
+        let has_ended = self.incoming.as_ref().is_some_and(Body::is_end_stream);
+        let data = match &mut self.base64 {
+            None => data,
+            Some(base64) => match base64.read(&data) {
+                Some(bytes) if !has_ended || base64.is_whole() => bytes.into(),
+                Some(_) | None => {
+                    self.incoming = None;
+                    return Err(BodyError::Broken);
+                }
+            },
+        };
+        if has_ended {
             self.on_end();
         }
         self.remember(&data);
         Ok(Frame::data(data))
+    }
+
+    /// Whether the body may end here.
+    fn is_whole(&self) -> bool {
+        self.base64.as_ref().is_none_or(Base64Reader::is_whole)
     }
 
     fn remember(&mut self, part: &Bytes) {

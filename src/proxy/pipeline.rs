@@ -15,6 +15,7 @@ use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decisi
 use crate::body::RequestBody;
 use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
+use crate::filter::grpc_web::GrpcWeb;
 use crate::filter::limit::{self, LimitNotes};
 use crate::filter::upgrade;
 use crate::filter::websocket::SEC_WEBSOCKET_ACCEPT;
@@ -52,6 +53,8 @@ struct Notes {
     is_own: bool,
     /// A preflight's answer has its CORS headers already.
     is_preflight: bool,
+    /// The request is one of gRPC-Web, and the route takes these.
+    grpc_web: Option<GrpcWeb>,
     /// The upstream has changed the protocol.
     switch: Option<Switch>,
 }
@@ -83,6 +86,7 @@ pub(crate) fn serve(
         request_id: None,
         is_own: true,
         is_preflight: false,
+        grpc_web: None,
         switch: None,
     };
     async move {
@@ -143,6 +147,17 @@ fn hand_over(
     response.map(|_| AnswerBody::before_tunnel())
 }
 
+/// Tells an answer so that who asked by gRPC or gRPC-Web understands it.
+fn speak_grpc(asked: &Asked, notes: &Notes, refused: Option<Reason>, response: &mut Response<Payload>) {
+    if notes.is_own && !notes.is_preflight && (notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers)) {
+        let message = refused.map_or("The gateway answers this route itself", Reason::title);
+        grpc::translate(response, message, notes.record.trail.is_late);
+    }
+    if let Some(web) = notes.grpc_web {
+        web.end(response);
+    }
+}
+
 /// Whether a part of the request's body stays unread. A small one is read away where that is quick, so that a refusal
 /// costs no connection; a client that waits for `100 Continue` would be told to send it.
 async fn is_body_left(stream: &Stream, asked: &Asked, body: &mut Option<RequestBody>, closes: bool) -> bool {
@@ -190,6 +205,9 @@ impl Stage<'_> {
 
         if let Action::Fail(_) = route.action {
             return Err(Reason::RuleInvalid.into());
+        }
+        if let Action::Forward { grpc_web: true, .. } = route.action {
+            notes.grpc_web = GrpcWeb::of(&asked.method, &asked.headers);
         }
         if let Some(status) = https::redirect_status(asked, route) {
             return to_https(asked, status);
@@ -248,10 +266,7 @@ impl Stage<'_> {
         if asked.tunnel.is_some() && notes.switch.is_none() && response.status().is_success() {
             response = refuse(self.worker, asked, notes, &Reason::UpgradeRefused.into());
         }
-        if notes.is_own && !notes.is_preflight && grpc::is_grpc(&asked.headers) {
-            let message = refused.map_or("The gateway answers this route itself", Reason::title);
-            grpc::translate(&mut response, message, notes.record.trail.is_late);
-        }
+        speak_grpc(asked, notes, refused, &mut response);
         finish_headers(self.worker, asked, notes, response.headers_mut());
         (response, refused.is_some_and(Reason::closes))
     }

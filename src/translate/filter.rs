@@ -22,6 +22,7 @@ pub(crate) struct Filters {
     pub(crate) redirect: Option<Redirect>,
     pub(crate) respond: Option<DirectResponse>,
     pub(crate) cors: Option<Cors>,
+    pub(crate) grpc_web: bool,
 }
 
 /// `matches` are those of the rule: a prefix can only be replaced where a prefix matched.
@@ -95,6 +96,7 @@ fn add(
             let Some(spec) = &spec.cors else { return Err(missing("cors", lines)) };
             filters.cors = Some(cors::cors(spec, field.key("cors"), lines)?);
         }
+        FilterType::GrpcWeb => filters.grpc_web = true,
     }
     Ok(())
 }

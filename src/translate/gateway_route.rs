@@ -11,7 +11,7 @@ use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::route::{Built, RouteSeed, RuleCount};
 use crate::tls::gateway_route_tls;
-use crate::{auth, cors, filter, matches, passthrough, upstream, value};
+use crate::{auth, cors, filter, grpc_web, matches, passthrough, upstream, value};
 
 /// The class that a GatewayRoute names.
 pub(crate) fn class_of(route: &GatewayRoute) -> Option<&str> {
@@ -188,6 +188,9 @@ impl RuleContext {
             Some(cors) => Some(cors),
             None => self.defaults.cors.clone()?,
         };
+        if filters.grpc_web {
+            grpc_web::apply(route, field.key("filters"), lines);
+        }
         route.ip_access = ip_access?;
         route.timeouts = timeouts?;
         Ok(())

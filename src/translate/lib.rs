@@ -19,6 +19,7 @@ mod expression;
 mod filter;
 mod gateway_route;
 mod grant;
+mod grpc_web;
 mod ingress;
 mod jwks;
 mod limit;

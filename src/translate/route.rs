@@ -108,5 +108,6 @@ pub(crate) fn forward_plainly(backends: Vec<WeightedBackend>) -> Action {
         load_balancing: LoadBalancing::default(),
         passive_health: Some(PassiveHealth::default()),
         upgrades: Upgrades::default(),
+        grpc_web: false,
     }
 }

@@ -54,6 +54,7 @@ pub(crate) fn forward(
         load_balancing,
         passive_health,
         upgrades,
+        grpc_web: false,
     })
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod auth;
 pub(crate) mod client_cert;
 pub(crate) mod grpc;
+pub(crate) mod grpc_web;
 pub(crate) mod https;
 pub(crate) mod limit;
 pub(crate) mod upgrade;

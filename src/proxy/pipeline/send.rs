@@ -36,6 +36,9 @@ impl Stage<'_> {
             return Err(Reason::RuleInvalid.into());
         };
         let sent = body.as_mut().ok_or(Reason::RuleInvalid)?;
+        if let Some(web) = notes.grpc_web {
+            web.begin(&mut asked.headers, sent);
+        }
         let key = self.websocket_key(asked);
         let upgrade = upgrade_asked_for(asked, sent, &route.action);
         let upstream = runtime

@@ -3,6 +3,7 @@
 mod client_cert;
 mod ending;
 mod grpc;
+mod grpc_web;
 mod h2_upstream;
 mod handshake;
 mod http2;

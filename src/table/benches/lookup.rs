@@ -158,6 +158,7 @@ fn route(index: usize, host: &str, prefix: String) -> ir::Route {
             load_balancing: ir::LoadBalancing::RoundRobin,
             passive_health: None,
             upgrades: ir::Upgrades::default(),
+            grpc_web: false,
         },
     }
 }

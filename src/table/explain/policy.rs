@@ -442,6 +442,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         load_balancing,
         passive_health,
         upgrades,
+        grpc_web,
     } = &route.action
     else {
         return;
@@ -471,6 +472,9 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
     }
     if *upgrades != ir::Upgrades::default() {
         steps.push(Step::new("Upgrades", object).with("protocols", Detail::List(upgrades.names().to_vec())));
+    }
+    if *grpc_web {
+        steps.push(Step::new("GRPCWeb", object));
     }
     if *retry != ir::Retry::default() {
         steps.push(retry_step(retry, object));

@@ -221,6 +221,7 @@ fn mirrored(auth: &Arc<ClientAuth>, forward: ClientForward) -> ([ir::Route; 2], 
         load_balancing: ir::LoadBalancing::RoundRobin,
         passive_health: None,
         upgrades: ir::Upgrades::default(),
+        grpc_web: false,
     };
     let tells =
         ir::Route { tls: client_of(auth, forward), action: action.clone(), ..route("tells", &["a.example"]) };

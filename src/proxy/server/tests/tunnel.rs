@@ -92,6 +92,7 @@ fn to_backend() -> Route {
         load_balancing: ir::LoadBalancing::RoundRobin,
         passive_health: None,
         upgrades: Upgrades::default(),
+        grpc_web: false,
     };
     Route { action, ..route("all", &[]) }
 }

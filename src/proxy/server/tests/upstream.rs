@@ -117,6 +117,7 @@ pub(super) fn forwarding(host: &str, protocol: UpstreamProtocol) -> ir::Route {
         load_balancing: ir::LoadBalancing::RoundRobin,
         passive_health: None,
         upgrades: ir::Upgrades::default(),
+        grpc_web: false,
     };
     ir::Route { action, ..route(host, &[host]) }
 }

@@ -88,6 +88,7 @@ fn forward() -> ir::Action {
         load_balancing: ir::LoadBalancing::LeastRequest,
         passive_health: Some(ir::PassiveHealth { consecutive_5xx: 5, ..ir::PassiveHealth::default() }),
         upgrades: ir::Upgrades::default(),
+        grpc_web: false,
     }
 }
 
@@ -178,6 +179,7 @@ fn what_the_object_does_not_say_is_not_explained() {
         load_balancing: ir::LoadBalancing::default(),
         passive_health: Some(ir::PassiveHealth::default()),
         upgrades: ir::Upgrades::default(),
+        grpc_web: false,
     };
     let table = table(vec![ir::Route { action, ..route("plain", &[], vec![prefix("/")]) }]);
     let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");
@@ -253,8 +255,9 @@ fn how_a_backend_is_spoken_to_is_explained_and_listed_without_a_byte_of_a_certif
         ..tls.clone()
     };
     let mut action = forward();
-    let ir::Action::Forward { backends, upgrades, .. } = &mut action else { panic!("{action:?}") };
+    let ir::Action::Forward { backends, upgrades, grpc_web, .. } = &mut action else { panic!("{action:?}") };
     *upgrades = ir::Upgrades::new([]);
+    *grpc_web = true;
     backends[0].protocol = protocol(ir::UpstreamVersion::Http2, Some(tls));
     backends[1].protocol = protocol(ir::UpstreamVersion::Http1, Some(plain));
     let timeouts = ir::Timeouts { stream_idle: None, ..ir::Timeouts::default() };
@@ -275,6 +278,7 @@ fn how_a_backend_is_spoken_to_is_explained_and_listed_without_a_byte_of_a_certif
         "shop/cart:80 weight 90, HTTP/2 over TLS as web.internal, trust Secret/shop/ca, \
          a certificate for one.internal, shows Secret/shop/gateway",
         "Upgrades (GatewayRoute/shop/plain): protocols none",
+        "GRPCWeb (GatewayRoute/shop/plain)",
         "streamIdle none",
     ] {
         assert!(text.contains(part), "{part}: {text}");

@@ -79,6 +79,7 @@ fn a_route_that_cannot_be_compiled_fails_alone_and_is_named() {
             load_balancing: ir::LoadBalancing::RoundRobin,
             passive_health: None,
             upgrades: ir::Upgrades::default(),
+            grpc_web: false,
         }
     };
     let bad_value = with_header(prefix("/h"), "x-a", ValueMatch::Regex("(".to_owned()));
@@ -132,6 +133,7 @@ fn a_compiled_route_answers_from_its_prepared_filters() {
         load_balancing: ir::LoadBalancing::RoundRobin,
         passive_health: None,
         upgrades: ir::Upgrades::default(),
+        grpc_web: false,
     };
     let redirect = ir::Redirect {
         scheme: Some(ir::Scheme::Https),

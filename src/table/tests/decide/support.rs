@@ -99,6 +99,7 @@ pub(crate) fn route(name: &str, hosts: &[&str], matches: Vec<ir::Match>) -> ir::
             load_balancing: ir::LoadBalancing::RoundRobin,
             passive_health: None,
             upgrades: ir::Upgrades::default(),
+            grpc_web: false,
         },
     }
 }
