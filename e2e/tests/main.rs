@@ -1,6 +1,8 @@
 //! Tests of the gateway over real sockets, from outside: the binary, its folder, its listeners.
 
 mod answers;
+mod api_keys;
+mod basic_auth;
 mod bodies;
 mod browser;
 mod client_auth;

@@ -1,11 +1,13 @@
-//! Who may pass: JSON Web Tokens (RFC 7519) and authorization by claims. Shared by GatewayRoute and
-//! AuthPolicy.
+//! Who may pass: JSON Web Tokens (RFC 7519), API keys, passwords, and authorization by claims. Shared by GatewayRoute
+//! and AuthPolicy.
+
+use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::matches::yes;
-use crate::meta::JWKS_KEY;
+use crate::meta::{DEFAULT_REALM, JWKS_KEY};
 use crate::text::{CIDR, DATA_KEY, DNS_LABEL, DNS_SUBDOMAIN, METHOD, TOKEN};
 use crate::value::Duration;
 
@@ -201,17 +203,32 @@ pub struct ClaimToHeader {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "(has(self.disabled) && self.disabled) != (has(self.jwt) || has(self.authorization))",
-        "message": "auth needs jwt or authorization, or else disabled: true; set one of them, or remove auth",
+        "rule": "(has(self.disabled) && self.disabled) != \
+                 (has(self.jwt) || has(self.apiKey) || has(self.basic) || has(self.authorization))",
+        "message": "auth needs jwt, apiKey, basic or authorization, or else disabled: true; set one of them, or remove auth",
+    },
+    {
+        "rule": "self.mode != 'Any' || !has(self.jwt) || !self.jwt.optional",
+        "message": "with mode: Any a token that may be missing would let everybody pass; remove optional or write mode: All",
     },
 ]))]
 pub struct Auth {
     /// True: the rule does not take `defaults.auth`. Then nothing else is set. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub disabled: bool,
+    /// All: every method that is set (jwt, apiKey, basic) must succeed. Any: one of them is enough. `authorization` holds after
+    /// them either way. Default All.
+    #[serde(default)]
+    pub mode: AuthMode,
     /// A token is needed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<JwtAuth>,
+    /// A key is needed that a client was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<ApiKeyAuth>,
+    /// A name and password are needed (RFC 7617).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<BasicAuth>,
     /// What the claims and the client's address must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Authorization>,
@@ -228,6 +245,70 @@ pub struct JwtAuth {
     /// True: a request without a token passes; one with an invalid token never does. Default false.
     #[serde(default)]
     pub optional: bool,
+}
+
+/// How many of the methods must succeed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum AuthMode {
+    #[default]
+    All,
+    Any,
+}
+
+/// A key is needed that a client was given. It is not passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApiKeyAuth {
+    /// Secrets of the same namespace. Every entry of theirs is a client: its name is the client's id and its value the key.
+    /// A client may have several keys, in several Secrets. A key that two clients have is neither's.
+    pub secret_selector: SecretSelector,
+    /// Where a key may stand: at most 8 places. A request with more than one key is refused. Default: the header
+    /// `X-API-Key`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub from: Vec<TokenSource>,
+    /// The backend gets the client's id as this header. The client's own headers of this name are always removed. Unset:
+    /// it is not told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = TOKEN))]
+    pub client_id_header: Option<String>,
+}
+
+/// Secrets by their labels.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretSelector {
+    /// A Secret has all of these labels: 1 to 16.
+    #[schemars(extend(
+        "minProperties" = 1,
+        "maxProperties" = 16,
+        "additionalProperties" = {"type": "string", "maxLength": 63},
+    ))]
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// A name and password are needed. They are not passed on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BasicAuth {
+    /// A Secret of the same namespace whose entry `auth` is a file as `htpasswd` writes it: one `name:hash` a line, hashed
+    /// with bcrypt (`htpasswd -B`), or with MD5-crypt (`$apr1$`, `$1$`), SHA-crypt (`$5$`, `$6$`) or `{SHA}`. Passwords in
+    /// plain text are refused.
+    pub secret_ref: HtpasswdRef,
+    /// What browsers show when they ask for the password. Default `Restricted`.
+    #[serde(default = "restricted")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = "^[ -~]+$"))]
+    pub realm: String,
+}
+
+/// A Secret with users.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HtpasswdRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = DNS_SUBDOMAIN))]
+    pub name: String,
 }
 
 /// The first rule that matches decides. No rule matches: 403.
@@ -321,6 +402,10 @@ fn thirty_seconds() -> Duration {
 
 fn jwks_key() -> String {
     JWKS_KEY.into()
+}
+
+fn restricted() -> String {
+    DEFAULT_REALM.into()
 }
 
 fn comma() -> String {

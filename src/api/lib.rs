@@ -19,9 +19,9 @@ mod upstream;
 mod value;
 
 pub use auth::{
-    Auth, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator,
-    ClaimToHeader, Jwks, JwtAlgorithm, JwtAuth, JwtProvider, KeyRef, TokenCookie, TokenHeader, TokenQuery,
-    TokenSource,
+    ApiKeyAuth, Auth, AuthMode, Authorization, AuthorizationAction, AuthorizationRule, BasicAuth,
+    ClaimCondition, ClaimOperator, ClaimToHeader, HtpasswdRef, Jwks, JwtAlgorithm, JwtAuth, JwtProvider,
+    KeyRef, SecretSelector, TokenCookie, TokenHeader, TokenQuery, TokenSource,
 };
 pub use condition::{ConditionReason, ConditionType, Status};
 pub use cors::Cors;
@@ -35,13 +35,14 @@ pub use matches::{
     CookieMatch, HeaderMatch, PathMatch, PathMatchType, QueryParamMatch, RouteMatch, ValueMatchType,
 };
 pub use meta::{
-    AUTH_POLICY_ANNOTATION, BACKEND_PROTOCOL_ANNOTATION, BACKEND_TLS_CA_ANNOTATION,
+    AUTH_POLICY_ANNOTATION, AUTH_REALM_ANNOTATION, AUTH_SECRET_ANNOTATION, AUTH_SECRET_TYPE_ANNOTATION,
+    AUTH_TYPE_ANNOTATION, BACKEND_PROTOCOL_ANNOTATION, BACKEND_TLS_CA_ANNOTATION,
     BACKEND_TLS_CLIENT_CERT_ANNOTATION, BACKEND_TLS_HOSTNAME_ANNOTATION, BACKEND_TLS_VERIFY_ANNOTATION,
     CA_CRL_KEY, CA_KEY, CLIENT_AUTH_ANNOTATION, CLIENT_AUTH_CA_ANNOTATION, CLIENT_AUTH_FORWARD_ANNOTATION,
-    CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, GROUP, INGRESS_CLASS_ANNOTATION,
-    JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION, STREAM_IDLE_TIMEOUT_ANNOTATION,
-    TLS_CERTIFICATE_KEY, TLS_OCSP_STAPLE_KEY, TLS_PRIVATE_KEY_KEY, TLS_SECRET_TYPE, UPGRADES_ANNOTATION,
-    VERSION,
+    CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, DEFAULT_REALM, GROUP, HTPASSWD_KEY,
+    INGRESS_CLASS_ANNOTATION, JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION,
+    STREAM_IDLE_TIMEOUT_ANNOTATION, TLS_CERTIFICATE_KEY, TLS_OCSP_STAPLE_KEY, TLS_PRIVATE_KEY_KEY,
+    TLS_SECRET_TYPE, UPGRADES_ANNOTATION, VERSION,
 };
 pub use policy::{
     AuthPolicy, AuthPolicySpec, CounterScope, Limit, LimitHeaders, LimitKey, LimitKeyType, LimitMode,

@@ -18,6 +18,19 @@ pub const RATE_LIMIT_POLICY_ANNOTATION: &str = "gateway.baribhara.io/rate-limit-
 /// On an Ingress: AuthPolicies of its namespace, by name, separated by commas. The same as a target
 /// reference.
 pub const AUTH_POLICY_ANNOTATION: &str = "gateway.baribhara.io/auth-policy";
+/// On an Ingress: `basic`: a name and password are needed (ingress-nginx: `auth-type`).
+pub const AUTH_TYPE_ANNOTATION: &str = "gateway.baribhara.io/auth-type";
+/// On an Ingress: the Secret of its namespace with the users (ingress-nginx: `auth-secret`).
+pub const AUTH_SECRET_ANNOTATION: &str = "gateway.baribhara.io/auth-secret";
+/// On an Ingress: `auth-file`: the entry `auth` of the Secret is a file of `htpasswd`; `auth-map`: each entry is a user's
+/// name and holds the hash. Default `auth-file`.
+pub const AUTH_SECRET_TYPE_ANNOTATION: &str = "gateway.baribhara.io/auth-secret-type";
+/// On an Ingress: what browsers show when they ask for the password. Default `Restricted`.
+pub const AUTH_REALM_ANNOTATION: &str = "gateway.baribhara.io/auth-realm";
+/// The entry of a Secret with users, one `name:hash` a line.
+pub const HTPASSWD_KEY: &str = "auth";
+/// What browsers show where nothing else is said.
+pub const DEFAULT_REALM: &str = "Restricted";
 /// The key of a Secret or ConfigMap that holds a JWK set, unless the reference names another.
 pub const JWKS_KEY: &str = "jwks.json";
 /// On an Ingress with `spec.tls`: the status (301, 302, 303, 307, 308) by which requests without TLS for the hosts in it

@@ -10,6 +10,7 @@ mod once;
 mod request;
 mod resource;
 mod roll;
+mod selection;
 mod shelf;
 mod stream;
 mod trouble;
@@ -193,10 +194,12 @@ impl Follower {
 
 /// Says once that all objects are there. What they name was fetched before each of them was sent.
 async fn sync(keeper: KeeperHandle, first: Vec<ObjectRef>, roll: Roll, batches: mpsc::Sender<Batch>) {
-    keeper.take(first).await;
+    keeper.take(first, Vec::new()).await;
     while timeout(SAY_MISSING_AFTER, roll.all_listed()).await.is_err() {
         info!(missing = ?roll.missing(), "waiting for the first list of these kinds");
     }
+    // What is taken by its labels is known only now.
+    keeper.settle().await;
     info!("all objects of the cluster were read");
     // It fails only where everything ends.
     drop(batches.send(vec![Change::Synced]).await);

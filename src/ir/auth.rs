@@ -1,4 +1,4 @@
-//! Who may pass: JSON Web Tokens (RFC 7519) and authorization by claims.
+//! Who may pass: how methods of authentication are combined, JSON Web Tokens (RFC 7519), and authorization by claims.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,14 +8,40 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{ObjectRef, Redacted, ser};
+use crate::{ApiKeys, BasicAuth, ObjectRef, Redacted, ser};
 
 /// One requirement of one object. A route may have several (its own and those of AuthPolicies); all must pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Auth {
     pub source: ObjectRef,
+    #[serde(skip_serializing_if = "AuthMode::is_all")]
+    pub mode: AuthMode,
     pub jwt: Option<JwtRequirement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Arc<ApiKeys>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Arc<BasicAuth>>,
+    /// Always asked, whatever the mode, and after the methods above.
     pub authorization: Option<Authorization>,
+}
+
+/// How many of the methods of one object must succeed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum AuthMode {
+    #[default]
+    All,
+    /// One is enough. No method is optional then.
+    Any,
+}
+
+impl AuthMode {
+    /// Whether every method must succeed.
+    pub const fn is_all(&self) -> bool {
+        match self {
+            Self::All => true,
+            Self::Any => false,
+        }
+    }
 }
 
 /// A token of one of these providers is needed.

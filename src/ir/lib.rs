@@ -3,8 +3,10 @@
 //!
 //! Invariant: a value; equal values mean equal behaviour. Nothing here reads a clock, a socket or a file.
 
+mod api_key;
 mod auth;
 mod backend;
+mod basic;
 mod config;
 mod control;
 mod cors;
@@ -21,11 +23,13 @@ mod tls;
 mod upgrade;
 mod upstream;
 
+pub use api_key::{ApiKey, ApiKeys};
 pub use auth::{
-    Algorithm, Auth, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator,
-    ClaimToHeader, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, TokenSource,
+    Algorithm, Auth, AuthMode, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition,
+    ClaimOperator, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, TokenSource,
 };
 pub use backend::{BackendEndpoints, BackendId, Endpoint, EndpointMap};
+pub use basic::{BasicAuth, BasicUser, HashScheme, PasswordHash};
 pub use config::{Applied, Config};
 pub use control::ControlState;
 pub use cors::{Cors, CorsOrigin};

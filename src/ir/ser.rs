@@ -46,6 +46,13 @@ pub(crate) fn header_name<S: Serializer>(value: &HeaderName, s: S) -> Result<S::
     s.serialize_str(value.as_str())
 }
 
+pub(crate) fn opt_header_name<S: Serializer>(value: &Option<HeaderName>, s: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => header_name(value, s),
+        None => s.serialize_none(),
+    }
+}
+
 pub(crate) fn opt_header_value<S: Serializer>(value: &Option<HeaderValue>, s: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => s.serialize_str(&text(value)),

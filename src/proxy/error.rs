@@ -29,10 +29,12 @@ pub(crate) enum Reason {
     /// The client broke off.
     ClientGone,
     RateLimited,
-    /// No token, or a token that does not count.
+    /// No token or password, or one that does not count.
     Unauthenticated,
-    /// The token's claims do not authorise.
+    /// No rule authorises the request.
     Unauthorized,
+    /// As many passwords wait to be checked as may.
+    AuthBusy,
     /// The rule or one of its policies could not be built: fail closed.
     RuleInvalid,
     /// No such Service or port.
@@ -91,9 +93,12 @@ impl Reason {
             Self::ClientGone => (StatusCode::BAD_REQUEST, "client-gone", "The request broke off"),
             Self::RateLimited => (StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests"),
             Self::Unauthenticated => {
-                (StatusCode::UNAUTHORIZED, "unauthenticated", "A valid token is required")
+                (StatusCode::UNAUTHORIZED, "unauthenticated", "Valid credentials are required")
             }
-            Self::Unauthorized => (StatusCode::FORBIDDEN, "unauthorized", "The token does not permit this"),
+            Self::Unauthorized => (StatusCode::FORBIDDEN, "unauthorized", "This is not permitted"),
+            Self::AuthBusy => {
+                (StatusCode::SERVICE_UNAVAILABLE, "auth-busy", "Too many are signing in at once")
+            }
             Self::RuleInvalid => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "rule-invalid", "The route is not configured correctly")
             }

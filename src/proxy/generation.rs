@@ -87,10 +87,10 @@ impl Builder {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         let seed = FingerprintSeed::new([random::seed(), random::seed()]);
         Self {
-            metrics,
             backends: Backends::default(),
             protocols: Protocols::default(),
-            verifiers: Verifiers::default(),
+            verifiers: Verifiers::new(Arc::clone(&metrics.passwords)),
+            metrics,
             limits: LimitStores::new(seed),
             tls: TlsBuilder::default(),
             last: None,

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -14,7 +14,7 @@ use table::RedirectFrom;
 use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decision, problem};
 use crate::body::RequestBody;
 use crate::error::Reason;
-use crate::filter::auth::{AuthRefusal, AuthRefusalKind, AuthRequest, Identity};
+use crate::filter::auth::{AuthRefusal, AuthStop, Identity};
 use crate::filter::grpc_web::GrpcWeb;
 use crate::filter::limit::{self, LimitNotes};
 use crate::filter::upgrade;
@@ -27,6 +27,7 @@ use crate::server::{Downstream, Stream, Worker, begin_stream_tunnel};
 use crate::tunnel::Offer;
 use crate::upstream::Switched;
 
+mod auth;
 mod send;
 
 /// Why a request got no further, and what its answer must say beside that.
@@ -235,7 +236,11 @@ impl Stage<'_> {
         let (before, after) = (&runtime.limits.before_auth, &runtime.limits.after_auth);
         limit::ask_all(before, asked, &Identity::default(), now_ns, &mut notes.limits)
             .map_err(|_| Reason::RateLimited)?;
-        let identity = self.authenticate(asked, runtime)?;
+        let identity = match self.authenticate(asked, runtime, &[]) {
+            Ok(identity) => identity,
+            Err(AuthStop::Refused(refusal)) => return Err(refusal.into()),
+            Err(AuthStop::Needs(need)) => Box::pin(self.authenticate_slowly(asked, runtime, need)).await?,
+        };
         if limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits).is_err() {
             limit::give_back(before, asked, &Identity::default());
             return Err(Reason::RateLimited.into());
@@ -278,29 +283,6 @@ impl Stage<'_> {
         !self.generation.tls.serves_alike(session.server_name.as_deref(), asked.host())
             || !self.generation.tls.knows_client(&session.client, asked.host())
             || self.generation.passthroughs.takes(asked.host())
-    }
-
-    /// Who asks, if the route wants to know.
-    fn authenticate(&self, asked: &Asked, runtime: &RouteRuntime) -> Result<Identity, Refusal> {
-        if runtime.auth.is_empty() {
-            return Ok(Identity::default());
-        }
-        let request = AuthRequest {
-            headers: &asked.headers,
-            query: asked.query(),
-            method: &asked.method,
-            client: asked.client,
-        };
-        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
-        runtime.auth.check(request, now_s, &mut self.worker.verdicts.borrow_mut()).map_err(|refusal| {
-            Refusal {
-                reason: match refusal.kind() {
-                    AuthRefusalKind::Forbidden => Reason::Unauthorized,
-                    AuthRefusalKind::Unauthenticated => Reason::Unauthenticated,
-                },
-                auth: Some(refusal),
-            }
-        })
     }
 }
 
@@ -402,10 +384,12 @@ fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: &Refusal) 
         detail: detail.as_deref(),
     });
     let headers = response.headers_mut();
-    if let Some(challenge) = refusal.auth.and_then(AuthRefusal::www_authenticate) {
-        headers.insert(header::WWW_AUTHENTICATE, challenge);
+    if let (Some(auth), Some(route)) = (refusal.auth, &notes.route) {
+        for challenge in route.auth.challenges(auth) {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
     }
-    if refusal.reason == Reason::BreakerOpen {
+    if matches!(refusal.reason, Reason::BreakerOpen | Reason::AuthBusy) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ir::{Action, Auth, FailReason, Kind, LimitPolicy, ObjectRef, Route};
 
-use crate::report::{Fault, Field, Lines};
+use crate::report::{Fault, Field, Lines, Refused};
 
 /// What a policy does to a route it is attached to.
 #[derive(Clone, Debug)]
@@ -129,6 +129,15 @@ pub(crate) fn same_attached(left: &[Attached], right: &[Attached]) -> bool {
         && left.iter().zip(right).all(|(left, right)| {
             left.source == right.source && left.section == right.section && left.effect.same_as(&right.effect)
         })
+}
+
+/// Puts on a route what its own object says of authentication, before the policies: it is the first to be asked.
+pub(crate) fn own(route: &mut Route, auth: &Result<Option<Auth>, Refused>) {
+    match auth {
+        Ok(auth) => route.auth.splice(0..0, auth.clone()).for_each(drop),
+        Err(Refused) if matches!(route.action, Action::Fail(_)) => {}
+        Err(Refused) => route.action = Action::Fail(FailReason::InvalidAuth),
+    }
 }
 
 /// Puts the policies on a route. A policy that reaches it by two ways applies once.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use api::AuthPolicy;
+use http::header::AUTHORIZATION;
 use ir::{
-    Auth, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator, FailReason,
-    JwtRequirement,
+    Auth, AuthMode, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator,
+    FailReason, JwtRequirement, TokenSource,
 };
 
 use crate::attach::{Effect, Target};
@@ -14,6 +15,7 @@ use crate::provider::{Providers, providers};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::value;
+use crate::{api_key, basic};
 
 /// What an AuthPolicy is attached to.
 pub(crate) fn targets(policy: &AuthPolicy) -> Vec<Target> {
@@ -24,7 +26,7 @@ pub(crate) fn targets(policy: &AuthPolicy) -> Vec<Target> {
 pub(crate) fn effect(policy: &AuthPolicy, reader: &mut Reader<'_>, lines: &mut Lines) -> Effect {
     let root = Field::root("spec");
     let providers = providers(&policy.spec.jwt_providers, root.key("jwtProviders"), reader, lines);
-    match requirement(&policy.spec.auth, &providers, root.key("auth"), lines) {
+    match requirement(&policy.spec.auth, &providers, root.key("auth"), reader, lines) {
         Ok(Some(auth)) => Effect::Auth(Arc::new(auth)),
         Ok(None) => {
             let message = "a policy cannot be switched off by auth.disabled; its targets answer 500";
@@ -41,10 +43,13 @@ pub(crate) fn requirement(
     spec: &api::Auth,
     providers: &Providers,
     field: Field<'_>,
+    reader: &mut Reader<'_>,
     lines: &mut Lines,
 ) -> Result<Option<Auth>, Refused> {
     if spec.disabled {
-        if spec.jwt.is_some() || spec.authorization.is_some() {
+        if [spec.jwt.is_some(), spec.api_key.is_some(), spec.basic.is_some(), spec.authorization.is_some()]
+            .contains(&true)
+        {
             let message = "auth is disabled and has requirements at once; it fails closed";
             return Err(lines.error(field.key("disabled"), message, "remove disabled or the requirements"));
         }
@@ -52,17 +57,59 @@ pub(crate) fn requirement(
     }
     let jwt =
         spec.jwt.as_ref().map(|spec| jwt_requirement(spec, providers, field.key("jwt"), lines)).transpose();
+    let keys = spec.api_key.as_ref();
+    let keys = keys.map(|spec| api_key::api_keys(spec, field.key("apiKey"), reader, lines)).transpose();
+    let basic =
+        spec.basic.as_ref().map(|spec| basic::basic(spec, field.key("basic"), reader, lines)).transpose();
     let authorization = spec
         .authorization
         .as_ref()
         .map(|spec| authorization(spec, providers, field.key("authorization"), lines))
         .transpose();
-    let auth = Auth { source: lines.object().clone(), jwt: jwt?, authorization: authorization? };
-    if auth.jwt.is_none() && auth.authorization.is_none() {
+    let mode = match spec.mode {
+        api::AuthMode::All => AuthMode::All,
+        api::AuthMode::Any => AuthMode::Any,
+    };
+    let auth = Auth {
+        source: lines.object().clone(),
+        mode,
+        jwt: jwt?,
+        api_key: keys?,
+        basic: basic?,
+        authorization: authorization?,
+    };
+    let methods = [auth.jwt.is_some(), auth.api_key.is_some(), auth.basic.is_some()];
+    if auth.authorization.is_none() && !methods.contains(&true) {
         let message = "auth requires nothing; it fails closed";
-        return Err(lines.error(field, message, "add jwt or authorization, or write disabled: true"));
+        return Err(lines.error(
+            field,
+            message,
+            "add jwt, apiKey, basic or authorization, or write disabled: true",
+        ));
     }
+    if mode == AuthMode::Any && auth.jwt.as_ref().is_some_and(|jwt| jwt.optional) {
+        let message = "with mode Any an optional token would let everybody pass; it fails closed";
+        return Err(lines.error(field.key("mode"), message, "remove jwt.optional or write mode: All"));
+    }
+    share_no_header(&auth, field, lines);
     Ok(Some(auth))
+}
+
+/// A request has one Authorization header.
+fn share_no_header(auth: &Auth, field: Field<'_>, lines: &mut Lines) {
+    let is_authorization =
+        |source: &TokenSource| matches!(source, TokenSource::Header { name, .. } if *name == AUTHORIZATION);
+    let only_there = |jwt: &JwtRequirement| {
+        jwt.providers.iter().all(|provider| provider.from.iter().all(is_authorization))
+    };
+    if auth.mode == AuthMode::All
+        && auth.basic.is_some()
+        && auth.jwt.as_ref().is_some_and(|jwt| !jwt.optional && only_there(jwt))
+    {
+        let message =
+            "token and password are both needed, and both stand in the Authorization header: nobody passes";
+        lines.warning(field.key("mode"), message, "write mode: Any, or take the token from another place");
+    }
 }
 
 /// A name that no provider has refuses the requirement. A provider that has the name but cannot be used is left out

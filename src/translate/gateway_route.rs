@@ -37,7 +37,7 @@ pub(crate) fn gateway_routes(
         return passthrough::gateway_route(object, hosts, attached, reader, lines);
     }
     let providers = providers(&spec.jwt_providers, root.key("jwtProviders"), reader, lines);
-    let defaults = Defaults::read(spec.defaults.as_ref(), &providers, root.key("defaults"), lines);
+    let defaults = Defaults::read(spec.defaults.as_ref(), &providers, root.key("defaults"), reader, lines);
     let seed = RouteSeed::new(lines.object(), &object.metadata);
     let tls = gateway_route_tls(spec, &hosts, seed.created(), reader, lines);
     let (claim, route_tls) = tls.unzip();
@@ -102,6 +102,7 @@ impl Defaults {
         spec: Option<&RouteDefaults>,
         providers: &Providers,
         field: Field<'_>,
+        reader: &mut Reader<'_>,
         lines: &mut Lines,
     ) -> Self {
         let none = RouteDefaults::default();
@@ -114,7 +115,7 @@ impl Defaults {
                 .as_ref()
                 .map_or(Ok(IpAccess::default()), |spec| ip_access(spec, field.key("ipAccess"), lines)),
             auth: match &spec.auth {
-                Some(spec) => auth::requirement(spec, providers, field.key("auth"), lines),
+                Some(spec) => auth::requirement(spec, providers, field.key("auth"), reader, lines),
                 None => Ok(None),
             },
             request_body_bytes_max: bytes_max(spec.max_request_body),
@@ -134,7 +135,7 @@ impl RuleContext {
         }
         let mut route = self.seed.route(rule_name(spec, index), index, self.hosts.clone(), matches.matches);
         let auth = match &spec.auth {
-            Some(spec) => auth::requirement(spec, &self.providers, field.key("auth"), lines),
+            Some(spec) => auth::requirement(spec, &self.providers, field.key("auth"), reader, lines),
             None => self.defaults.auth.clone(),
         };
         let built = self.fill(&mut route, rule, reader, lines);

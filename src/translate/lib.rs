@@ -5,10 +5,12 @@
 
 mod address;
 mod annotation;
+mod api_key;
 mod attach;
 mod auth;
 mod authority;
 mod backend;
+mod basic;
 mod certificate;
 mod class;
 mod client_auth;
@@ -34,6 +36,7 @@ mod reader;
 mod report;
 mod route;
 mod route_memo;
+mod selection;
 mod settings;
 mod snapshot;
 mod standing;
@@ -44,6 +47,7 @@ mod value;
 
 pub use named::named_objects;
 pub use report::{Fault, Report, ReportLine, Severity};
+pub use selection::{Selection, selected_secrets};
 pub use settings::Settings;
 pub use snapshot::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Snapshot, object_ref};
 pub use standing::{Judgement, MESSAGE_BYTES_MAX, Standing};

@@ -6,7 +6,7 @@ use ir::{Kind, ObjectRef};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::snapshot::{Object, object_ref};
-use crate::{annotation, authority, client_auth};
+use crate::{annotation, authority, basic, client_auth};
 
 /// The Secrets and ConfigMaps that the translation of this object looks up: sorted, each once.
 pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
@@ -24,6 +24,9 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
     };
     let namespace = object.object_ref().namespace;
     let mut named = Vec::new();
+    for basic in auths(object).filter_map(|auth| auth.basic.as_ref()) {
+        named.push(ObjectRef::new(Kind::Secret, Arc::clone(&namespace), basic.secret_ref.name.as_str()));
+    }
     for jwks in providers.iter().map(|provider| &provider.jwks) {
         let references = [(Kind::Secret, &jwks.secret_ref), (Kind::ConfigMap, &jwks.config_map_ref)];
         for (kind, reference) in references {
@@ -52,6 +55,25 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
     sorted(named)
 }
 
+/// Every `auth` of the object.
+pub(crate) fn auths(object: &Object) -> impl Iterator<Item = &api::Auth> {
+    let (route, policy) = match object {
+        Object::GatewayRoute(route) => (Some(&route.spec), None),
+        Object::AuthPolicy(policy) => (None, Some(&policy.spec.auth)),
+        Object::Ingress(_)
+        | Object::IngressClass(_)
+        | Object::RateLimitPolicy(_)
+        | Object::Service(_)
+        | Object::EndpointSlice(_)
+        | Object::Secret(_)
+        | Object::ConfigMap(_)
+        | Object::ReferenceGrant(_) => (None, None),
+    };
+    let defaults = route.and_then(|spec| spec.defaults.as_ref()?.auth.as_ref());
+    let rules = route.into_iter().flat_map(|spec| &spec.rules).filter_map(|rule| rule.auth.as_ref());
+    policy.into_iter().chain(defaults).chain(rules)
+}
+
 fn ingress_names(ingress: &Ingress) -> Vec<ObjectRef> {
     let namespace = object_ref(Kind::Ingress, ingress.metadata.namespace.as_deref(), "").namespace;
     let entries = ingress.spec.iter().flat_map(|spec| spec.tls.iter().flatten());
@@ -61,6 +83,7 @@ fn ingress_names(ingress: &Ingress) -> Vec<ObjectRef> {
     let authorities = annotation::ca_ref(ingress, api::BACKEND_TLS_CA_ANNOTATION);
     named.extend(authorities.map(|ca| authority::source(&ca, &namespace)));
     named.extend(client_auth::named(ingress, &namespace));
+    named.extend(basic::named(ingress, &namespace));
     let annotations = ingress.metadata.annotations.as_ref();
     let client = annotations.and_then(|all| all.get(api::BACKEND_TLS_CLIENT_CERT_ANNOTATION));
     named.extend(client.map(|name| name.trim()).filter(|name| !name.is_empty()).map(secret));

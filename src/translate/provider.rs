@@ -276,7 +276,7 @@ fn bounded(bytes: &[u8], field: Field<'_>, lines: &mut Lines) -> Result<Vec<u8>,
     Ok(bytes.to_vec())
 }
 
-fn token_source(
+pub(crate) fn token_source(
     spec: &api::TokenSource,
     field: Field<'_>,
     lines: &mut Lines,
@@ -290,7 +290,7 @@ fn token_source(
         (None, Some(cookie), None) => Ok(TokenSource::Cookie { name: cookie.name.clone() }),
         (None, None, Some(query)) => Ok(TokenSource::Query { name: query.name.clone() }),
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) | (None, None, None) => {
-            let message = "exactly one of header, cookie and query must be set; the provider cannot be used";
+            let message = "exactly one of header, cookie and query must be set; the place cannot be read";
             Err(lines.error(field, message, "make one list item of each"))
         }
     }

@@ -6,6 +6,7 @@ use ir::{Certificate, ObjectRef};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
 use crate::certificate::Certificates;
+use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::{Settings, grant};
 
@@ -36,6 +37,8 @@ enum Found {
         from: ObjectRef,
         permitted: bool,
     },
+    /// All Secrets that a selection takes.
+    Selected(Selection, Vec<Arc<Secret>>),
     /// Why the newest version of a Secret is not used.
     Refusal(Option<Arc<str>>),
     /// Why the OCSP response of a Secret is not stapled.
@@ -75,6 +78,13 @@ impl<'a> Reader<'a> {
     pub(crate) fn secret(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<Secret>> {
         let found = self.snapshot.secrets.get(namespace, name);
         self.remember(namespace, name, Found::Secret(found.cloned()));
+        found
+    }
+
+    /// The Secrets that a selection takes, by name.
+    pub(crate) fn selected(&mut self, selection: Selection) -> Vec<Arc<Secret>> {
+        let found = selected(self.snapshot, &selection);
+        self.remember("", "", Found::Selected(selection, found.clone()));
         found
     }
 
@@ -131,6 +141,10 @@ impl Dependency {
             Found::Permission { from, permitted } => {
                 grant::permits_service(snapshot, from, namespace, name) == *permitted
             }
+            Found::Selected(selection, found) => {
+                let now = selected(snapshot, selection);
+                now.len() == found.len() && now.iter().zip(found).all(|(now, then)| Arc::ptr_eq(now, then))
+            }
             Found::Refusal(found) => found.as_ref() == snapshot.refusals.get(namespace, name),
             Found::Unstapled(found) => found.as_ref() == snapshot.unstapled.get(namespace, name),
         }
@@ -158,6 +172,13 @@ impl ReadStamps {
             && Arc::ptr_eq(&self.refusals, &other.refusals)
             && Arc::ptr_eq(&self.unstapled, &other.unstapled)
     }
+}
+
+fn selected(snapshot: &Snapshot, selection: &Selection) -> Vec<Arc<Secret>> {
+    let is_taken = |secret: &&Arc<Secret>| {
+        secret.metadata.labels.as_ref().is_some_and(|labels| selection.takes(&selection.namespace, labels))
+    };
+    snapshot.secrets.within(&selection.namespace).filter(is_taken).cloned().collect()
 }
 
 /// Both missing, or the very same object.

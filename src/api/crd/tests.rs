@@ -24,6 +24,9 @@ fn walk(path: &str, schema: &Value, check: &mut dyn FnMut(&str, &Map<String, Val
     for (name, child) in node.get("properties").and_then(Value::as_object).into_iter().flatten() {
         walk(&format!("{path}.{name}"), child, check);
     }
+    if let Some(values) = node.get("additionalProperties") {
+        walk(&format!("{path}.*[]"), values, check);
+    }
     if let Some(items) = node.get("items") {
         walk(&format!("{path}[]"), items, check);
     }
@@ -82,8 +85,9 @@ fn every_node_is_structural() {
             assert!(!value.is_null(), "{path}: null stands in the enum");
         }
         if text(node, "type") == Some("object") {
-            assert!(node.contains_key("properties"), "{path}: an object names its properties");
-            assert!(!node.contains_key("additionalProperties"), "{path}: unknown fields are pruned");
+            let named = node.contains_key("properties");
+            let is_map = node.get("additionalProperties").is_some_and(Value::is_object);
+            assert!(named != is_map, "{path}: an object names its properties, or is a map of one type");
         }
         if let Some(format) = text(node, "format") {
             assert!(
@@ -121,7 +125,11 @@ fn every_node_is_bounded_and_described() {
             Some("integer") => {
                 assert!(has("enum") || (has("minimum") && has("maximum")), "{path}: an unbounded number")
             }
-            Some("object" | "boolean") | None => {}
+            Some("object") => {
+                let bounded = has("properties") || has("maxProperties");
+                assert!(bounded, "{path}: a map without a bound");
+            }
+            Some("boolean") | None => {}
             Some(other) => panic!("{path}: no field has type {other}"),
         }
         if !path.ends_with("[]") && path.contains('.') && !path.ends_with(".spec") {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ir::{Kind, ObjectRef};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use translate::{Severity, named_objects};
+use translate::{Selection, Severity, named_objects, selected_secrets};
 
 use super::keeper::KeeperHandle;
 use super::resource::is_own;
@@ -48,6 +48,10 @@ pub(super) struct Step {
     pub(super) gained: Vec<ObjectRef>,
     /// Those that are named by one object less, to go after the batch.
     pub(super) lost: Vec<ObjectRef>,
+    /// Secrets that one object more takes by their labels, to be there before the batch.
+    pub(super) selected: Vec<Selection>,
+    /// Those that one object less takes, to go after the batch.
+    pub(super) deselected: Vec<Selection>,
 }
 
 /// One object as it is in use.
@@ -58,6 +62,7 @@ struct Known {
     /// A good version is in use.
     good: bool,
     names: Vec<ObjectRef>,
+    selections: Vec<Selection>,
     has_problems: bool,
 }
 
@@ -79,13 +84,13 @@ impl Intake {
 
     /// False: nobody takes objects any more.
     pub(super) async fn take(&mut self, event: Event) -> bool {
-        let Step { batch, gained, lost } = self.ledger.take(event);
+        let Step { batch, gained, lost, selected, deselected } = self.ledger.take(event);
         // A route must not go live before the keys that it needs were looked for.
-        self.keeper.take(gained).await;
+        self.keeper.take(gained, selected).await;
         if !batch.is_empty() && self.batches.send(batch).await.is_err() {
             return false;
         }
-        self.keeper.release(lost).await;
+        self.keeper.release(lost, deselected).await;
         true
     }
 }
@@ -171,6 +176,12 @@ impl Ledger {
                 step.gained.extend(names.iter().filter(|name| !known.names.contains(name)).cloned());
                 step.lost.extend(known.names.iter().filter(|name| !names.contains(name)).cloned());
                 known.names = names;
+                let selections = selected_secrets(&good);
+                step.selected
+                    .extend(selections.iter().filter(|one| !known.selections.contains(one)).cloned());
+                step.deselected
+                    .extend(known.selections.iter().filter(|one| !selections.contains(one)).cloned());
+                known.selections = selections;
                 known.good = true;
                 step.batch.push(Change::Apply { object: good, origin: None });
                 false
@@ -195,6 +206,7 @@ impl Ledger {
         let Some(known) = self.known.remove(object) else { return };
         step.batch.push(Change::Delete(object.clone()));
         step.lost.extend(known.names);
+        step.deselected.extend(known.selections);
         if known.has_problems {
             step.batch.push(problems(path_of(object), Vec::new(), 0));
         }

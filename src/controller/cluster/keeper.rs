@@ -1,22 +1,24 @@
-//! Keeps the Secrets and ConfigMaps that objects name, and no other: fetches each when it is named first and whenever
+//! Keeps the Secrets and ConfigMaps that objects name or take by their labels, and no other: fetches each when it is named first and whenever
 //! its version changes, and gives it up when nobody names it any more.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir::ObjectRef;
+use ir::{Kind, ObjectRef};
 use kube::Client;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, error, warn};
+use translate::Selection;
 
 use super::backoff::{Backoff, chance};
 use super::intake;
 use super::request;
 use super::resource::{Resource, Target};
+use super::selection::{Labels, Selections, Shift};
 use super::shelf::{Answer, Shelf, Ticket};
 use super::stream::Event;
 use super::trouble::Trouble;
@@ -45,11 +47,13 @@ pub(super) struct Versions {
     target: Target,
     keeper: KeeperHandle,
     listed: HashMap<ObjectRef, String>,
+    labels: HashMap<ObjectRef, Labels>,
 }
 
 /// The keeper.
 pub(super) struct Keeper {
     shelf: Shelf,
+    selections: Selections,
     client: Client,
     schemas: Arc<Schemas>,
     batches: mpsc::Sender<Batch>,
@@ -62,37 +66,63 @@ pub(super) struct Keeper {
 
 #[derive(Debug)]
 enum Message {
-    Take { names: Vec<ObjectRef>, done: oneshot::Sender<()> },
-    Release(Vec<ObjectRef>),
-    Listed(Target, HashMap<ObjectRef, String>),
-    Changed { object: ObjectRef, version: Option<String> },
+    Take {
+        names: Vec<ObjectRef>,
+        selections: Vec<Selection>,
+        done: oneshot::Sender<()>,
+    },
+    /// Waits for all that is taken by its labels.
+    Settle(oneshot::Sender<()>),
+    Release {
+        names: Vec<ObjectRef>,
+        selections: Vec<Selection>,
+    },
+    Listed {
+        target: Target,
+        versions: HashMap<ObjectRef, String>,
+        labels: HashMap<ObjectRef, Labels>,
+    },
+    Changed {
+        object: ObjectRef,
+        version: Option<String>,
+        labels: Labels,
+    },
 }
 
 impl KeeperHandle {
-    /// Names objects once more, and waits until those that are new were looked for.
-    pub(super) async fn take(&self, names: Vec<ObjectRef>) {
-        if names.is_empty() {
+    /// Names objects and selections once more, and waits until those that are new were looked for.
+    pub(super) async fn take(&self, names: Vec<ObjectRef>, selections: Vec<Selection>) {
+        if names.is_empty() && selections.is_empty() {
             return;
         }
+        self.wait(|done| Message::Take { names, selections, done }).await;
+    }
+
+    /// Waits until all that is taken by its labels was looked for.
+    pub(super) async fn settle(&self) {
+        self.wait(Message::Settle).await;
+    }
+
+    async fn wait(&self, message: impl FnOnce(oneshot::Sender<()>) -> Message) {
         let (done, waiting) = oneshot::channel();
-        if self.messages.send(Message::Take { names, done }).await.is_ok() {
+        if self.messages.send(message(done)).await.is_ok() {
             // Too late is as good as not at all: the object goes live without, and the fetch goes on.
             drop(timeout(WAIT_MAX, waiting).await);
         }
     }
 
-    /// Names objects once less.
-    pub(super) async fn release(&self, names: Vec<ObjectRef>) {
-        if !names.is_empty() {
+    /// Names objects and selections once less.
+    pub(super) async fn release(&self, names: Vec<ObjectRef>, selections: Vec<Selection>) {
+        if !names.is_empty() || !selections.is_empty() {
             // It fails only where everything ends.
-            drop(self.messages.send(Message::Release(names)).await);
+            drop(self.messages.send(Message::Release { names, selections }).await);
         }
     }
 }
 
 impl Versions {
     pub(super) fn new(target: Target, keeper: KeeperHandle) -> Self {
-        Self { target, keeper, listed: HashMap::new() }
+        Self { target, keeper, listed: HashMap::new(), labels: HashMap::new() }
     }
 
     /// False: the keeper is gone.
@@ -101,22 +131,34 @@ impl Versions {
         let message = match event {
             Event::ListBegins => {
                 self.listed.clear();
+                self.labels.clear();
                 return true;
             }
             Event::Page(values) => {
-                let read = |value: &Value| Some((document::object_ref(kind, value)?, version_of(value)));
-                self.listed.extend(values.iter().filter_map(read));
+                for value in &values {
+                    let Some(object) = document::object_ref(kind, value) else { continue };
+                    let labels = labels_of(value);
+                    // Most have none, and then there is nothing to remember.
+                    if kind == Kind::Secret && !labels.is_empty() {
+                        self.labels.insert(object.clone(), labels);
+                    }
+                    self.listed.insert(object, version_of(value));
+                }
                 return true;
             }
-            Event::ListEnds | Event::NoKind => {
-                Message::Listed(self.target.clone(), std::mem::take(&mut self.listed))
-            }
+            Event::ListEnds | Event::NoKind => Message::Listed {
+                target: self.target.clone(),
+                versions: std::mem::take(&mut self.listed),
+                labels: std::mem::take(&mut self.labels),
+            },
             Event::Applied(value) => match document::object_ref(kind, &value) {
-                Some(object) => Message::Changed { object, version: Some(version_of(&value)) },
+                Some(object) => {
+                    Message::Changed { object, version: Some(version_of(&value)), labels: labels_of(&value) }
+                }
                 None => return true,
             },
             Event::Deleted(value) => match document::object_ref(kind, &value) {
-                Some(object) => Message::Changed { object, version: None },
+                Some(object) => Message::Changed { object, version: None, labels: Labels::new() },
                 None => return true,
             },
         };
@@ -133,6 +175,7 @@ impl Keeper {
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let keeper = Self {
             shelf: Shelf::default(),
+            selections: Selections::default(),
             client,
             schemas,
             batches,
@@ -187,30 +230,59 @@ impl Keeper {
 
     async fn hear(&mut self, message: Message) -> bool {
         match message {
-            Message::Take { names, done } => {
-                let ticket = self.next_ticket;
-                self.next_ticket += 1;
-                self.waiting.insert(ticket, done);
-                self.shelf.take(names, ticket);
-                self.call();
+            Message::Take { names, selections, done } => {
+                let Shift { gained, lost } = self.selections.add(selections.clone());
+                let also = self.selections.taken_by(&selections);
+                self.take([names, gained].concat(), &also, Some(done));
+                self.give_up(lost).await
+            }
+            Message::Settle(done) => {
+                let also = self.selections.taken();
+                self.take(Vec::new(), &also, Some(done));
                 true
             }
-            Message::Release(names) => {
-                let gone = self.shelf.release(names);
-                self.call();
-                let forget =
-                    |object: ObjectRef| [intake::say(&object, Vec::new(), false), Change::Delete(object)];
-                self.send(gone.into_iter().flat_map(forget).collect()).await
+            Message::Release { names, selections } => {
+                let Shift { gained, lost } = self.selections.remove(selections);
+                self.take(gained, &[], None);
+                self.give_up([names, lost].concat()).await
             }
-            Message::Listed(target, versions) => {
+            Message::Listed { target, versions, labels } => {
+                let shift = self.selections.listed(&target, labels);
                 self.shelf.listed(&target, &versions);
-                true
+                self.shift(shift).await
             }
-            Message::Changed { object, version } => {
+            Message::Changed { object, version, labels } => {
+                let shift = self.selections.changed(&object, labels);
                 self.shelf.changed(&object, version.as_deref());
-                true
+                self.shift(shift).await
             }
         }
+    }
+
+    async fn shift(&mut self, shift: Shift) -> bool {
+        self.take(shift.gained, &[], None);
+        self.give_up(shift.lost).await
+    }
+
+    /// Names objects once more, for one who waits for them, and for what others have named also.
+    fn take(&mut self, names: Vec<ObjectRef>, also: &[ObjectRef], done: Option<oneshot::Sender<()>>) {
+        if names.is_empty() && done.is_none() {
+            return;
+        }
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        if let Some(done) = done {
+            self.waiting.insert(ticket, done);
+        }
+        self.shelf.take(names, also, ticket);
+        self.call();
+    }
+
+    async fn give_up(&mut self, names: Vec<ObjectRef>) -> bool {
+        let gone = self.shelf.release(names);
+        self.call();
+        let forget = |object: ObjectRef| [intake::say(&object, Vec::new(), false), Change::Delete(object)];
+        self.send(gone.into_iter().flat_map(forget).collect()).await
     }
 
     async fn fetched(
@@ -279,4 +351,10 @@ fn later(result: &Result<Option<Value>, Trouble>, mut backoff: Backoff) -> Durat
 fn version_of(object: &Value) -> String {
     let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str);
     version.unwrap_or_default().to_owned()
+}
+
+pub(super) fn labels_of(object: &Value) -> Labels {
+    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let text = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
+    labels.into_iter().flatten().filter_map(text).collect()
 }

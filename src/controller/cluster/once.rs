@@ -8,14 +8,16 @@ use futures_util::{StreamExt, stream};
 use ir::{Kind, ObjectRef};
 use kube::Client;
 use tokio::time::timeout;
-use translate::Settings;
+use translate::{Selection, Settings};
 
 use super::intake::{self, Ledger};
+use super::keeper::labels_of;
 use super::request::{self, Part};
 use super::resource::{Resource, Target};
 use super::stream::Event;
 use super::trouble::Trouble;
 use super::{ClusterSettings, client, is_optional, runtime};
+use crate::document;
 use crate::error::ControllerError;
 use crate::folder_source::Loaded;
 use crate::schema::{CertificateCheck, Schemas};
@@ -67,6 +69,7 @@ async fn read(
         | Kind::ReferenceGrant => true,
     });
     let mut batch = Batch::new();
+    let mut selections: BTreeSet<Selection> = BTreeSet::new();
     let mut names: BTreeSet<ObjectRef> = settings.default_tls_secret().into_iter().collect();
     for target in targets {
         let mut ledger = Ledger::new(target.kind, Arc::clone(&schemas));
@@ -78,6 +81,12 @@ async fn read(
         };
         batch.extend(step.batch);
         names.extend(step.gained);
+        selections.extend(step.selected);
+    }
+    for target in Target::all(&cluster.watch_namespaces, None) {
+        if target.kind == Kind::Secret && !selections.is_empty() {
+            names.extend(selected(client, &target, &selections).await?);
+        }
     }
     let fetches = stream::iter(names).map(|object| fetch(client, object)).buffer_unordered(REQUESTS_MAX);
     for fetched in fetches.collect::<Vec<_>>().await {
@@ -107,6 +116,31 @@ async fn list(client: &Client, target: &Target, ledger: &mut Ledger) -> Result<(
         }
     }
     Err(Trouble::Absent)
+}
+
+/// The Secrets that one of these takes by their labels. Only metadata is read.
+async fn selected(
+    client: &Client,
+    target: &Target,
+    selections: &BTreeSet<Selection>,
+) -> Result<Vec<ObjectRef>, Trouble> {
+    let Some(resource) = Resource::versions(target.kind).first().copied() else { return Ok(Vec::new()) };
+    let (mut found, mut next) = (Vec::new(), None);
+    loop {
+        let request = request::list(client, resource, target, Part::Metadata, next);
+        let page = timeout(ANSWER_MAX, request).await.unwrap_or(Err(Trouble::Silent))?;
+        for value in &page.objects {
+            let Some(secret) = document::object_ref(target.kind, value) else { continue };
+            let labels = labels_of(value);
+            if selections.iter().any(|one| one.takes(&secret.namespace, &labels)) {
+                found.push(secret);
+            }
+        }
+        next = page.next;
+        if next.is_none() {
+            return Ok(found);
+        }
+    }
 }
 
 async fn fetch(

@@ -60,9 +60,16 @@ enum Fetch {
 }
 
 impl Shelf {
-    /// Names objects once more. The ticket is called when those that are not known yet were looked for.
-    pub(super) fn take(&mut self, names: Vec<ObjectRef>, ticket: Ticket) {
+    /// Names objects once more. The ticket is called when those that are not known yet were looked for, and those of `also`,
+    /// which are named already.
+    pub(super) fn take(&mut self, names: Vec<ObjectRef>, also: &[ObjectRef], ticket: Ticket) {
         let mut waits_for = 0;
+        for name in also {
+            if let Some(wanted) = self.wanted.get_mut(name).filter(|wanted| !wanted.waiting.is_empty()) {
+                wanted.waiting.push(ticket);
+                waits_for += 1;
+            }
+        }
         for name in names {
             let wanted = self.wanted.entry(name.clone()).or_default();
             wanted.count += 1;

@@ -2,6 +2,7 @@
 
 mod fake;
 mod ledger;
+mod selection;
 mod shelf;
 mod source;
 

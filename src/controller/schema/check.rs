@@ -46,6 +46,12 @@ impl Check<'_> {
                     }
                 }
             }
+            (Shape::Map { values, count }, Value::Object(fields)) => {
+                self.count(node, fields.len(), *count, path);
+                for (name, field) in fields {
+                    self.node(values, field, path.field(name));
+                }
+            }
             (Shape::List { items, count, unique }, Value::Array(elements)) => {
                 self.count(node, elements.len(), *count, path);
                 for (index, element) in elements.iter().enumerate() {
@@ -65,6 +71,7 @@ impl Check<'_> {
             (Shape::Boolean, Value::Bool(_)) => {}
             (
                 Shape::Object { .. }
+                | Shape::Map { .. }
                 | Shape::List { .. }
                 | Shape::Text(_)
                 | Shape::Integer(_)
@@ -187,7 +194,9 @@ impl Check<'_> {
             Value::Object(_) => "a mapping",
         };
         let (wanted, remedy) = match shape {
-            Shape::Object { .. } => ("a mapping", "write it as key: value lines below the field"),
+            Shape::Object { .. } | Shape::Map { .. } => {
+                ("a mapping", "write it as key: value lines below the field")
+            }
             Shape::List { .. } => ("a list", "write each entry with a leading '- '"),
             Shape::Text(_) if value.is_number() || value.is_boolean() => ("a text", "put it in quotes"),
             Shape::Text(_) => ("a text", "write a text"),

@@ -19,8 +19,20 @@ pub(super) struct Node {
 
 /// What a value must be.
 pub(super) enum Shape {
-    Object { properties: BTreeMap<String, Node>, required: Vec<String> },
-    List { items: Box<Node>, count: Bounds, unique: Unique },
+    Object {
+        properties: BTreeMap<String, Node>,
+        required: Vec<String>,
+    },
+    /// Names that the user chooses.
+    Map {
+        values: Box<Node>,
+        count: Bounds,
+    },
+    List {
+        items: Box<Node>,
+        count: Bounds,
+        unique: Unique,
+    },
     Text(Text),
     Integer(Integer),
     IntOrString(Integer, Text),
@@ -85,7 +97,7 @@ impl Shape {
             return Ok(Self::IntOrString(Integer::compile(keywords)?, Text::compile(keywords)?));
         }
         match keywords.text("type")?.as_deref() {
-            Some("object") => Self::object(keywords),
+            Some("object") => Self::object(keywords, description),
             Some("array") => Self::list(keywords, description),
             Some("string") => Ok(Self::Text(Text::compile(keywords)?)),
             Some("integer") => Ok(Self::Integer(Integer::compile(keywords)?)),
@@ -94,7 +106,15 @@ impl Shape {
         }
     }
 
-    fn object(keywords: &mut Keywords<'_>) -> Result<Self, String> {
+    fn object(keywords: &mut Keywords<'_>, description: &str) -> Result<Self, String> {
+        if let Some(schema) = keywords.take("additionalProperties") {
+            let values = Box::new(Node::compile(&schema, &format!("{}.*", keywords.place), description)?);
+            let count = Bounds {
+                min: keywords.unsigned("minProperties")?.unwrap_or(0),
+                max: keywords.unsigned("maxProperties")?.unwrap_or(u64::MAX),
+            };
+            return Ok(Self::Map { values, count });
+        }
         let mut properties = BTreeMap::new();
         let Some(Value::Object(schemas)) = keywords.take("properties") else {
             return Err(format!("{}: an object without properties", keywords.place));

@@ -56,6 +56,12 @@ fn prepare(node: &Node, value: &mut Value, path: Path<'_>, pruned: &mut Vec<Fiel
                 }
             }
         }
+        (Shape::Map { values, .. }, Value::Object(fields)) => {
+            fields.retain(|_, value| !value.is_null());
+            for (name, field) in fields {
+                prepare(values, field, path.field(name), pruned);
+            }
+        }
         (Shape::List { items, .. }, Value::Array(elements)) => {
             for (index, element) in elements.iter_mut().enumerate() {
                 prepare(items, element, path.item(index), pruned);
@@ -70,6 +76,7 @@ fn prepare(node: &Node, value: &mut Value, path: Path<'_>, pruned: &mut Vec<Fiel
         // A value of another type stays as it is, to be refused by the check.
         (
             Shape::Object { .. }
+            | Shape::Map { .. }
             | Shape::List { .. }
             | Shape::Text(_)
             | Shape::Integer(_)

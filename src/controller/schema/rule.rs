@@ -157,6 +157,7 @@ impl Needs {
                 (
                     _,
                     Shape::Object { .. }
+                    | Shape::Map { .. }
                     | Shape::List { .. }
                     | Shape::Text(_)
                     | Shape::Integer(_)
@@ -218,7 +219,7 @@ impl<'s, 'e> Reader<'_, 's, 'e> {
             Expr::Ident(_) | Expr::Select(_) => {
                 let place = self.place(expression)?;
                 match place.shape {
-                    Shape::Object { .. } | Shape::List { .. } => {
+                    Shape::Object { .. } | Shape::Map { .. } | Shape::List { .. } => {
                         Err("takes a mapping or a list as a whole".to_owned())
                     }
                     Shape::Text(_) | Shape::Integer(_) | Shape::IntOrString(..) | Shape::Boolean => {
@@ -281,7 +282,11 @@ impl<'s, 'e> Reader<'_, 's, 'e> {
                 self.needs.at(&steps).value = true;
                 Ok(None)
             }
-            Shape::Object { .. } | Shape::Integer(_) | Shape::IntOrString(..) | Shape::Boolean => {
+            Shape::Object { .. }
+            | Shape::Map { .. }
+            | Shape::Integer(_)
+            | Shape::IntOrString(..)
+            | Shape::Boolean => {
                 Err("takes the size of something that is neither a list nor a text".to_owned())
             }
         }

@@ -9,6 +9,7 @@ use prometheus::proto::{
 use super::metrics::{BREAKER_KINDS, HANDSHAKE_RESULTS, Metrics};
 use super::names::{self, Family, FamilyKind};
 use super::passthrough::PASSTHROUGH_RESULTS;
+use super::password::PasswordMetrics;
 use super::route::{BUCKET_BOUNDS_SECONDS, MethodTotals};
 use super::value::Counter;
 
@@ -160,6 +161,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     ]);
     all.extend(backends(metrics));
     all.extend(limits(metrics));
+    all.push(passwords(metrics));
     all.extend([
         Series::single(&names::ACCESS_LOG_DROPPED_TOTAL, float(metrics.access_log_dropped.get())),
         Series::single(&names::PANICS_TOTAL, float(metrics.panics.get())),
@@ -223,6 +225,15 @@ fn backends(metrics: &Metrics) -> [Series; 4] {
         }
     }
     [connections, failures, ejections, rejected]
+}
+
+fn passwords(metrics: &Metrics) -> Series {
+    let mut series = Series::new(&names::PASSWORD_CHECKS_TOTAL);
+    let PasswordMetrics { cached, checked, busy } = &*metrics.passwords;
+    for (result, counter) in [("cached", cached), ("checked", checked), ("busy", busy)] {
+        series.push_used(&[result], counter);
+    }
+    series
 }
 
 fn limits(metrics: &Metrics) -> [Series; 3] {

@@ -11,6 +11,7 @@ use traffic::BreakerKind;
 
 use super::collect;
 use super::passthrough::PassthroughMetrics;
+use super::password::PasswordMetrics;
 use super::route::RouteMetrics;
 use super::value::{self, Alive, Counter, FloatGauge, Gauge};
 
@@ -27,6 +28,7 @@ pub(crate) struct Metrics {
     pub(super) access_log_dropped: Counter,
     pub(super) panics: Counter,
     pub(super) tunnels: Gauge,
+    pub(crate) passwords: Arc<PasswordMetrics>,
     pub(super) certificates: Gauge,
     pub(super) certificates_not_after_s: Gauge,
     pub(super) stapled_until_s: Gauge,
@@ -64,6 +66,7 @@ impl Metrics {
             access_log_dropped: Counter::default(),
             panics: Counter::default(),
             tunnels: Gauge::default(),
+            passwords: Arc::default(),
             certificates: Gauge::default(),
             certificates_not_after_s: Gauge::default(),
             stapled_until_s: Gauge::default(),

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 33] = [
+pub(super) const ALL: [&Family; 34] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -50,6 +50,7 @@ pub(super) const ALL: [&Family; 33] = [
     &RATELIMIT_REJECTED_TOTAL,
     &RATELIMIT_SHADOWED_TOTAL,
     &RATELIMIT_EVICTED_KEYS_TOTAL,
+    &PASSWORD_CHECKS_TOTAL,
     &ACCESS_LOG_DROPPED_TOTAL,
     &PANICS_TOTAL,
 ];
@@ -276,6 +277,13 @@ pub(super) const ACCESS_LOG_DROPPED_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &[],
     help: "Lines of the access log that could not be written.",
+};
+
+pub(super) const PASSWORD_CHECKS_TOTAL: Family = Family {
+    name: "baribhara_password_checks_total",
+    kind: FamilyKind::Counter,
+    labels: &["result"],
+    help: "Names and passwords that were checked, that were known already, or that were refused because too many waited.",
 };
 
 pub(super) const PANICS_TOTAL: Family = Family {

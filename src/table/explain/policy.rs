@@ -215,10 +215,7 @@ pub(super) fn policies(route: &Route) -> Vec<Step> {
     }
     limit_steps(route, LimitPhase::PreAuth, &mut steps);
     for auth in &route.auth {
-        let Some(jwt) = &auth.jwt else { continue };
-        let step = Step::new("JWT", &auth.source);
-        let step = step.list("providers", jwt.providers.iter().map(|provider| &provider.name));
-        steps.push(step.with("optional", Detail::Flag(jwt.optional)));
+        method_steps(auth, &mut steps);
     }
     for auth in &route.auth {
         let Some(authorization) = &auth.authorization else { continue };
@@ -227,6 +224,27 @@ pub(super) fn policies(route: &Route) -> Vec<Step> {
     }
     limit_steps(route, LimitPhase::PostAuth, &mut steps);
     steps
+}
+
+/// The methods of one object. Where one of them is enough, each says so.
+fn method_steps(auth: &ir::Auth, steps: &mut Vec<Step>) {
+    let mode = || (!auth.mode.is_all()).then(|| "Any".to_owned());
+    if let Some(jwt) = &auth.jwt {
+        let step = Step::new("JWT", &auth.source);
+        let step = step.list("providers", jwt.providers.iter().map(|provider| &provider.name));
+        steps.push(step.with("optional", Detail::Flag(jwt.optional)).text("mode", mode()));
+    }
+    if let Some(keys) = &auth.api_key {
+        let clients = u64::try_from(keys.keys.len()).unwrap_or(u64::MAX);
+        let header = keys.client_id_header.as_ref().map(|name| name.as_str().to_owned());
+        let step = Step::new("APIKey", &auth.source).list("secrets", &keys.selector);
+        let step = step.with("keys", Detail::Number(clients)).text("clientIdHeader", header);
+        steps.push(step.text("mode", mode()));
+    }
+    if let Some(basic) = &auth.basic {
+        let step = Step::new("BasicAuth", &auth.source).with("users", Detail::Text(basic.source.to_string()));
+        steps.push(step.with("realm", Detail::Text(basic.realm.clone())).text("mode", mode()));
+    }
 }
 
 /// What names the buckets, in the order of the limits. Addresses, path, host, method and rule are shown with their value

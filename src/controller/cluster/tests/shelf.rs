@@ -24,12 +24,12 @@ fn fetch(shelf: &mut Shelf, now: Instant, name: &str, version: &str) {
 #[test]
 fn what_two_objects_name_is_fetched_once_and_goes_with_the_second() {
     let (mut shelf, now) = (Shelf::default(), Instant::now());
-    shelf.take(vec![secret("a"), secret("a")], 1);
+    shelf.take(vec![secret("a"), secret("a")], &[], 1);
     assert_eq!(shelf.called(), [0; 0]);
     fetch(&mut shelf, now, "a", "5");
     assert_eq!(shelf.called(), [1]);
     assert_eq!(shelf.next_fetch(now), None);
-    shelf.take(vec![secret("a")], 2);
+    shelf.take(vec![secret("a")], &[], 2);
     assert_eq!(shelf.called(), [2], "who names what is there does not wait");
     assert_eq!(shelf.release(vec![secret("a"), secret("a")]), []);
     assert_eq!(shelf.release(vec![secret("a")]), [secret("a")]);
@@ -37,10 +37,23 @@ fn what_two_objects_name_is_fetched_once_and_goes_with_the_second() {
 }
 
 #[test]
+fn who_takes_what_another_waits_for_waits_too() {
+    let (mut shelf, now) = (Shelf::default(), Instant::now());
+    shelf.take(vec![secret("a")], &[], 1);
+    shelf.take(Vec::new(), &[secret("a"), secret("nobody's")], 2);
+    assert_eq!(shelf.called(), [0; 0]);
+    fetch(&mut shelf, now, "a", "5");
+    assert_eq!(shelf.called(), [1, 2]);
+    shelf.take(Vec::new(), &[secret("a")], 3);
+    assert_eq!(shelf.called(), [3], "it is there");
+    assert_eq!(shelf.release(vec![secret("a")]), [secret("a")], "waiting names nothing");
+}
+
+#[test]
 fn who_names_something_waits_until_all_of_it_was_looked_for() {
     let (mut shelf, now) = (Shelf::default(), Instant::now());
-    shelf.take(vec![secret("a"), secret("b")], 1);
-    shelf.take(vec![secret("b")], 2);
+    shelf.take(vec![secret("a"), secret("b")], &[], 1);
+    shelf.take(vec![secret("b")], &[], 2);
     fetch(&mut shelf, now, "a", "5");
     assert_eq!(shelf.called(), [0; 0]);
     let (number, object) = shelf.next_fetch(now).unwrap();
@@ -51,7 +64,7 @@ fn who_names_something_waits_until_all_of_it_was_looked_for() {
 #[test]
 fn another_version_is_fetched_and_the_same_one_is_not() {
     let (mut shelf, now) = (Shelf::default(), Instant::now());
-    shelf.take(vec![secret("a")], 1);
+    shelf.take(vec![secret("a")], &[], 1);
     fetch(&mut shelf, now, "a", "5");
     shelf.changed(&secret("a"), Some("5"));
     shelf.changed(&secret("other"), Some("5"));
@@ -67,7 +80,7 @@ fn another_version_is_fetched_and_the_same_one_is_not() {
 #[test]
 fn what_changes_while_it_is_fetched_is_fetched_again() {
     let (mut shelf, now) = (Shelf::default(), Instant::now());
-    shelf.take(vec![secret("a")], 1);
+    shelf.take(vec![secret("a")], &[], 1);
     let (number, object) = shelf.next_fetch(now).unwrap();
     shelf.changed(&object, Some("6"));
     assert_eq!(shelf.next_fetch(now), None, "not twice at once");
@@ -79,12 +92,12 @@ fn what_changes_while_it_is_fetched_is_fetched_again() {
 #[test]
 fn a_fetch_from_before_an_object_was_given_up_does_not_count() {
     let (mut shelf, now) = (Shelf::default(), Instant::now());
-    shelf.take(vec![secret("a")], 1);
+    shelf.take(vec![secret("a")], &[], 1);
     let (old, object) = shelf.next_fetch(now).unwrap();
     shelf.release(vec![secret("a")]);
     assert_eq!(shelf.called(), [1], "nobody is left waiting");
     assert!(!shelf.is_current(&object, old));
-    shelf.take(vec![secret("a")], 2);
+    shelf.take(vec![secret("a")], &[], 2);
     shelf.fetched(&object, old, looked("5"));
     assert_eq!(shelf.called(), [0; 0]);
     fetch(&mut shelf, now, "a", "6");
@@ -95,7 +108,7 @@ fn a_fetch_from_before_an_object_was_given_up_does_not_count() {
 fn a_failed_fetch_is_made_again_and_keeps_those_waiting_who_may_hope() {
     let (mut shelf, now) = (Shelf::default(), Instant::now());
     let later = now + Duration::from_secs(1);
-    shelf.take(vec![secret("a")], 1);
+    shelf.take(vec![secret("a")], &[], 1);
     let (number, object) = shelf.next_fetch(now).unwrap();
     shelf.fetched(&object, number, Answer::Failed(later));
     assert_eq!((shelf.called(), shelf.next_fetch(now), shelf.next_due()), (vec![], None, Some(later)));
@@ -109,7 +122,7 @@ fn a_failed_fetch_is_made_again_and_keeps_those_waiting_who_may_hope() {
 #[test]
 fn a_list_brings_back_what_a_watch_missed() {
     let (mut shelf, now) = (Shelf::default(), Instant::now());
-    shelf.take(vec![secret("a"), secret("b"), secret("c")], 1);
+    shelf.take(vec![secret("a"), secret("b"), secret("c")], &[], 1);
     for name in ["a", "b", "c"] {
         fetch(&mut shelf, now, name, "5");
     }

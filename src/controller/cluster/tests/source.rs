@@ -439,3 +439,60 @@ fn without_a_way_to_a_cluster_nothing_starts() {
     let error = ClusterSource::start(cluster, settings(), check_certificate).unwrap_err();
     assert!(matches!(error, ControllerError::KubeconfigUnusable { .. }), "{error}");
 }
+
+/// A route for those who have a key in a Secret with the label `tier: gold`.
+fn keyed_route(name: &str) -> Value {
+    let mut route = route(name, 1);
+    let keys = json!({"secretSelector": {"matchLabels": {"tier": "gold"}}});
+    route["spec"]["rules"][0]["auth"] = json!({"apiKey": keys});
+    route
+}
+
+fn client_key(name: &str, tier: &str, client: &str) -> Value {
+    let key = base64(format!("{CANARY}-0123456789-{client}").as_bytes());
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": name, "namespace": "shop", "labels": {"tier": tier}},
+        "data": {client: key},
+    })
+}
+
+/// The clients that the routes know by their keys.
+fn clients(config: &Config) -> Vec<String> {
+    let keys = config.routes.values().flat_map(|route| &route.auth).filter_map(|auth| auth.api_key.as_ref());
+    keys.flat_map(|keys| &keys.keys).map(|key| key.client.to_string()).collect()
+}
+
+#[test]
+fn secrets_are_taken_by_their_labels_before_the_first_config_and_followed_after_it() {
+    let bench = Bench::new();
+    bench.fake.apply(ROUTES, keyed_route("a"));
+    bench.fake.apply(SECRETS, client_key("one", "gold", "acme"));
+    bench.fake.apply(SECRETS, client_key("two", "silver", "initech"));
+    let loaded = load_cluster(&bench.cluster(), settings(), check_certificate).unwrap();
+    assert_eq!(clients(&loaded.config), ["acme"]);
+
+    let running = bench.start();
+    wait_for_routes(&running, &["a"]);
+    assert_eq!(running.config.borrow().generation, 1);
+    assert_eq!(clients(&running.config.borrow()), ["acme"], "nobody is refused because the gateway starts");
+    let wait_for_clients = |want: &[&str]| {
+        wait(&format!("clients {want:?}"), || clients(&running.config.borrow()) == want);
+    };
+    bench.fake.apply(SECRETS, client_key("two", "gold", "initech"));
+    wait_for_clients(&["acme", "initech"]);
+    bench.fake.apply(SECRETS, client_key("one", "silver", "acme"));
+    wait_for_clients(&["initech"]);
+    bench.fake.apply(SECRETS, client_key("three", "gold", "umbrella"));
+    wait_for_clients(&["initech", "umbrella"]);
+    bench.fake.delete(SECRETS, "shop", "two");
+    wait_for_clients(&["umbrella"]);
+    let fetched =
+        |name: &str| bench.fake.requests().iter().any(|path| path.ends_with(&format!("/secrets/{name}")));
+    assert!(fetched("three"));
+    bench.fake.apply(SECRETS, client_key("four", "silver", "hooli"));
+    bench.fake.apply(SECRETS, client_key("five", "gold", "hooli"));
+    wait_for_clients(&["hooli", "umbrella"]);
+    assert!(!fetched("four"), "a Secret that nobody takes was read");
+    running.stop();
+}

@@ -74,7 +74,7 @@ fn the_rules_of_auth_hold() {
     let condition = |condition: Value| {
         auth(json!({"authorization": {"rules": [{"name": "a", "action": "Allow", "claims": [condition]}]}}))
     };
-    let something = "auth needs jwt or authorization, or else disabled: true";
+    let something = "auth needs jwt, apiKey, basic or authorization, or else disabled: true";
     let values = "spec.rules[0].auth.authorization.rules[0].claims[0]: Exists takes no values and every other \
                   operator needs some";
     let empty: &'static str = format!("spec.rules[0].auth: {something}").leak();
@@ -86,6 +86,29 @@ fn the_rules_of_auth_hold() {
             auth(json!({"disabled": false, "jwt": {"providers": ["p"]}})),
             auth(json!({"disabled": true, "jwt": {"providers": ["p"]}})),
             empty,
+        ),
+        (
+            "a password is something",
+            Kind::GatewayRoute,
+            auth(json!({"basic": {"secretRef": {"name": "users"}}})),
+            auth(json!({"mode": "Any"})),
+            empty,
+        ),
+        (
+            "keys are of some Secrets",
+            Kind::GatewayRoute,
+            auth(json!({"apiKey": {"secretSelector": {"matchLabels": {"tier": "gold"}}}})),
+            auth(json!({"apiKey": {"secretSelector": {"matchLabels": {}}}})),
+            "spec.rules[0].auth.apiKey.secretSelector.matchLabels: has 0 items, fewer than 1",
+        ),
+        (
+            "any and optional",
+            Kind::GatewayRoute,
+            auth(
+                json!({"mode": "Any", "jwt": {"providers": ["p"]}, "basic": {"secretRef": {"name": "users"}}}),
+            ),
+            auth(json!({"mode": "Any", "jwt": {"providers": ["p"], "optional": true}})),
+            "spec.rules[0].auth: with mode: Any a token that may be missing would let everybody pass",
         ),
         (
             "defaults have no parent",

@@ -18,7 +18,7 @@ fn every_rule_of_the_definitions_is_compiled() {
     fn compiled(node: &Node) -> usize {
         let below = match &node.shape {
             node::Shape::Object { properties, .. } => properties.values().map(compiled).sum(),
-            node::Shape::List { items, .. } => compiled(items),
+            node::Shape::Map { values: items, .. } | node::Shape::List { items, .. } => compiled(items),
             node::Shape::Text(_)
             | node::Shape::Integer(_)
             | node::Shape::IntOrString(..)

@@ -17,16 +17,15 @@ pub(super) struct Rules {
 
 struct Rule {
     rule: AuthorizationRule,
-    /// Beside each condition of the rule: whose claims count; `None`: anybody's.
-    whose: Vec<Option<Vec<VerifierId>>>,
+    /// Beside each condition of the rule: whose claims count.
+    whose: Vec<Vec<VerifierId>>,
 }
 
 impl Rules {
-    /// `whose` finds the verifiers that a condition of the object means which names this provider or none; `None` is any
-    /// verifier.
+    /// `whose` finds the verifiers that a condition of the object means which names this provider or none.
     pub(super) fn new(
         authorization: &Authorization,
-        whose: impl Fn(Option<&str>) -> Option<Vec<VerifierId>>,
+        whose: impl Fn(Option<&str>) -> Vec<VerifierId>,
     ) -> Self {
         let rules = authorization
             .rules
@@ -68,7 +67,7 @@ impl Rule {
             && self.rule.claims.iter().zip(&self.whose).all(|(condition, whose)| {
                 tokens
                     .clone()
-                    .filter(|token| whose.as_ref().is_none_or(|whose| whose.contains(&token.verifier)))
+                    .filter(|token| whose.contains(&token.verifier))
                     .any(|token| holds(condition, token))
             })
     }

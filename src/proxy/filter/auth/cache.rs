@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 
+use super::credential_cache::CredentialCache;
 use super::verifier::{Verdict, VerifierId};
 
 /// Tokens kept by one worker unless it is told otherwise.
@@ -39,6 +40,8 @@ pub(crate) struct VerdictCache {
     entries_max: usize,
     bytes_max: usize,
     stats: CacheStats,
+    /// Those of names and passwords.
+    pub(super) credentials: CredentialCache,
 }
 
 struct Slot {
@@ -83,6 +86,7 @@ impl VerdictCache {
             entries_max,
             bytes_max,
             stats: CacheStats::default(),
+            credentials: CredentialCache::default(),
         }
     }
 
@@ -185,6 +189,9 @@ impl VerdictCache {
 
 impl fmt::Debug for VerdictCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerdictCache").field("stats", &self.stats()).finish_non_exhaustive()
+        f.debug_struct("VerdictCache")
+            .field("stats", &self.stats())
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
     }
 }

@@ -252,9 +252,7 @@ impl Place {
     /// Takes the token out of the headers. One that stands in the query is for [`Self::without_token`].
     pub(super) fn remove_token(&self, headers: &mut HeaderMap) {
         match &self.kind {
-            PlaceKind::Header { name, .. } => {
-                headers.remove(name);
-            }
+            PlaceKind::Header { name, forms } => remove_lines(headers, name, forms),
             PlaceKind::Cookie { name, .. } => remove_cookie(headers, name),
             PlaceKind::Query { .. } => {}
         }
@@ -269,6 +267,19 @@ impl Place {
             }
             PlaceKind::Header { .. } | PlaceKind::Cookie { .. } => None,
         }
+    }
+}
+
+/// Leaves what is of another form: the header may be shared with other methods.
+fn remove_lines(headers: &mut HeaderMap, name: &HeaderName, forms: &[HeaderForm]) {
+    let holds_token = |line: &HeaderValue| {
+        forms.iter().any(|form| strip_prefix(line.as_bytes(), form.prefix.as_bytes()).is_some())
+    };
+    let kept: Vec<HeaderValue> =
+        headers.get_all(name).iter().filter(|line| !holds_token(line)).cloned().collect();
+    headers.remove(name);
+    for line in kept {
+        headers.append(name.clone(), line);
     }
 }
 

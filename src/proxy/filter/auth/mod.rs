@@ -1,16 +1,23 @@
-//! JSON Web Tokens and authorization by claims (RFC 7515, 7518, 7519, 8725): finds the token of a request, verifies
-//! it with the keys of the route's providers, and decides by its claims. Never fetches a key, never reads a clock.
+//! Authentication and authorization: JSON Web Tokens (RFC 7515, 7518, 7519, 8725), API keys, names and passwords
+//! (RFC 7617), and rules over claims. Never fetches a key, never reads a clock.
 //!
-//! The way of a request: [`AuthStage::check`] finds the token (`extract`), asks the worker's [`VerdictCache`], else
-//! parses (`token`), verifies (`verifier`, `claims`) and then authorises (`authorize`); [`AuthStage::apply`] edits the
-//! request for the upstream. No text of a refusal reaches the client, only its kind.
+//! The way of a request: [`AuthStage::check`] asks each object's methods (`demand`). A token is found (`extract`), looked
+//! up in the worker's [`VerdictCache`], else parsed (`token`) and verified (`verifier`, `claims`); an API key is looked up (`api_key`); a password is looked up
+//! or handed out to be checked beside the worker (`basic`, `hashing`, `password`). Then the rules decide (`authorize`), and
+//! [`AuthStage::apply`] edits the request for the upstream. No text of a refusal reaches the client, only its kind.
 
+mod api_key;
 mod authorize;
+mod basic;
 mod cache;
 mod claims;
+mod credential_cache;
+mod demand;
 mod extract;
+mod hashing;
 mod json;
 mod key;
+mod password;
 mod refusal;
 mod self_test;
 mod sign;
@@ -19,8 +26,9 @@ mod token;
 mod verifier;
 
 pub(crate) use cache::VerdictCache;
+pub(crate) use demand::{AuthAnswer, AuthNeed};
 pub(crate) use refusal::{AuthRefusal, AuthRefusalKind};
-pub(crate) use stage::{AuthRequest, AuthStage, Identity};
+pub(crate) use stage::{AuthRequest, AuthStage, AuthStop, Identity};
 pub(crate) use verifier::Verifiers;
 
 pub(crate) use self_test::self_test;

@@ -6,10 +6,12 @@ use http::HeaderValue;
 /// What the client learns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuthRefusalKind {
-    /// 401: no token, or not a good one.
+    /// 401: no token or password, or not a good one.
     Unauthenticated,
     /// 403: the claims, the method or the address do not authorise.
     Forbidden,
+    /// 503: it cannot be found out now.
+    Unavailable,
 }
 
 /// Why, for the log line and the metric label. Closed, so that no byte of a request becomes a label.
@@ -45,8 +47,30 @@ pub(crate) enum AuthReason {
     IssuerMismatch,
     /// `aud` names none of the provider's audiences.
     AudienceMismatch,
+    /// No configured place holds an API key.
+    ApiKeyMissing,
+    /// More than one API key, or one that is too long.
+    ApiKeyMalformed,
+    /// Nobody has this API key.
+    ApiKeyUnknown,
+    /// No name and password.
+    PasswordMissing,
+    /// The header is no name and password (RFC 7617), or stands there twice.
+    CredentialsMalformed,
+    /// Nobody has this name with this password.
+    PasswordWrong,
+    /// As many checks of passwords wait as may.
+    ChecksBusy,
     /// A rule denied, or none allowed.
     NotAuthorized,
+}
+
+/// Which method of authentication a reason is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scheme {
+    Token,
+    ApiKey,
+    Password,
 }
 
 impl AuthReason {
@@ -68,8 +92,86 @@ impl AuthReason {
             Self::TokenNotYetValid => "token_not_yet_valid",
             Self::IssuerMismatch => "issuer_mismatch",
             Self::AudienceMismatch => "audience_mismatch",
+            Self::ApiKeyMissing => "api_key_missing",
+            Self::ApiKeyMalformed => "api_key_malformed",
+            Self::ApiKeyUnknown => "api_key_unknown",
+            Self::PasswordMissing => "password_missing",
+            Self::CredentialsMalformed => "credentials_malformed",
+            Self::PasswordWrong => "password_wrong",
+            Self::ChecksBusy => "checks_busy",
             Self::NotAuthorized => "not_authorized",
         }
+    }
+
+    /// Whether the client brought nothing of this kind, rather than something that is not good.
+    pub(super) fn is_missing(self) -> bool {
+        matches!(self, Self::TokenMissing | Self::ApiKeyMissing | Self::PasswordMissing)
+    }
+
+    /// `None`: no method's.
+    pub(super) const fn scheme(self) -> Option<Scheme> {
+        match self {
+            Self::TokenMissing
+            | Self::SeveralTokens
+            | Self::TokenTooLong
+            | Self::TokenMalformed
+            | Self::HeaderUnsupported
+            | Self::AlgorithmNotAllowed
+            | Self::KeyUnknown
+            | Self::SignatureInvalid
+            | Self::ClaimsMalformed
+            | Self::ClaimWrongType
+            | Self::ClaimMissing
+            | Self::TokenExpired
+            | Self::TokenNotYetValid
+            | Self::IssuerMismatch
+            | Self::AudienceMismatch => Some(Scheme::Token),
+            Self::ApiKeyMissing | Self::ApiKeyMalformed | Self::ApiKeyUnknown => Some(Scheme::ApiKey),
+            Self::PasswordMissing | Self::CredentialsMalformed | Self::PasswordWrong | Self::ChecksBusy => {
+                Some(Scheme::Password)
+            }
+            Self::NotAuthorized => None,
+        }
+    }
+
+    pub(super) const fn kind(self) -> AuthRefusalKind {
+        match (self, self.scheme()) {
+            (Self::ChecksBusy, _) => AuthRefusalKind::Unavailable,
+            (_, Some(Scheme::Token | Scheme::ApiKey | Scheme::Password)) => AuthRefusalKind::Unauthenticated,
+            (_, None) => AuthRefusalKind::Forbidden,
+        }
+    }
+
+    /// The challenge of a refused token (RFC 6750 §3).
+    pub(super) fn bearer_challenge(self) -> HeaderValue {
+        let challenge = match self {
+            Self::NotAuthorized => "Bearer error=\"insufficient_scope\"",
+            // RFC 6750 §3.1: more than one method of sending a token is a malformed request.
+            Self::SeveralTokens => "Bearer error=\"invalid_request\"",
+            Self::TokenTooLong
+            | Self::TokenMalformed
+            | Self::HeaderUnsupported
+            | Self::AlgorithmNotAllowed
+            | Self::KeyUnknown
+            | Self::SignatureInvalid
+            | Self::ClaimsMalformed
+            | Self::ClaimWrongType
+            | Self::ClaimMissing
+            | Self::TokenExpired
+            | Self::TokenNotYetValid
+            | Self::IssuerMismatch
+            | Self::AudienceMismatch => "Bearer error=\"invalid_token\"",
+            // The request has no token at all, as far as anyone looked.
+            Self::TokenMissing
+            | Self::ApiKeyMissing
+            | Self::ApiKeyMalformed
+            | Self::ApiKeyUnknown
+            | Self::PasswordMissing
+            | Self::CredentialsMalformed
+            | Self::PasswordWrong
+            | Self::ChecksBusy => "Bearer",
+        };
+        HeaderValue::from_static(challenge)
     }
 }
 
@@ -77,48 +179,12 @@ impl AuthReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AuthRefusal {
     pub(crate) reason: AuthReason,
-    /// Whether a token could have changed the answer: the route asks for tokens at all.
-    takes_tokens: bool,
+    /// Which object's methods refused; `None`: a rule.
+    pub(super) demand: Option<usize>,
 }
 
 impl AuthRefusal {
-    pub(crate) const fn new(reason: AuthReason, takes_tokens: bool) -> Self {
-        Self { reason, takes_tokens }
-    }
-
     pub(crate) const fn kind(self) -> AuthRefusalKind {
-        match self.reason {
-            AuthReason::NotAuthorized => AuthRefusalKind::Forbidden,
-            AuthReason::TokenMissing
-            | AuthReason::SeveralTokens
-            | AuthReason::TokenTooLong
-            | AuthReason::TokenMalformed
-            | AuthReason::HeaderUnsupported
-            | AuthReason::AlgorithmNotAllowed
-            | AuthReason::KeyUnknown
-            | AuthReason::SignatureInvalid
-            | AuthReason::ClaimsMalformed
-            | AuthReason::ClaimWrongType
-            | AuthReason::ClaimMissing
-            | AuthReason::TokenExpired
-            | AuthReason::TokenNotYetValid
-            | AuthReason::IssuerMismatch
-            | AuthReason::AudienceMismatch => AuthRefusalKind::Unauthenticated,
-        }
-    }
-
-    /// The challenge (RFC 6750 §3). `None` on a 403 of a route that takes no tokens: none would help.
-    pub(crate) fn www_authenticate(self) -> Option<HeaderValue> {
-        let challenge = match (self.kind(), self.reason) {
-            (AuthRefusalKind::Forbidden, _) if !self.takes_tokens => return None,
-            (AuthRefusalKind::Forbidden, _) => "Bearer error=\"insufficient_scope\"",
-            (AuthRefusalKind::Unauthenticated, AuthReason::TokenMissing) => "Bearer",
-            // RFC 6750 §3.1: more than one method of sending a token is a malformed request.
-            (AuthRefusalKind::Unauthenticated, AuthReason::SeveralTokens) => {
-                "Bearer error=\"invalid_request\""
-            }
-            (AuthRefusalKind::Unauthenticated, _) => "Bearer error=\"invalid_token\"",
-        };
-        Some(HeaderValue::from_static(challenge))
+        self.reason.kind()
     }
 }

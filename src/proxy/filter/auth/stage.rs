@@ -8,15 +8,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::Entry;
-use http::{HeaderMap, HeaderName, Method};
-use ir::{Auth, JwtRequirement};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use ir::{Auth, Kind};
 
 use super::authorize::Rules;
+use super::basic;
 use super::cache::VerdictCache;
 use super::claims;
-use super::extract::{self, Found, Place};
+use super::demand::{AuthAnswer, AuthNeed, Check, Demand, Stop};
+use super::extract::Place;
 use super::refusal::{AuthReason, AuthRefusal};
-use super::verifier::{self, Verdict, Verifier, VerifierId, Verifiers, may_carry_claim};
+use super::verifier::{Verdict, Verifier, Verifiers, may_carry_claim};
 
 /// What the stage looks at. Borrowed from the request as it came, before any edit.
 #[derive(Clone, Copy)]
@@ -36,18 +38,20 @@ impl fmt::Debug for AuthRequest<'_> {
 /// Everything that a route asks for. Immutable, shared by all workers.
 #[derive(Default)]
 pub(crate) struct AuthStage {
-    /// All must pass.
-    requirements: Vec<Requirement>,
-    /// All must pass, after the requirements.
+    /// One for each object that has methods; all must pass.
+    demands: Vec<Demand>,
+    /// All must pass, after the demands.
     rules: Vec<Rules>,
-    /// Headers that only a verified token may fill.
+    /// Headers that only a verified token, or a client's key, may fill.
     claim_headers: Vec<HeaderName>,
 }
 
-struct Requirement {
-    verifiers: Vec<Arc<Verifier>>,
-    places: Vec<Place>,
-    optional: bool,
+/// Why a request does not pass yet.
+#[derive(Debug)]
+pub(crate) enum AuthStop {
+    Refused(AuthRefusal),
+    /// Ask again with the answer to this.
+    Needs(Box<AuthNeed>),
 }
 
 impl AuthStage {
@@ -65,14 +69,30 @@ impl AuthStage {
                 }
             }
         }
+        let policies: Vec<&Arc<Verifier>> = auths
+            .iter()
+            .zip(&of_objects)
+            .filter(|(auth, _)| auth.source.kind == Kind::AuthPolicy)
+            .flat_map(|(_, own)| own)
+            .collect();
         for (auth, own) in auths.iter().zip(&of_objects) {
-            stage.requirements.extend(auth.jwt.iter().map(|jwt| Requirement::new(jwt, own)));
+            stage.demands.extend(Demand::new(auth, own, verifiers));
+            let header = auth.api_key.as_ref().and_then(|keys| keys.client_id_header.as_ref());
+            stage.claim_headers.extend(header.filter(|name| may_carry_claim(name)).cloned());
             stage.rules.extend(auth.authorization.iter().map(|authorization| {
-                // Without tokens of its own an object speaks of any token of the route.
-                let default = auth.jwt.as_ref().map(|_| own.as_slice());
-                Rules::new(authorization, |provider| match provider {
-                    Some(name) => Some(verifiers_named(name, own, &of_objects)),
-                    None => default.map(|own| own.iter().map(|verifier| verifier.id()).collect()),
+                // Without tokens of its own a route speaks of any token, but a policy never of the route's: whoever writes
+                // the route would say himself who he is.
+                let is_policy = auth.source.kind == Kind::AuthPolicy;
+                let trusted: Vec<&Arc<Verifier>> = match (&auth.jwt, is_policy) {
+                    (Some(_), _) => own.iter().collect(),
+                    (None, true) => policies.clone(),
+                    (None, false) => of_objects.iter().flatten().collect(),
+                };
+                Rules::new(authorization, |provider| {
+                    let named = |verifier: &&&Arc<Verifier>| {
+                        provider.is_none_or(|name| *verifier.provider().name == *name)
+                    };
+                    trusted.iter().filter(named).map(|verifier| verifier.id()).collect()
                 })
             }));
         }
@@ -81,7 +101,7 @@ impl AuthStage {
 
     /// Whether every request passes unchanged.
     pub(crate) fn is_empty(&self) -> bool {
-        self.requirements.is_empty() && self.rules.is_empty()
+        self.demands.is_empty() && self.rules.is_empty()
     }
 
     /// Headers that only a verified token may fill.
@@ -89,40 +109,54 @@ impl AuthStage {
         &self.claim_headers
     }
 
-    /// Whether the request may pass, and as whom. `now_unix_s` is the wall clock in seconds since 1970.
+    /// Whether the request may pass, and as whom. `now_unix_s` is the wall clock in seconds since 1970; `answers` are those
+    /// to the needs of this very request.
     ///
     /// # Errors
-    /// Why not; the first requirement that fails speaks.
+    /// Why not, where the first demand that fails speaks; or what must be found out first.
     pub(crate) fn check(
         &self,
         request: AuthRequest<'_>,
         now_unix_s: u64,
         cache: &mut VerdictCache,
-    ) -> Result<Identity, AuthRefusal> {
-        let refuse = |reason| AuthRefusal::new(reason, !self.requirements.is_empty());
+        answers: &[AuthAnswer],
+    ) -> Result<Identity, AuthStop> {
         let mut identity = Identity::default();
-        for (index, requirement) in self.requirements.iter().enumerate() {
-            let found = extract::find(&requirement.places, request.headers, request.query).map_err(refuse)?;
-            match found {
-                Some(found) => {
-                    let verdict = requirement.verify(&found, now_unix_s, cache).map_err(refuse)?;
-                    identity.push(Verified { verdict, requirement: index, place: found.place });
-                }
-                None if requirement.optional => {}
-                None => return Err(refuse(AuthReason::TokenMissing)),
-            }
+        let mut check = Check { request, now_unix_s, cache, answers };
+        for (index, demand) in self.demands.iter().enumerate() {
+            demand.check(index, &mut check, &mut identity).map_err(|stop| match stop {
+                Stop::Refused(reason) => AuthStop::Refused(AuthRefusal { reason, demand: Some(index) }),
+                Stop::Needs(need) => AuthStop::Needs(need),
+            })?;
         }
         let allowed =
             self.rules.iter().all(|rules| rules.allow(request.method, request.client, &identity.verdicts()));
-        if allowed { Ok(identity) } else { Err(refuse(AuthReason::NotAuthorized)) }
+        if allowed {
+            return Ok(identity);
+        }
+        Err(AuthStop::Refused(AuthRefusal { reason: AuthReason::NotAuthorized, demand: None }))
     }
 
-    /// Edits the headers for the upstream: tokens that must not be forwarded go, and the headers that carry claims hold
-    /// what the tokens say or nothing; where several tokens fill one header, the first requirement's stands. Call it for
+    /// What a refused client is told to bring. None on a 403 of a route that takes no tokens: nothing would help.
+    pub(crate) fn challenges(&self, refusal: AuthRefusal) -> Vec<HeaderValue> {
+        match refusal.demand.and_then(|index| self.demands.get(index)) {
+            Some(demand) => demand.challenges(refusal.reason),
+            None if self.demands.iter().any(|demand| demand.tokens.is_some()) => {
+                vec![refusal.reason.bearer_challenge()]
+            }
+            None => Vec::new(),
+        }
+    }
+
+    /// Edits the headers for the upstream: tokens that must not be forwarded go, and API keys and passwords; the headers that
+    /// carry claims hold what the tokens say or nothing; where several tokens fill one header, the first demand's stands. Call it for
     /// every request of the route, an anonymous one too, and before any header that the gateway itself sets.
     pub(crate) fn apply(&self, identity: &Identity, headers: &mut HeaderMap) {
-        for (place, _) in self.private_places(identity) {
+        for place in self.private_places(identity) {
             place.remove_token(headers);
+        }
+        if self.demands.iter().any(|demand| demand.users.is_some()) {
+            basic::remove(headers);
         }
         self.remove_claim_headers(headers);
         for (name, value) in identity.verdicts().flat_map(|verdict| &verdict.headers) {
@@ -131,25 +165,37 @@ impl AuthStage {
                 free.insert(value.clone());
             }
         }
+        for (index, client) in &identity.clients {
+            let keys = self.demands.get(*index).and_then(|demand| demand.keys.as_ref());
+            if let Some(name) = keys.and_then(|keys| keys.client_id_header())
+                && self.claim_headers.contains(name)
+                && let Entry::Vacant(free) = headers.entry(name)
+            {
+                free.insert(client.clone());
+            }
+        }
     }
 
     /// The query for the upstream, where a token stands in it that must not be forwarded; `None` leaves it as it is. May
     /// be empty: then the `?` goes too.
     pub(crate) fn forwarded_query(&self, identity: &Identity, query: &str) -> Option<String> {
-        self.private_places(identity).fold(None, |edited: Option<String>, (place, _)| {
+        self.private_places(identity).fold(None, |edited: Option<String>, place| {
             place.without_token(edited.as_deref().unwrap_or(query)).or(edited)
         })
     }
 
-    /// Where tokens stand that their provider does not want forwarded.
-    fn private_places<'a>(
-        &'a self,
-        identity: &'a Identity,
-    ) -> impl Iterator<Item = (&'a Place, &'a Verified)> {
-        identity.tokens().filter(|token| !token.verdict.forward_token).filter_map(|token| {
-            let requirement = self.requirements.get(token.requirement)?;
-            Some((requirement.places.get(token.place)?, token))
-        })
+    /// Where tokens stand that must not be forwarded, and API keys, none of which are.
+    fn private_places<'a>(&'a self, identity: &'a Identity) -> impl Iterator<Item = &'a Place> {
+        let places = |index| self.demands.get(index).and_then(|demand: &Demand| demand.tokens.as_ref());
+        let verified = identity.tokens().filter(|token| !token.verdict.forward_token);
+        let verified = verified.filter_map(move |token| places(token.demand)?.places.get(token.place));
+        let is_verified = |index| identity.tokens().any(|token| token.demand == index);
+        let others = self.demands.iter().enumerate();
+        let others =
+            others.filter(move |(index, demand)| demand.hides_unverified_token() && !is_verified(*index));
+        let others = others.flat_map(|(_, demand)| demand.tokens.iter().flat_map(|tokens| &tokens.places));
+        let keys = self.demands.iter().flat_map(|demand| demand.keys.iter().flat_map(|keys| &keys.places));
+        verified.chain(others).chain(keys)
     }
 
     fn remove_claim_headers(&self, headers: &mut HeaderMap) {
@@ -180,7 +226,7 @@ impl AuthStage {
 impl fmt::Debug for AuthStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthStage")
-            .field("requirements", &self.requirements.len())
+            .field("demands", &self.demands.len())
             .field("rules", &self.rules.len())
             .field("claim_headers", &self.claim_headers)
             .finish()
@@ -191,65 +237,27 @@ const fn dashed(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte }
 }
 
-/// An object that names a provider means its own; one that has none of that name means the route's.
-fn verifiers_named(name: &str, own: &[Arc<Verifier>], all: &[Vec<Arc<Verifier>>]) -> Vec<VerifierId> {
-    let named = |verifier: &&Arc<Verifier>| *verifier.provider().name == *name;
-    let of_own: Vec<VerifierId> = own.iter().filter(named).map(|verifier| verifier.id()).collect();
-    if !of_own.is_empty() {
-        return of_own;
-    }
-    all.iter().flatten().filter(named).map(|verifier| verifier.id()).collect()
-}
-
-impl Requirement {
-    fn new(jwt: &JwtRequirement, verifiers: &[Arc<Verifier>]) -> Self {
-        Self {
-            verifiers: verifiers.to_vec(),
-            places: extract::places(jwt.providers.iter().map(|provider| provider.from.as_slice())),
-            optional: jwt.optional,
-        }
-    }
-
-    fn verify(
-        &self,
-        found: &Found<'_, '_>,
-        now_unix_s: u64,
-        cache: &mut VerdictCache,
-    ) -> Result<Rc<Verdict>, AuthReason> {
-        let candidates = || found.providers.iter().filter_map(|index| self.verifiers.get(*index));
-        let ids = || candidates().map(|verifier| verifier.id());
-        let token = cache.hash(&found.token);
-        if let Some(verdict) = cache.get(token, &ids(), now_unix_s) {
-            return Ok(verdict);
-        }
-        let accepted = verifier::verify(candidates(), &found.token, now_unix_s)?;
-        let verdict = Rc::new(accepted.verdict);
-        if accepted.lasts {
-            cache.insert(token, ids(), &verdict, now_unix_s);
-        }
-        Ok(verdict)
-    }
-}
-
 /// Whom the verified tokens of a request name; empty for an anonymous one. Belongs to one worker. Prints no claim.
 #[derive(Default)]
 pub(crate) struct Identity {
     /// Nearly every route asks for one token; an empty list allocates nothing.
     first: Option<Verified>,
     more: Vec<Verified>,
+    /// The ids of clients by their keys, each with its demand.
+    pub(super) clients: Vec<(usize, HeaderValue)>,
 }
 
-struct Verified {
-    verdict: Rc<Verdict>,
-    requirement: usize,
-    place: usize,
+pub(super) struct Verified {
+    pub(super) verdict: Rc<Verdict>,
+    pub(super) demand: usize,
+    pub(super) place: usize,
 }
 
 impl Identity {
-    /// Whether no token was verified.
+    /// Whether no token was verified, and no key.
     #[cfg(test)]
     pub(crate) fn is_anonymous(&self) -> bool {
-        self.first.is_none()
+        self.first.is_none() && self.clients.is_empty()
     }
 
     /// A claim as text, for a limit key: `realm.roles` or a JSON pointer, of this provider's token or of the first that
@@ -260,7 +268,7 @@ impl Identity {
             .find_map(|verdict| claims::named(&verdict.claims, name).and_then(claims::text))
     }
 
-    fn push(&mut self, token: Verified) {
+    pub(super) fn push(&mut self, token: Verified) {
         if self.first.is_none() {
             self.first = Some(token);
         } else {

@@ -7,13 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use http::{HeaderName, HeaderValue, header};
-use ir::{ClaimToHeader, JwtProvider, ObjectRef};
+use ir::{ApiKeys, BasicAuth, ClaimToHeader, JwtProvider, ObjectRef};
 use tracing::warn;
 
+use super::api_key::KeyRing;
+use super::basic::Users;
 use super::claims::{self, Claims, Window};
+use super::hashing::HashPool;
 use super::key::VerifyingKey;
 use super::refusal::AuthReason;
 use super::token::UnverifiedToken;
+use crate::observe::PasswordMetrics;
 
 /// How many signatures are tried for one token, over all providers and keys: a key without `kid` fits every token of its
 /// algorithm, a token without `kid` fits every key, and key sets are long.
@@ -194,13 +198,48 @@ pub(super) fn verify<'v>(
 
 /// Verifiers by what they were made from: an equal provider keeps its verifier, and so its verdicts, over a change of
 /// the configuration. Owned by the one thread that builds generations.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Verifiers {
     /// By object, so that a look-up compares only the few providers of one object.
     by_source: HashMap<ObjectRef, Vec<Arc<Verifier>>>,
+    /// By Secret.
+    users: HashMap<ObjectRef, Vec<Arc<Users>>>,
+    rings: Vec<Arc<KeyRing>>,
+    pool: Arc<HashPool>,
 }
 
 impl Verifiers {
+    pub(crate) fn new(passwords: Arc<PasswordMetrics>) -> Self {
+        Self {
+            by_source: HashMap::new(),
+            users: HashMap::new(),
+            rings: Vec::new(),
+            pool: Arc::new(HashPool::new(passwords)),
+        }
+    }
+
+    /// The users of an equal Secret and realm, or new ones.
+    pub(super) fn users(&mut self, basic: &Arc<BasicAuth>) -> Arc<Users> {
+        let of_secret = self.users.entry_ref(&basic.source).or_default();
+        if let Some(known) = of_secret.iter().find(|known| known.basic() == basic) {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(Users::new(basic, &self.pool));
+        of_secret.push(Arc::clone(&new));
+        new
+    }
+
+    /// The ring of equal keys, or a new one.
+    pub(super) fn keys(&mut self, keys: &Arc<ApiKeys>) -> Arc<KeyRing> {
+        let known = self.rings.iter().find(|known| Arc::ptr_eq(known.spec(), keys) || known.spec() == keys);
+        if let Some(known) = known {
+            return Arc::clone(known);
+        }
+        let new = Arc::new(KeyRing::new(keys));
+        self.rings.push(Arc::clone(&new));
+        new
+    }
+
     /// The verifier of an equal provider, or a new one.
     pub(crate) fn get(&mut self, provider: &Arc<JwtProvider>) -> Arc<Verifier> {
         let of_object = self.by_source.entry_ref(&provider.source).or_default();
@@ -220,6 +259,11 @@ impl Verifiers {
         self.by_source.retain(|_, of_object| {
             of_object.retain(|verifier| Arc::strong_count(verifier) > 1);
             !of_object.is_empty()
+        });
+        self.rings.retain(|ring| Arc::strong_count(ring) > 1);
+        self.users.retain(|_, of_secret| {
+            of_secret.retain(|users| Arc::strong_count(users) > 1);
+            !of_secret.is_empty()
         });
     }
 

@@ -64,7 +64,27 @@ fn auth() -> ir::Auth {
         methods: Vec::new(),
         client_cidrs: Vec::new(),
     };
+    let hash = ir::PasswordHash { scheme: ir::HashScheme::Sha1, text: ir::Redacted::new(CANARY.into()) };
+    let basic = ir::BasicAuth {
+        source: ObjectRef::new(Kind::Secret, "shop", "users"),
+        realm: "shop".to_owned(),
+        users: vec![ir::BasicUser { name: ir::Redacted::new(CANARY.into()), hash }],
+    };
+    let key = ir::ApiKey {
+        client: "acme".into(),
+        source: ObjectRef::new(Kind::Secret, "shop", "gold"),
+        key: ir::Redacted::new(CANARY.into()),
+    };
+    let keys = ir::ApiKeys {
+        selector: vec!["tier=gold".to_owned()],
+        keys: vec![key],
+        from: Vec::new(),
+        client_id_header: Some(HeaderName::from_static("x-client")),
+    };
     ir::Auth {
+        api_key: Some(Arc::new(keys)),
+        mode: ir::AuthMode::Any,
+        basic: Some(Arc::new(basic)),
         source: ObjectRef::new(Kind::AuthPolicy, "shop", "jwt"),
         jwt: Some(ir::JwtRequirement { providers: vec![Arc::new(provider)], optional: false }),
         authorization: Some(ir::Authorization { rules: vec![rule] }),
@@ -148,7 +168,10 @@ fn an_explanation_has_the_documented_shape() {
                 {"kind": "MaxRequestBody", "object": object, "bytes": 1024},
                 {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-ip",
                  "mode": "Enforce", "rates": ["100 per 1m30s (burst 20)"]},
-                {"kind": "JWT", "object": "AuthPolicy/shop/jwt", "providers": ["corp"], "optional": false},
+                {"kind": "JWT", "object": "AuthPolicy/shop/jwt", "providers": ["corp"], "optional": false, "mode": "Any"},
+                {"kind": "APIKey", "object": "AuthPolicy/shop/jwt", "secrets": ["tier=gold"], "keys": 1,
+                 "clientIdHeader": "x-client", "mode": "Any"},
+                {"kind": "BasicAuth", "object": "AuthPolicy/shop/jwt", "users": "Secret/shop/users", "realm": "shop", "mode": "Any"},
                 {"kind": "Authorization", "object": "AuthPolicy/shop/jwt", "rules": ["buyers Allow"]},
                 {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-user",
                  "mode": "Shadow", "rates": ["100 per 1m30s (burst 20)"]},

@@ -133,7 +133,10 @@ fn methods_and_addresses_work_without_tokens() {
     office.methods = vec![Method::GET];
     let open = Auth {
         source: ObjectRef::new(Kind::AuthPolicy, "shop", "office"),
+        mode: ir::AuthMode::All,
         jwt: None,
+        api_key: None,
+        basic: None,
         authorization: Some(Authorization { rules: vec![office] }),
     };
     let mut gate = Gate::new(&[open]);
@@ -211,15 +214,20 @@ fn claims_of_no_named_provider_are_those_of_the_objects_own_ones() {
         assert_eq!(gate.ask(&headers).err(), *want, "the own token only: {}", cookie.is_some());
     }
 
-    // An object without tokens of its own takes any of the route.
+    // A policy without tokens of its own takes those of other policies, and never the route's: its author could make
+    // himself an admin.
     policy.authorization = None;
+    policy.source = ObjectRef::new(Kind::AuthPolicy, "shop", "policy");
     let open = Auth {
         source: ObjectRef::new(Kind::AuthPolicy, "shop", "open"),
+        mode: ir::AuthMode::All,
         jwt: None,
+        api_key: None,
+        basic: None,
         authorization: Some(Authorization { rules: vec![rule(AuthorizationAction::Allow, admins)] }),
     };
     let mut gate = Gate::new(&[auth(vec![provider()]), policy, open]);
-    assert_eq!(gate.ask(&[("authorization", &of_route("admin"))]).err(), None);
+    assert_eq!(gate.ask(&[("authorization", &of_route("admin"))]).err(), refused);
     let both = [("authorization", of_route("user")), ("cookie", own("admin"))];
     assert_eq!(gate.ask(&both.each_ref().map(|(name, value)| (*name, value.as_str()))).err(), None);
     assert_eq!(gate.ask(&[("authorization", &of_route("user"))]).err(), refused);
@@ -233,8 +241,11 @@ fn every_authorization_of_a_route_must_allow() {
     let mut first = auth(vec![provider()]);
     first.authorization = Some(allow(ClaimOperator::In));
     let second = Auth {
-        source: ObjectRef::new(Kind::AuthPolicy, "shop", "second"),
+        source: ObjectRef::new(Kind::GatewayRoute, "shop", "shop"),
+        mode: ir::AuthMode::All,
         jwt: None,
+        api_key: None,
+        basic: None,
         authorization: Some(allow(ClaimOperator::NotIn)),
     };
     let mut one = Gate::new(std::slice::from_ref(&first));

@@ -167,7 +167,7 @@ fn a_verdict_dies_with_the_key_that_made_it() {
 
 #[test]
 fn equal_providers_share_a_verifier_until_nobody_uses_it() {
-    let mut verifiers = Verifiers::default();
+    let mut verifiers = Verifiers::new(Arc::default());
     let first = verifiers.get(&Arc::new(provider()));
     assert!(Arc::ptr_eq(&first, &verifiers.get(&Arc::new(provider()))));
     let mut other = provider();

@@ -1,7 +1,9 @@
 //! Tests of the stage with real keys and real signatures. The names of `attacks` follow the catalogue of attacks.
 
+mod api_key;
 mod attacks;
 mod authorization;
+mod basic;
 mod caching;
 mod forwarding;
 mod keys;

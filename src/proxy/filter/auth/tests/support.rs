@@ -15,13 +15,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use ir::{
-    Algorithm, Auth, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, Kind, ObjectRef, Redacted,
-    TokenSource,
+    Algorithm, Auth, AuthMode, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, Kind, ObjectRef,
+    Redacted, TokenSource,
 };
 use serde_json::{Value, json};
 
 use crate::filter::auth::refusal::AuthReason;
-use crate::filter::auth::{AuthRefusal, AuthRequest, AuthStage, Identity, VerdictCache, Verifiers};
+use crate::filter::auth::{AuthRefusal, AuthRequest, AuthStage, AuthStop, Identity, VerdictCache, Verifiers};
 
 pub(super) const NOW: u64 = 1_800_000_000;
 pub(super) const ISSUER: &str = "https://id.example.com/";
@@ -205,6 +205,9 @@ pub(super) fn auth(providers: Vec<JwtProvider>) -> Auth {
             providers: providers.into_iter().map(Arc::new).collect(),
             optional: false,
         }),
+        mode: AuthMode::All,
+        api_key: None,
+        basic: None,
         authorization: None,
     }
 }
@@ -224,7 +227,7 @@ pub(super) struct Gate {
 
 impl Gate {
     pub(super) fn new(auths: &[Auth]) -> Self {
-        let mut verifiers = Verifiers::default();
+        let mut verifiers = Verifiers::new(Arc::default());
         Self {
             stage: AuthStage::new(auths, &mut verifiers),
             cache: VerdictCache::default(),
@@ -245,7 +248,10 @@ impl Gate {
         query: Option<&str>,
     ) -> Result<Identity, AuthRefusal> {
         let request = AuthRequest { headers, query, method: &self.method, client: self.client };
-        self.stage.check(request, self.now, &mut self.cache)
+        self.stage.check(request, self.now, &mut self.cache, &[]).map_err(|stop| match stop {
+            AuthStop::Refused(refusal) => refusal,
+            AuthStop::Needs(need) => panic!("{need:?}"),
+        })
     }
 
     pub(super) fn ask(&mut self, headers: &[(&str, &str)]) -> Result<Identity, AuthReason> {

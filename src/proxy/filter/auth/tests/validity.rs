@@ -114,7 +114,8 @@ fn a_refusal_has_a_kind_and_a_challenge_without_details() {
     let mut gate = Gate::new(std::slice::from_ref(&required));
     let ask = |gate: &mut Gate, headers: &[(&str, &str)]| {
         let refusal = gate.ask_all(&header_map(headers), None).expect_err("a refusal");
-        let challenge = refusal.www_authenticate().map(|value| value.to_str().expect("ASCII").to_owned());
+        let challenges = gate.stage.challenges(refusal);
+        let challenge = challenges.first().map(|value| value.to_str().expect("ASCII").to_owned());
         (refusal.kind(), challenge)
     };
     let unauthenticated = AuthRefusalKind::Unauthenticated;

@@ -1,0 +1,237 @@
+//! What one object asks for: its methods of authentication, and how many of them must succeed. Reads no clock and waits
+//! for nothing: what takes long is handed out as a need, and asked again with the answer.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::HeaderValue;
+use ir::{Auth, AuthMode, JwtRequirement};
+
+use super::api_key::KeyRing;
+use super::basic::{self, PasswordCheck, Users};
+use super::cache::VerdictCache;
+use super::credential_cache::CredentialKey;
+use super::extract::{self, Found, Place};
+use super::refusal::{AuthReason, AuthRefusalKind, Scheme};
+use super::stage::{AuthRequest, Identity, Verified};
+use super::verifier::{self, Verdict, Verifier, Verifiers};
+
+/// RFC 9110 §11.6.1 asks for a challenge. There is no scheme of this name that browsers know, so that none asks its user.
+const API_KEY: HeaderValue = HeaderValue::from_static("ApiKey");
+
+/// The methods of one object; at least one.
+pub(super) struct Demand {
+    mode: AuthMode,
+    pub(super) tokens: Option<Tokens>,
+    pub(super) keys: Option<Arc<KeyRing>>,
+    pub(super) users: Option<Arc<Users>>,
+}
+
+/// A token of one of these is needed.
+pub(super) struct Tokens {
+    verifiers: Vec<Arc<Verifier>>,
+    pub(super) places: Vec<Place>,
+    optional: bool,
+}
+
+/// Everything that one look at a request has at hand.
+pub(super) struct Check<'a> {
+    pub(super) request: AuthRequest<'a>,
+    pub(super) now_unix_s: u64,
+    pub(super) cache: &'a mut VerdictCache,
+    pub(super) answers: &'a [AuthAnswer],
+}
+
+/// Why a look ended before the identity was known.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Refused(AuthReason),
+    Needs(Box<AuthNeed>),
+}
+
+/// Something that takes too long for a worker to do by the way.
+#[derive(Debug)]
+pub(crate) struct AuthNeed {
+    demand: usize,
+    check: PasswordCheck,
+}
+
+/// What came of a need.
+pub(crate) struct AuthAnswer {
+    demand: usize,
+    key: CredentialKey,
+    result: Result<bool, AuthReason>,
+}
+
+impl AuthNeed {
+    /// Waits for it. Comes back in bounded time.
+    pub(crate) async fn answer(self) -> AuthAnswer {
+        let Self { demand, check } = self;
+        AuthAnswer { demand, key: check.key, result: check.run().await }
+    }
+}
+
+impl std::fmt::Debug for AuthAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthAnswer")
+            .field("demand", &self.demand)
+            .field("result", &self.result)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Demand {
+    /// `None`: the object has rules only. `own` are the verifiers of its providers.
+    pub(super) fn new(auth: &Auth, own: &[Arc<Verifier>], verifiers: &mut Verifiers) -> Option<Self> {
+        let demand = Self {
+            mode: auth.mode,
+            tokens: auth.jwt.as_ref().map(|jwt| Tokens::new(jwt, own)),
+            keys: auth.api_key.as_ref().map(|keys| verifiers.keys(keys)),
+            users: auth.basic.as_ref().map(|basic| verifiers.users(basic)),
+        };
+        (demand.tokens.is_some() || demand.keys.is_some() || demand.users.is_some()).then_some(demand)
+    }
+
+    /// Whether the request satisfies it; who asks is noted. `index` is the demand's own.
+    pub(super) fn check(
+        &self,
+        index: usize,
+        check: &mut Check<'_>,
+        identity: &mut Identity,
+    ) -> Result<(), Stop> {
+        let mut refusal: Option<AuthReason> = None;
+        for method in [Self::check_token, Self::check_api_key, Self::check_password] {
+            match (method(self, index, check, identity), self.mode) {
+                (None, _) => {}
+                (Some(Ok(())), AuthMode::All) => {}
+                (Some(Ok(())), AuthMode::Any) => return Ok(()),
+                (Some(Err(Stop::Refused(reason))), AuthMode::Any) => {
+                    // What the client brought says more than what it did not.
+                    refusal = Some(
+                        refusal.filter(|first| !first.is_missing() || reason.is_missing()).unwrap_or(reason),
+                    );
+                }
+                (Some(Err(stop)), AuthMode::All | AuthMode::Any) => return Err(stop),
+            }
+        }
+        refusal.map_or(Ok(()), |reason| Err(Stop::Refused(reason)))
+    }
+
+    /// The challenges of a 401 (RFC 9110 §11.6.1): of every method that would have been enough.
+    pub(super) fn challenges(&self, reason: AuthReason) -> Vec<HeaderValue> {
+        let mut challenges = Vec::new();
+        if reason.kind() != AuthRefusalKind::Unauthenticated {
+            return challenges;
+        }
+        let asks = |scheme| self.mode == AuthMode::Any || reason.scheme() == Some(scheme);
+        if self.tokens.is_some() && asks(Scheme::Token) {
+            challenges.push(reason.bearer_challenge());
+        }
+        if self.keys.is_some() && asks(Scheme::ApiKey) {
+            challenges.push(API_KEY);
+        }
+        challenges
+            .extend(self.users.iter().filter(|_| asks(Scheme::Password)).map(|users| users.challenge()));
+        challenges
+    }
+
+    /// Whether a token that was not looked at, or found bad while another method succeeded, must go no further.
+    pub(super) fn hides_unverified_token(&self) -> bool {
+        let hides = |verifier: &Arc<Verifier>| !verifier.provider().forward_token;
+        self.mode == AuthMode::Any
+            && self.tokens.as_ref().is_some_and(|tokens| tokens.verifiers.iter().any(hides))
+    }
+
+    fn check_token(
+        &self,
+        index: usize,
+        check: &mut Check<'_>,
+        identity: &mut Identity,
+    ) -> Option<Result<(), Stop>> {
+        let tokens = self.tokens.as_ref()?;
+        let request = check.request;
+        let found = match extract::find(&tokens.places, request.headers, request.query) {
+            Ok(Some(found)) => found,
+            Ok(None) if tokens.optional => return Some(Ok(())),
+            Ok(None) => return Some(Err(Stop::Refused(AuthReason::TokenMissing))),
+            Err(reason) => return Some(Err(Stop::Refused(reason))),
+        };
+        let verified = tokens.verify(&found, check.now_unix_s, check.cache);
+        Some(verified.map_err(Stop::Refused).map(|verdict| {
+            identity.push(Verified { verdict, demand: index, place: found.place });
+        }))
+    }
+
+    fn check_api_key(
+        &self,
+        index: usize,
+        check: &mut Check<'_>,
+        identity: &mut Identity,
+    ) -> Option<Result<(), Stop>> {
+        let keys = self.keys.as_ref()?;
+        let client = keys.client(check.request.headers, check.request.query);
+        Some(client.map(|client| identity.clients.push((index, client))).map_err(Stop::Refused))
+    }
+
+    fn check_password(
+        &self,
+        index: usize,
+        check: &mut Check<'_>,
+        _: &mut Identity,
+    ) -> Option<Result<(), Stop>> {
+        let users = self.users.as_ref()?;
+        let judged = |is_good| if is_good { Ok(()) } else { Err(Stop::Refused(AuthReason::PasswordWrong)) };
+        let credentials = match basic::find(check.request.headers) {
+            Ok(Some(credentials)) => credentials,
+            Ok(None) => return Some(Err(Stop::Refused(AuthReason::PasswordMissing))),
+            Err(reason) => return Some(Err(Stop::Refused(reason))),
+        };
+        if users.is_quick() {
+            return Some(judged(users.verify(&credentials)));
+        }
+        let cache = &mut check.cache.credentials;
+        if let Some(answer) = check.answers.iter().find(|answer| answer.demand == index) {
+            return Some(answer.result.map_err(Stop::Refused).and_then(|is_good| {
+                cache.insert(answer.key, is_good);
+                judged(is_good)
+            }));
+        }
+        let key = cache.key(users.id(), &credentials);
+        if let Some(is_good) = cache.get(key) {
+            users.pool().count_cached();
+            return Some(judged(is_good));
+        }
+        let check = PasswordCheck::new(key, Arc::clone(users), credentials);
+        Some(Err(Stop::Needs(Box::new(AuthNeed { demand: index, check }))))
+    }
+}
+
+impl Tokens {
+    fn new(jwt: &JwtRequirement, verifiers: &[Arc<Verifier>]) -> Self {
+        Self {
+            verifiers: verifiers.to_vec(),
+            places: extract::places(jwt.providers.iter().map(|provider| provider.from.as_slice())),
+            optional: jwt.optional,
+        }
+    }
+
+    fn verify(
+        &self,
+        found: &Found<'_, '_>,
+        now_unix_s: u64,
+        cache: &mut VerdictCache,
+    ) -> Result<Rc<Verdict>, AuthReason> {
+        let candidates = || found.providers.iter().filter_map(|index| self.verifiers.get(*index));
+        let ids = || candidates().map(|verifier| verifier.id());
+        let token = cache.hash(&found.token);
+        if let Some(verdict) = cache.get(token, &ids(), now_unix_s) {
+            return Ok(verdict);
+        }
+        let accepted = verifier::verify(candidates(), &found.token, now_unix_s)?;
+        let verdict = Rc::new(accepted.verdict);
+        if accepted.lasts {
+            cache.insert(token, ids(), &verdict, now_unix_s);
+        }
+        Ok(verdict)
+    }
+}
