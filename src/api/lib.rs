@@ -4,6 +4,7 @@
 //! Invariant: says what users may write, and nothing of what becomes of it.
 
 mod auth;
+mod balance;
 mod condition;
 mod cors;
 mod crd;
@@ -23,6 +24,7 @@ pub use auth::{
     ClaimCondition, ClaimOperator, ClaimToHeader, HtpasswdRef, Jwks, JwtAlgorithm, JwtAuth, JwtProvider,
     KeyRef, SecretSelector, TokenCookie, TokenHeader, TokenQuery, TokenSource,
 };
+pub use balance::{HashOn, HashOnType, LoadBalancing, LoadBalancingPolicy, ZonePreference};
 pub use condition::{ConditionReason, ConditionType, Status};
 pub use cors::Cors;
 pub use crd::{crds, crds_yaml};
@@ -40,9 +42,9 @@ pub use meta::{
     BACKEND_TLS_CLIENT_CERT_ANNOTATION, BACKEND_TLS_HOSTNAME_ANNOTATION, BACKEND_TLS_VERIFY_ANNOTATION,
     CA_CRL_KEY, CA_KEY, CLIENT_AUTH_ANNOTATION, CLIENT_AUTH_CA_ANNOTATION, CLIENT_AUTH_FORWARD_ANNOTATION,
     CONTROLLER_NAME, DEFAULT_CLASS_ANNOTATION, DEFAULT_INGRESS_CLASS, DEFAULT_REALM, GROUP, HTPASSWD_KEY,
-    INGRESS_CLASS_ANNOTATION, JWKS_KEY, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION,
+    INGRESS_CLASS_ANNOTATION, JWKS_KEY, LOAD_BALANCE_ANNOTATION, RATE_LIMIT_POLICY_ANNOTATION, REDIRECT_HTTP_ANNOTATION,
     STREAM_IDLE_TIMEOUT_ANNOTATION, TLS_CERTIFICATE_KEY, TLS_OCSP_STAPLE_KEY, TLS_PRIVATE_KEY_KEY,
-    TLS_SECRET_TYPE, UPGRADES_ANNOTATION, VERSION,
+    TLS_SECRET_TYPE, UPGRADES_ANNOTATION, UPSTREAM_HASH_BY_ANNOTATION, VERSION,
 };
 pub use policy::{
     AuthPolicy, AuthPolicySpec, CounterScope, Limit, LimitHeaders, LimitKey, LimitKeyType, LimitMode,
@@ -55,6 +57,6 @@ pub use tls::{
 };
 pub use upstream::{
     BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef, CircuitBreaker,
-    HealthCheck, LoadBalancing, LoadBalancingPolicy, PassiveHealthCheck, ProxyProtocol, Retry, Timeouts,
+    HealthCheck, PassiveHealthCheck, ProxyProtocol, Retry, Timeouts,
 };
 pub use value::{ByteQuantity, Duration};

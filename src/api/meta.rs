@@ -52,6 +52,12 @@ pub const BACKEND_TLS_VERIFY_ANNOTATION: &str = "gateway.baribhara.io/backend-tl
 pub const UPGRADES_ANNOTATION: &str = "gateway.baribhara.io/upgrades";
 /// On an Ingress: `timeouts.streamIdle` of its rules (GEP-2257). Default `1h`; `0s`: no bound.
 pub const STREAM_IDLE_TIMEOUT_ANNOTATION: &str = "gateway.baribhara.io/stream-idle-timeout";
+/// On an Ingress: how the endpoints of its backends are chosen among: `RoundRobin`, `LeastRequest`, `EWMA` or `Random`.
+/// Default `RoundRobin` (ingress-nginx: `load-balance`).
+pub const LOAD_BALANCE_ANNOTATION: &str = "gateway.baribhara.io/load-balance";
+/// On an Ingress: `Header NAME`, `Cookie NAME`, `QueryParam NAME`, `SourceIP`, `Host`, `Path` or `URI`: requests that are
+/// alike in it go to one endpoint (ingress-nginx: `upstream-hash-by`).
+pub const UPSTREAM_HASH_BY_ANNOTATION: &str = "gateway.baribhara.io/upstream-hash-by";
 /// On an Ingress with `spec.tls`: `Require` or `Optional`: its clients are asked for a certificate. Default: `Require`
 /// where authorities are named, else none is asked.
 pub const CLIENT_AUTH_ANNOTATION: &str = "gateway.baribhara.io/client-auth";

@@ -5,13 +5,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::auth::{Auth, JwtProvider};
+use crate::balance::LoadBalancing;
 use crate::condition::Status;
 use crate::cors::Cors;
 use crate::filter::Filter;
 use crate::matches::RouteMatch;
 use crate::text::{CIDR, DNS_LABEL, DNS_SUBDOMAIN, HOSTNAME, UPGRADE};
 use crate::tls::Tls;
-use crate::upstream::{BackendRef, CircuitBreaker, HealthCheck, LoadBalancing, Retry, Timeouts};
+use crate::upstream::{BackendRef, CircuitBreaker, HealthCheck, Retry, Timeouts};
 use crate::value::ByteQuantity;
 
 /// What a GatewayRoute says.

@@ -1,4 +1,4 @@
-//! How a rule speaks with its backends: references, timeouts, retries, breaker, passive health, balancing.
+//! How a rule speaks with its backends: references, timeouts, retries, breaker, passive health.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -311,23 +311,6 @@ impl Default for PassiveHealthCheck {
             max_ejected_percent: fifty(),
         }
     }
-}
-
-/// How an endpoint is chosen.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LoadBalancing {
-    /// RoundRobin (each in turn) or LeastRequest (the less busy of two taken at random). Default RoundRobin.
-    #[serde(default)]
-    pub policy: LoadBalancingPolicy,
-}
-
-/// The ways to choose an endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-pub enum LoadBalancingPolicy {
-    #[default]
-    RoundRobin,
-    LeastRequest,
 }
 
 fn ca_key() -> String {

@@ -110,6 +110,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "CLASS", env = "BARIBHARA_INGRESS_CLASS", default_value = "baribhara")]
     pub(crate) ingress_class: String,
 
+    /// The zone that this runs in, for rules whose loadBalancing prefers it [default: not known]
+    #[arg(long, value_name = "ZONE", env = "BARIBHARA_ZONE")]
+    pub(crate) zone: Option<String>,
+
     /// Networks whose X-Forwarded-* headers are believed, with commas between [default: none]
     #[arg(long, value_name = "CIDR,...", env = "BARIBHARA_TRUSTED_PROXIES", value_delimiter = ',',
           value_parser = parse_network)]

@@ -27,9 +27,11 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     logging::start(args.log_format);
     let source = match &origin {
         Origin::Folder(folder) => {
-            let default_tls_secret = args.default_tls_secret.clone();
-            let settings =
-                translate::Settings { default_tls_secret, ..folder::settings(&args.ingress_class) };
+            let settings = translate::Settings {
+                default_tls_secret: args.default_tls_secret.clone(),
+                zone: args.zone(),
+                ..folder::settings(&args.ingress_class)
+            };
             FolderSource::start(folder.clone(), settings, check_certificate)?
         }
         Origin::Cluster => {
@@ -131,6 +133,7 @@ fn cluster_settings(args: &RunArgs) -> translate::Settings {
         allow_local_endpoints: args.cluster.allow_local_endpoints,
         own_addresses,
         default_tls_secret: args.default_tls_secret.clone(),
+        zone: args.zone(),
         ..translate::Settings::cluster(args.ingress_class.clone())
     }
 }
@@ -141,6 +144,11 @@ fn text(variable: &str) -> Option<String> {
 }
 
 impl RunArgs {
+    /// A pod without the label that the variable is made of has it empty.
+    fn zone(&self) -> Option<String> {
+        self.zone.clone().filter(|zone| !zone.is_empty())
+    }
+
     /// The flags as the data plane takes them.
     fn settings(&self) -> anyhow::Result<Settings> {
         let workers = match self.workers {

@@ -60,6 +60,10 @@ impl Serialize for Endpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct BackendEndpoints {
     pub endpoints: Vec<Endpoint>,
+    /// Places in `endpoints`, in order, of those that are meant for the zone of this gateway. Empty where that is not known
+    /// of all, where all are, and where none is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub local: Vec<usize>,
 }
 
 /// All backends that some route names. Travels beside [`crate::Config`], so that a pod change recompiles no route.

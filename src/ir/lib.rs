@@ -6,6 +6,7 @@
 mod api_key;
 mod auth;
 mod backend;
+mod balance;
 mod basic;
 mod config;
 mod control;
@@ -29,6 +30,7 @@ pub use auth::{
     ClaimOperator, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, TokenSource,
 };
 pub use backend::{BackendEndpoints, BackendId, Endpoint, EndpointMap};
+pub use balance::{BalancePolicy, HashOn, LoadBalancing, ZonePreference};
 pub use basic::{BasicAuth, BasicUser, HashScheme, PasswordHash};
 pub use config::{Applied, Config};
 pub use control::ControlState;
@@ -45,8 +47,8 @@ pub use object::{Kind, ObjectRef, RouteId};
 pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};
 pub use path::{PathError, canonical_path, hex_digit, push_escape};
 pub use route::{
-    Action, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, LoadBalancing, Match,
-    PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
+    Action, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, Match, PassiveHealth,
+    PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
 };
 pub use secret::Redacted;
 pub use tls::{

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, Redirect,
-    Rewrite, RouteId, RouteTls, Upgrades, UpstreamProtocol, ser,
+    Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, LoadBalancing,
+    Redirect, Rewrite, RouteId, RouteTls, Upgrades, UpstreamProtocol, ser,
 };
 
 /// One rule of one object, with everything that the proxy needs to serve it.
@@ -253,14 +253,6 @@ pub struct CircuitBreaker {
     pub max_pending_requests: Option<u32>,
     pub max_requests: Option<u32>,
     pub max_retries: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub enum LoadBalancing {
-    #[default]
-    RoundRobin,
-    /// The less busy of two endpoints taken at random.
-    LeastRequest,
 }
 
 /// When failures take an endpoint out for a time.

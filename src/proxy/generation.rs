@@ -3,6 +3,7 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ir::{Action, BackendTarget, Config, EndpointMap};
 use table::{CompiledRoute, RouteSlot, Table};
@@ -84,10 +85,11 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+    /// `epoch` is the zero of the workers' clock.
+    pub(crate) fn new(metrics: Arc<Metrics>, epoch: Instant) -> Self {
         let seed = FingerprintSeed::new([random::seed(), random::seed()]);
         Self {
-            backends: Backends::default(),
+            backends: Backends::new(epoch),
             protocols: Protocols::default(),
             verifiers: Verifiers::new(Arc::clone(&metrics.passwords)),
             metrics,
@@ -139,11 +141,11 @@ impl Builder {
     fn runtime(&mut self, compiled: &Arc<CompiledRoute>) -> RouteRuntime {
         let route = &compiled.route;
         let backends = match &route.action {
-            Action::Forward { backends, .. } => backends
+            Action::Forward { backends, load_balancing, .. } => backends
                 .iter()
                 .map(|backend| match &backend.target {
                     BackendTarget::Backend(id) => Some(RouteBackend {
-                        backend: self.backends.get(id, &self.metrics),
+                        backend: self.backends.get_for(id, load_balancing, &self.metrics),
                         protocol: self.protocols.get(id, &backend.protocol),
                     }),
                     BackendTarget::Missing(_) => None,

@@ -93,7 +93,10 @@ impl PassedHost {
         });
         let weights = weights.collect();
         let targets = passthrough.backends.iter().map(|backend| match &backend.target {
-            BackendTarget::Backend(id) => Some((backends.get(id, metrics), backend.proxy_protocol)),
+            BackendTarget::Backend(id) => {
+                let found = backends.get_for(id, &passthrough.load_balancing, metrics);
+                Some((found, backend.proxy_protocol))
+            }
             BackendTarget::Missing(_) => None,
         });
         Self {

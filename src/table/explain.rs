@@ -1,6 +1,7 @@
 //! Explains a decision: the winner with all that it does, and why every other route lost. Must not decide: winner,
 //! order and conditions are those of [`Table::walk`], the same that [`Table::decide`] takes.
 
+mod balance;
 mod policy;
 mod text;
 

@@ -33,5 +33,5 @@ pub use passed::PassedThrough;
 pub use path::canonical;
 pub use route::{CompiledRoute, RouteSlot};
 pub use table::{CompileProblem, Decision, Table};
-pub use values::{cookie as cookie_value, query as query_value};
+pub use values::{cookie, query};
 pub use when::When;

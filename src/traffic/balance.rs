@@ -6,14 +6,34 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::chance;
 use crate::outlier::{EndpointHealth, Outlier};
 
+mod group;
+mod latency;
+mod ring;
+mod warmup;
+mod zone;
+
+pub use latency::Latency;
+pub use ring::{Ring, stable_hash};
+
+use self::group::{Group, Places};
+use self::warmup::Warmup;
+
 /// What all workers know about one endpoint. Belongs to the endpoint (backend and address), not to a generation.
 #[derive(Debug, Default)]
 pub struct EndpointState {
     in_flight: AtomicU32,
     health: EndpointHealth,
+    latency: Latency,
+    /// When it was added, on the caller's clock; 0: it was there before anyone looked.
+    since_ns: u64,
 }
 
 impl EndpointState {
+    /// One that was added to those that were known already.
+    pub fn added(now_ns: u64) -> Self {
+        Self { since_ns: now_ns, ..Self::default() }
+    }
+
     /// Requests that are at the endpoint now.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
@@ -21,6 +41,16 @@ impl EndpointState {
 
     pub fn health(&self) -> &EndpointHealth {
         &self.health
+    }
+
+    /// Kept up to date only where [`Choice::Ewma`] is asked for.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
+    /// As given to [`Self::added`].
+    pub fn since_ns(&self) -> u64 {
+        self.since_ns
     }
 }
 
@@ -74,44 +104,125 @@ impl TriedSet {
     }
 }
 
+/// What is prepared of a list of endpoints when it changes.
+#[derive(Debug, Default)]
+pub struct Lineup {
+    /// When the newest endpoint was added; 0: none was.
+    newest_ns: u64,
+    /// Only where something is hashed.
+    ring: Option<Ring>,
+    /// Places of the endpoints of this zone, in order. Empty: no difference is made.
+    local: Box<[usize]>,
+}
+
+impl Lineup {
+    /// `ring` must be of the same endpoints in the same order; `local` are places in them, in order.
+    pub fn new<E: AsRef<EndpointState>>(endpoints: &[E], ring: Option<Ring>, local: &[usize]) -> Self {
+        let newest_ns = endpoints.iter().map(|endpoint| endpoint.as_ref().since_ns).max().unwrap_or(0);
+        Self { newest_ns, ring, local: local.into() }
+    }
+
+    pub fn ring(&self) -> Option<&Ring> {
+        self.ring.as_ref()
+    }
+
+    pub fn local(&self) -> &[usize] {
+        &self.local
+    }
+}
+
+/// How an endpoint is picked among those that may be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// `turn` counts up by one with each pick of this backend.
+    RoundRobin {
+        turn: u64,
+    },
+    LeastRequest,
+    Ewma,
+    Random,
+    /// `None`: the request has nothing of what is hashed. `under_way` are all requests of the backend now, this one
+    /// among them.
+    ConsistentHash {
+        key: Option<u64>,
+        under_way: u32,
+    },
+}
+
 /// One question to the balancer.
 #[derive(Clone, Copy, Debug)]
 pub struct Pick<'a> {
-    pub policy: ir::LoadBalancing,
-    /// Counts up by one with each pick of this backend: of the process, or of the worker (then start at a
-    /// different number in each, or they all begin with the same endpoint).
-    pub turn: u64,
+    pub choice: Choice,
     pub random: u64,
     pub now_ns: u64,
     pub tried: &'a TriedSet,
     /// Of the backend.
     pub outlier: &'a Outlier,
+    /// Of the very endpoints that are asked about.
+    pub lineup: &'a Lineup,
+    /// How long the share of an endpoint grows that was added or came back; 0: it is whole at once.
+    pub slow_start_ns: u64,
+    /// Whether the endpoints of this zone come first.
+    pub prefers_local: bool,
 }
 
 /// Picks an endpoint by its index; `None` only when there is none at all.
 ///
-/// Taken from the first of these groups that has anyone: healthy and untried; untried (the panic mode: when all are
+/// Taken from the first of these groups that has anyone: those of this zone that are healthy and untried, where they are
+/// preferred and this request stays in the zone (see [`zone::stays`]); healthy and untried; untried (the panic mode: when all are
 /// ejected, all are asked, since an ejected endpoint may be well again and a refusal never is); healthy; everyone.
 ///
 /// Round robin gives each of k endpoints one of every k turns as long as the group stays the same. Least request
-/// takes two of the group at random and then the one with fewer requests in flight.
+/// takes two of the group at random and then the one with fewer requests in flight; EWMA takes the one whose latency
+/// times its requests, the new one among them, is less. Consistent hashing takes the first on the [`Ring`] from the key
+/// on that is not at its bound (see [`capacity`]).
+///
+/// During a slow start an endpoint is drawn with the share that it has grown to, and round robin becomes a draw; of the
+/// keys that are an endpoint's own it has that share, and each comes to it once.
 pub fn pick<E: AsRef<EndpointState>>(endpoints: &[E], ask: &Pick<'_>) -> Option<usize> {
     let all = endpoints.len();
     if all == 0 {
         return None;
     }
+    let warmup = Warmup::begin(ask);
+    let everyone = Group { endpoints, ask, warmup, member: |_| true, places: Places::All(all) };
+    let local = if ask.prefers_local { ask.lineup.local() } else { &[] };
+    let is_local = |index: usize| local.binary_search(&index).is_ok();
     if ask.tried.is_empty() && ask.outlier.is_calm(ask.now_ns) {
-        return choose(endpoints, ask, all, Some);
+        if local.is_empty() {
+            return everyone.choose();
+        }
+        return Group { endpoints, ask, warmup, member: is_local, places: Places::Listed(local) }.choose();
     }
     let healthy = |index: usize| {
         endpoints.get(index).is_some_and(|endpoint| !endpoint.as_ref().health.is_ejected(ask.now_ns))
     };
     let untried = |index: usize| !ask.tried.contains(index);
-    pick_among(endpoints, ask, |index| healthy(index) && untried(index))
-        .or_else(|| pick_among(endpoints, ask, untried))
-        .or_else(|| pick_among(endpoints, ask, healthy))
-        .or_else(|| choose(endpoints, ask, all, Some))
+    let local = (!local.is_empty() && zone::stays(ask, local, healthy)).then_some(is_local);
+    local
+        .and_then(|is_local| {
+            let member = |index| is_local(index) && healthy(index) && untried(index);
+            Group::scanned(endpoints, ask, warmup, member)?.choose()
+        })
+        .or_else(|| {
+            let member = |index| healthy(index) && untried(index);
+            Group::scanned(endpoints, ask, warmup, member)?.choose()
+        })
+        .or_else(|| Group::scanned(endpoints, ask, warmup, untried)?.choose())
+        .or_else(|| Group::scanned(endpoints, ask, warmup, healthy)?.choose())
+        .or_else(|| everyone.choose())
 }
+
+/// The most requests that consistent hashing brings to one of `members` endpoints at once, when `under_way` of them run:
+/// a quarter over the mean, rounded up (Mirrokni and others, 2016), and never less than eight. So few overload nobody,
+/// and one client's own requests stay together.
+pub fn capacity(under_way: u32, members: usize) -> u32 {
+    let members = u64::try_from(members).unwrap_or(u64::MAX).max(1);
+    let bound = (u64::from(under_way) * 5).div_ceil(members.saturating_mul(4));
+    u32::try_from(bound).unwrap_or(u32::MAX).max(CAPACITY_MIN)
+}
+
+const CAPACITY_MIN: u32 = 8;
 
 /// The index of a weighted choice. `cumulative` holds the running sums of the weights; `None` when it is empty or
 /// sums up to 0.
@@ -119,54 +230,6 @@ pub fn weighted(cumulative: &[u64], random: u64) -> Option<usize> {
     let total = cumulative.last().copied().filter(|total| *total > 0)?;
     let point = chance::below(random, total);
     Some(cumulative.partition_point(|sum| *sum <= point))
-}
-
-/// Picks among the endpoints that `member` names; `None` when it names nobody.
-fn pick_among<E: AsRef<EndpointState>>(
-    endpoints: &[E],
-    ask: &Pick<'_>,
-    member: impl Fn(usize) -> bool,
-) -> Option<usize> {
-    let members = (0..endpoints.len()).filter(|index| member(*index)).count();
-    if members == 0 {
-        return None;
-    }
-    // Another worker may eject a member in between; then the last one that is left takes its turn.
-    let nth = |n: usize| {
-        let mut last = None;
-        for index in (0..endpoints.len()).filter(|index| member(*index)).take(n + 1) {
-            last = Some(index);
-        }
-        last
-    };
-    choose(endpoints, ask, members, nth)
-}
-
-/// Applies the policy to a group of `members` (not 0), whose n-th has the index `nth(n)`.
-fn choose<E: AsRef<EndpointState>>(
-    endpoints: &[E],
-    ask: &Pick<'_>,
-    members: usize,
-    nth: impl Fn(usize) -> Option<usize>,
-) -> Option<usize> {
-    match ask.policy {
-        ir::LoadBalancing::RoundRobin => {
-            let len = u64::try_from(members).unwrap_or(u64::MAX);
-            nth(usize::try_from(ask.turn % len).unwrap_or(0))
-        }
-        ir::LoadBalancing::LeastRequest => {
-            let first = chance::index_below(ask.random, members);
-            if members == 1 {
-                return nth(first);
-            }
-            // The second is another one: drawn from the rest with the bits that the first draw used least.
-            let rest = chance::index_below(ask.random.rotate_left(32), members - 1);
-            let second = if rest >= first { rest + 1 } else { rest };
-            let (first, second) = (nth(first)?, nth(second)?);
-            let load = |index: usize| endpoints.get(index).map_or(u32::MAX, |e| e.as_ref().in_flight());
-            Some(if load(second) < load(first) { second } else { first })
-        }
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ mod limits;
 mod outlier;
 mod retry;
 
-pub use balance::{EndpointState, InFlight, Pick, TriedSet, pick, weighted};
+pub use balance::{
+    Choice, EndpointState, InFlight, Latency, Lineup, Pick, Ring, TriedSet, capacity, pick, stable_hash,
+    weighted,
+};
 pub use breaker::{Breaker, BreakerKind, BreakerPermit};
 pub use fingerprint::{FingerprintSeed, Fingerprinter};
 pub use limits::{LimitStore, LimitVerdict};

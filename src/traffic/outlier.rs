@@ -47,6 +47,11 @@ impl EndpointHealth {
         self.ejected_until_ns.load(Ordering::Relaxed) > now_ns
     }
 
+    /// When its last ejection ends or ended; 0: there was none.
+    pub(crate) fn ejection_end_ns(&self) -> u64 {
+        self.ejected_until_ns.load(Ordering::Relaxed)
+    }
+
     fn clear(&self) {
         // Most answers find nothing to clear; a load does not take the cache line from the other workers.
         for counter in [&self.consecutive_5xx, &self.consecutive_connect_failures] {
@@ -87,6 +92,11 @@ impl Outlier {
     /// Whether no endpoint of the backend is out. Cheap: one load.
     pub fn is_calm(&self, now_ns: u64) -> bool {
         self.ejected_until_ns.load(Ordering::Relaxed) <= now_ns
+    }
+
+    /// When the last ejection of any endpoint ends or ended; 0: there was none.
+    pub(crate) fn last_end_ns(&self) -> u64 {
+        self.ejected_until_ns.load(Ordering::Relaxed)
     }
 
     /// Counts how a try at `endpoints[index]` ended. Returns whether that ejected the endpoint.

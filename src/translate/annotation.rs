@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use api::{BackendProtocol, CaRef};
 use ir::{
-    Action, BackendId, BackendTarget, Route, Trust, Upgrades, UpstreamProtocol, UpstreamTls, WeightedBackend,
+    Action, BackendId, BackendTarget, BalancePolicy, LoadBalancing, Route, Trust, Upgrades, UpstreamProtocol,
+    UpstreamTls, WeightedBackend,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 
@@ -15,7 +16,7 @@ use crate::authority::{self, authorities};
 use crate::protocol::{self, NO_TLS, Offer, TlsDemand};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
-use crate::upstream;
+use crate::{balance, upstream};
 
 /// How all backends of one Ingress are spoken to.
 #[derive(Debug, Default)]
@@ -25,6 +26,7 @@ pub(crate) struct IngressUpstream {
     /// Protocol or TLS cannot be had as asked for: every backend counts as missing.
     is_refused: bool,
     upgrades: Upgrades,
+    load_balancing: LoadBalancing,
     /// `None`: the default.
     stream_idle: Option<Option<Duration>>,
     /// One value for the paths that speak alike.
@@ -43,6 +45,7 @@ impl IngressUpstream {
             protocol: protocol.ok().flatten(),
             tls: tls.ok().flatten(),
             upgrades: notes.upgrades(lines),
+            load_balancing: notes.load_balancing(lines),
             stream_idle: notes.stream_idle(lines),
             shared: Vec::new(),
         };
@@ -82,8 +85,9 @@ impl IngressUpstream {
         if let Some(stream_idle) = self.stream_idle {
             route.timeouts.stream_idle = stream_idle;
         }
-        if let Action::Forward { upgrades, .. } = &mut route.action {
+        if let Action::Forward { upgrades, load_balancing, .. } = &mut route.action {
             upgrades.clone_from(&self.upgrades);
+            load_balancing.clone_from(&self.load_balancing);
         }
     }
 }
@@ -162,6 +166,28 @@ impl<'a> Notes<'a> {
         let Some((text, field)) = self.get(api::UPGRADES_ANNOTATION) else { return Upgrades::default() };
         let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         upstream::upgrades(&names, field, "websocket alone is allowed", lines).unwrap_or_default()
+    }
+
+    /// Nothing is less safe for a word that is not understood, so the default holds.
+    fn load_balancing(&self, lines: &mut Lines) -> LoadBalancing {
+        let policy = self.get(api::LOAD_BALANCE_ANNOTATION).and_then(|(text, field)| {
+            let policy = balance::named_policy(text);
+            if policy.is_none() {
+                let message = format!("'{text}' is no way to choose an endpoint; RoundRobin is used");
+                lines.error(field, message, "write RoundRobin, LeastRequest, EWMA or Random");
+            }
+            policy
+        });
+        let hash = self.get(api::UPSTREAM_HASH_BY_ANNOTATION).and_then(|(text, field)| {
+            let on = balance::named_hash(text);
+            if on.is_none() {
+                let message = format!("'{text}' is nothing to hash; nothing is hashed");
+                let remedy = "write Header, Cookie or QueryParam and a name, or SourceIP, Host, Path or URI";
+                lines.error(field, message, remedy);
+            }
+            on.map(BalancePolicy::ConsistentHash)
+        });
+        hash.or(policy).unwrap_or_default().into()
     }
 
     fn stream_idle(&self, lines: &mut Lines) -> Option<Option<Duration>> {

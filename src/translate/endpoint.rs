@@ -1,6 +1,6 @@
 //! Services and EndpointSlices into the endpoints of backends. Must not look at routes beyond the backends they name.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir::{BackendEndpoints, BackendId, Endpoint, Kind, ObjectRef};
@@ -11,6 +11,7 @@ use crate::Settings;
 use crate::address::{self, Leads};
 use crate::object_ref;
 use crate::report::{Fault, Field, Lines, ReportLine};
+use crate::zone::{self, Nearness};
 
 /// What a Service's port leads to now, and what was found on the way.
 #[derive(Debug, Default)]
@@ -48,7 +49,7 @@ pub(crate) fn service_endpoints<'a>(
             Leads::Anywhere => vec![Endpoint { host: host.trim_end_matches('.').into(), port }],
             Leads::Home(_) | Leads::Outside => Vec::new(),
         };
-        return Found { endpoints: BackendEndpoints { endpoints }, lines: Vec::new() };
+        return Found { endpoints: BackendEndpoints { endpoints, local: Vec::new() }, lines: Vec::new() };
     }
     let Some(service_port) = service_port(service, port) else { return Found::default() };
     let port_name = service_port.name.as_deref().unwrap_or_default();
@@ -59,14 +60,16 @@ pub(crate) fn service_endpoints<'a>(
         lines.extend(refused.into_iter().flat_map(|refused| refused.report(slice)));
     }
     let endpoints = if usable.ready.is_empty() { usable.draining } else { usable.ready };
-    Found { endpoints: BackendEndpoints { endpoints: endpoints.into_iter().collect() }, lines }
+    let local = zone::local(endpoints.values());
+    Found { endpoints: BackendEndpoints { endpoints: endpoints.into_keys().collect(), local }, lines }
 }
 
 /// A fixed address is its own only endpoint.
 pub(crate) fn address_endpoints(id: &BackendId) -> BackendEndpoints {
     match id {
         BackendId::Address { host, port } => {
-            BackendEndpoints { endpoints: vec![Endpoint { host: Arc::clone(host), port: *port }] }
+            let endpoints = vec![Endpoint { host: Arc::clone(host), port: *port }];
+            BackendEndpoints { endpoints, local: Vec::new() }
         }
         BackendId::Service { .. } => BackendEndpoints::default(),
     }
@@ -75,8 +78,8 @@ pub(crate) fn address_endpoints(id: &BackendId) -> BackendEndpoints {
 /// The endpoints of some slices.
 #[derive(Default)]
 struct Usable {
-    ready: BTreeSet<Endpoint>,
-    draining: BTreeSet<Endpoint>,
+    ready: BTreeMap<Endpoint, Nearness>,
+    draining: BTreeMap<Endpoint, Nearness>,
 }
 
 /// The addresses of one slice that are not asked because of where they lead.
@@ -101,12 +104,16 @@ impl Usable {
                 State::ServingWhileTerminating => &mut self.draining,
                 State::Unusable => continue,
             };
+            let nearness = Nearness::of(endpoint, settings.zone.as_deref());
             // The cluster's own slices have one address an endpoint; people who write slices list several.
             for (address_index, address) in endpoint.addresses.iter().enumerate() {
                 let host = address_text(address);
                 let leads = address::endpoint_leads(&host, settings);
                 if leads == Leads::Anywhere {
-                    into.extend(ports.iter().map(|port| Endpoint { host: Arc::clone(&host), port: *port }));
+                    for port in &ports {
+                        let endpoint = Endpoint { host: Arc::clone(&host), port: *port };
+                        into.entry(endpoint).or_default().add(nearness);
+                    }
                 } else {
                     let first = (index, address_index, leads);
                     refused.get_or_insert(RefusedAddresses { count: 0, first }).count += 1;

@@ -10,6 +10,7 @@ mod attach;
 mod auth;
 mod authority;
 mod backend;
+mod balance;
 mod basic;
 mod certificate;
 mod class;
@@ -44,6 +45,7 @@ mod tls;
 mod translator;
 mod upstream;
 mod value;
+mod zone;
 
 pub use named::named_objects;
 pub use report::{Fault, Report, ReportLine, Severity};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use api::{BackendRef, GatewayRoute, GatewayRouteSpec, ProxyProtocol, RouteRule, TlsMode, TlsVersion};
 use ir::{
-    BackendTarget, HostPattern, ObjectRef, Passthrough, PassthroughBackend, ProxyVersion, RouteId, Timeouts,
-    Tls,
+    BackendTarget, BalancePolicy, HashOn, HostPattern, LoadBalancing, ObjectRef, Passthrough,
+    PassthroughBackend, ProxyVersion, RouteId, Timeouts, Tls,
 };
 
 use crate::attach::Attached;
@@ -17,7 +17,7 @@ use crate::report::{Field, Lines, Refused, ReportLine};
 use crate::route::{Built, RouteSeed};
 use crate::standing::Extent;
 use crate::tls::TlsClaim;
-use crate::upstream;
+use crate::{balance, upstream};
 
 /// What follows where something is wrong with the object.
 const SO: &str = "its connections are refused";
@@ -90,7 +90,7 @@ fn refusing(id: RouteId) -> Passthrough {
         connect,
         stream_idle,
         circuit_breaker: ir::CircuitBreaker::default(),
-        load_balancing: ir::LoadBalancing::default(),
+        load_balancing: LoadBalancing::default(),
         passive_health: None,
     }
 }
@@ -183,6 +183,7 @@ fn passthrough(
         (None, Some(all)) => timeouts(all.timeouts.as_ref(), defaults.key("timeouts"), lines),
         (None, None) => Ok(Timeouts::default()),
     };
+    let load_balancing = load_balancing(rule, field, lines);
     let backends = backends(rule, field.key("backendRefs"), reader, lines)?;
     let Timeouts { connect, stream_idle, .. } = timeouts?;
     Ok(Passthrough {
@@ -191,9 +192,28 @@ fn passthrough(
         connect,
         stream_idle,
         circuit_breaker: rule.circuit_breaker.as_ref().map(upstream::circuit_breaker).unwrap_or_default(),
-        load_balancing: upstream::load_balancing(rule),
+        load_balancing: load_balancing?,
         passive_health: Some(upstream::passive_health(rule)),
     })
+}
+
+/// Of a client nothing is known here but its address.
+fn load_balancing(rule: &RouteRule, field: Field<'_>, lines: &mut Lines) -> Result<LoadBalancing, Refused> {
+    let load_balancing = balance::load_balancing(rule, field, lines)?;
+    match &load_balancing.policy {
+        BalancePolicy::ConsistentHash(on) if *on != HashOn::SourceIp => {
+            let message = format!(
+                "no request of connections that are passed through is seen, only their client's address; {SO}"
+            );
+            let field = field.key("loadBalancing");
+            Err(lines.error(field.key("hashOn"), message, "write type: SourceIP"))
+        }
+        BalancePolicy::RoundRobin
+        | BalancePolicy::LeastRequest
+        | BalancePolicy::Ewma
+        | BalancePolicy::Random
+        | BalancePolicy::ConsistentHash(_) => Ok(load_balancing),
+    }
 }
 
 /// As of a rule for requests, of which some mean nothing here.

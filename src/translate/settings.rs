@@ -20,6 +20,8 @@ pub struct Settings {
     /// Namespace and name of the Secret whose certificate is served to clients that name no host or an unknown one
     /// (`--default-tls-secret`).
     pub default_tls_secret: Option<(String, String)>,
+    /// The zone that this runs in (`--zone`); `None`: not known, so that no endpoint is nearer than another.
+    pub zone: Option<String>,
     /// Whether GatewayRoutes without a class are served where no IngressClass object gives them to another. True for a
     /// folder, where this install is alone.
     pub default_class_if_lone: bool,
@@ -40,6 +42,7 @@ impl Settings {
             allow_local_endpoints: true,
             own_addresses: Vec::new(),
             default_tls_secret: None,
+            zone: None,
             default_class_if_lone: true,
         }
     }
@@ -52,6 +55,7 @@ impl Settings {
             allow_local_endpoints: false,
             own_addresses: Vec::new(),
             default_tls_secret: None,
+            zone: None,
             default_class_if_lone: false,
         }
     }

@@ -1,12 +1,12 @@
-//! How a rule speaks with its backends: references, timeouts, retries, breaker, ejection, balancing.
+//! How a rule speaks with its backends: references, timeouts, retries, breaker, ejection.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{BackendRef, LoadBalancingPolicy, RouteRule};
+use api::{BackendRef, RouteRule};
 use ir::{
-    Action, BackendId, BackendTarget, CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Rewrite,
-    Timeouts, Upgrades, UpstreamProtocol, WeightedBackend,
+    Action, BackendId, BackendTarget, CircuitBreaker, PassiveHealth, Retry, RetryOn, Rewrite, Timeouts,
+    Upgrades, UpstreamProtocol, WeightedBackend,
 };
 
 use crate::address::{self, Leads};
@@ -14,7 +14,7 @@ use crate::backend::{self, PortRef};
 use crate::protocol::{self, Offer};
 use crate::reader::Reader;
 use crate::report::{Fault, Field, Lines, Refused};
-use crate::{endpoint, value};
+use crate::{balance, endpoint, value};
 
 /// The largest weight of a backend (Gateway API BackendRef).
 const WEIGHT_MAX: u32 = 1_000_000;
@@ -37,7 +37,7 @@ pub(crate) fn forward(
         None => Retry::default(),
     };
     let circuit_breaker = rule.circuit_breaker.as_ref().map(circuit_breaker).unwrap_or_default();
-    let load_balancing = load_balancing(rule);
+    let load_balancing = balance::load_balancing(rule, field, lines)?;
     let passive_health = Some(passive_health(rule));
     let upgrades = match &rule.upgrades {
         Some(names) => {
@@ -323,13 +323,6 @@ pub(crate) fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
         max_pending_requests: spec.max_pending_requests,
         max_requests: spec.max_requests,
         max_retries: spec.max_retries,
-    }
-}
-
-pub(crate) fn load_balancing(rule: &RouteRule) -> LoadBalancing {
-    match rule.load_balancing.as_ref().map(|spec| spec.policy) {
-        None | Some(LoadBalancingPolicy::RoundRobin) => LoadBalancing::RoundRobin,
-        Some(LoadBalancingPolicy::LeastRequest) => LoadBalancing::LeastRequest,
     }
 }
 

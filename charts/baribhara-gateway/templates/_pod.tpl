@@ -100,6 +100,9 @@ env:
     valueFrom: {fieldRef: {fieldPath: metadata.uid}}
   - name: POD_IP
     valueFrom: {fieldRef: {fieldPath: status.podIP}}
+  # Kubernetes 1.35 and later labels pods so; without the label it is empty.
+  - name: BARIBHARA_ZONE
+    valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
   - name: RUST_LOG
     value: {{ $v.gateway.logLevel | quote }}
   {{- with $v.extraEnv }}

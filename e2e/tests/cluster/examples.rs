@@ -121,6 +121,13 @@ fn routing_cases() -> Vec<Case> {
             from_the_canary,
         ),
         case("resilience", get("resilience.example.com", "/"), 200, nothing_more),
+        case(
+            "load balancing by user",
+            get("balancing.example.com", "/profile").header("X-User-Id", "7"),
+            200,
+            nothing_more,
+        ),
+        case("load balancing", get("balancing.example.com", "/"), 200, nothing_more),
         case("redirect to another host", get("old.example.com", "/x"), 308, |r| {
             header(r, "location", "https://new.example.com/x")
         }),

@@ -66,10 +66,10 @@ impl RouteLimit {
                     text(&mut key, asked.headers.get(name).map(HeaderValue::as_bytes), *on_missing)
                 }
                 LimitKey::Cookie { name, on_missing } => {
-                    text(&mut key, table::cookie_value(&asked.headers, name), *on_missing)
+                    text(&mut key, table::cookie(&asked.headers, name), *on_missing)
                 }
                 LimitKey::QueryParam { name, on_missing } => {
-                    text(&mut key, table::query_value(asked.query(), name).as_deref(), *on_missing)
+                    text(&mut key, table::query(asked.query(), name).as_deref(), *on_missing)
                 }
                 LimitKey::JwtClaim { provider, claim, on_missing } => {
                     let value = identity.claim(provider.as_deref(), claim);

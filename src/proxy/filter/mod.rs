@@ -1,6 +1,7 @@
 //! Filters: what a route asks of requests beside where they go.
 
 pub(crate) mod auth;
+pub(crate) mod balance;
 pub(crate) mod client_cert;
 pub(crate) mod grpc;
 pub(crate) mod grpc_web;

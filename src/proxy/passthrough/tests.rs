@@ -29,7 +29,7 @@ fn config(passed: &[(&str, &Arc<Passthrough>)], terminated: &[&str]) -> Config {
 }
 
 fn build(config: &Config, last: Option<&Arc<Passthroughs>>) -> Arc<Passthroughs> {
-    Passthroughs::build(config, last, &mut Backends::default(), &Metrics::new())
+    Passthroughs::build(config, last, &mut Backends::new(std::time::Instant::now()), &Metrics::new())
 }
 
 #[test]

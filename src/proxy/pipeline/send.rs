@@ -15,7 +15,7 @@ use crate::body::{RequestBody, RequestFraming};
 use crate::error::Reason;
 use crate::filter::upgrade::{self, UpgradeRequest};
 use crate::filter::websocket::{self, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
-use crate::filter::{client_cert, grpc};
+use crate::filter::{balance, client_cert, grpc};
 use crate::request::Asked;
 use crate::upstream::{Forward, Forwarded, Own, UpstreamBody, edits_own, forward};
 
@@ -58,6 +58,8 @@ impl Stage<'_> {
         if let Some(client) = route.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
             client_cert::tell(client, self.downstream, &mut asked.headers);
         }
+        // By what the gateway says of its client, too, and before the rule's own changes.
+        let hash_key = balance::hash_key(load_balancing, asked);
         let request_id = asked.request_id(&self.worker.random);
         let mut own = Own::new(asked, self.downstream, &request_id);
         notes.request_id = Some(request_id);
@@ -92,7 +94,8 @@ impl Stage<'_> {
             timeouts: &timeouts,
             retry,
             circuit_breaker,
-            load_balancing: *load_balancing,
+            load_balancing,
+            hash_key,
             passive_health: passive_health.as_ref(),
         };
         let forwarded = forward(&ask, body, &mut notes.record.trail).await?;

@@ -31,6 +31,7 @@ pub(super) struct Control {
     pub(super) orders: Vec<mpsc::Sender<Order>>,
     pub(super) applied: watch::Sender<Applied>,
     pub(super) stopping: watch::Receiver<bool>,
+    pub(super) epoch: Instant,
 }
 
 /// Runs until the end has been led. Blocks the thread.
@@ -65,7 +66,7 @@ async fn sample(metrics: Arc<Metrics>) {
 
 impl Control {
     async fn lead(mut self, admin: &Rc<Admin>) {
-        let mut builder = Builder::new(Arc::clone(&self.metrics));
+        let mut builder = Builder::new(Arc::clone(&self.metrics), self.epoch);
         let mut stopping = self.stopping.clone();
         // What is there already counts as changed.
         self.feeds.endpoints.mark_changed();

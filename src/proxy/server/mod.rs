@@ -119,7 +119,7 @@ impl Server {
         }
         let (stop, stopping) = watch::channel(false);
         let (applied_to, applied) = watch::channel(Applied::default());
-        let control = Control { settings, metrics, feeds, orders, applied: applied_to, stopping };
+        let control = Control { settings, metrics, feeds, orders, applied: applied_to, stopping, epoch };
         let control = spawn("control", move || control::run(control, admin_listener))?;
         Ok(Self { http, https, admin, applied, stop, threads, control, log })
     }

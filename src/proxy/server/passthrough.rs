@@ -13,6 +13,7 @@ use super::connection::Open;
 use super::proxy_header;
 use super::tls::Wire;
 use super::tunnel;
+use crate::filter::balance;
 use crate::observe::PassthroughResult;
 use crate::passthrough::PassedHost;
 use crate::tunnel::Passing;
@@ -37,7 +38,8 @@ pub(super) async fn serve(open: &Open, passed: Passed) {
     let (random, idle) = (open.worker.random.next(), host.config.stream_idle);
     let reached = match host.pick(random) {
         Some((backend, proxy)) => {
-            let passage = Passage { worker: &open.worker, backend, config: &host.config };
+            let address_key = balance::address_key(open.downstream.peer);
+            let passage = Passage { worker: &open.worker, backend, config: &host.config, address_key };
             passage.open().await.map(|reached| (reached, proxy))
         }
         None => Err(PassageError::NoEndpoint),

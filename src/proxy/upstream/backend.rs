@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use ir::{BackendId, CircuitBreaker, Endpoint, EndpointMap};
+use ir::{BackendEndpoints, BackendId, BalancePolicy, CircuitBreaker, Endpoint, EndpointMap, LoadBalancing};
 use tokio::sync::Notify;
-use traffic::{Breaker, BreakerKind, EndpointState, Outlier, RetryBudget};
+use traffic::{Breaker, BreakerKind, EndpointState, Lineup, Outlier, RetryBudget, Ring};
 
 use crate::observe::{BackendMetrics, Metrics};
 
@@ -23,9 +25,33 @@ pub(crate) struct Backend {
     pub(crate) budget: RetryBudget,
     pub(crate) outlier: Outlier,
     pub(crate) metrics: Arc<BackendMetrics>,
-    endpoints: ArcSwap<Vec<Target>>,
-    /// Counts up with each pick of an endpoint.
+    endpoints: ArcSwap<Targets>,
+    /// Some rule chooses by hash, so that each list needs its ring.
+    hashes: AtomicBool,
+    /// Counts up with each pick of an endpoint by turn.
     turn: AtomicU64,
+}
+
+/// The endpoints of a backend, with what is prepared of them when they change.
+#[derive(Debug, Default)]
+pub(crate) struct Targets {
+    list: Vec<Target>,
+    pub(super) lineup: Lineup,
+}
+
+impl Targets {
+    fn new(list: Vec<Target>, hashes: bool, local: &[usize]) -> Self {
+        let ring = hashes.then(|| Ring::new(list.iter().map(|target| &*target.label)));
+        Self { lineup: Lineup::new(&list, ring, local), list }
+    }
+}
+
+impl Deref for Targets {
+    type Target = [Target];
+
+    fn deref(&self) -> &[Target] {
+        &self.list
+    }
 }
 
 /// One of a backend's connections, open or being opened: counted until it is closed. Whoever waits for one is told.
@@ -94,12 +120,13 @@ impl Backend {
             outlier: Outlier::default(),
             metrics: metrics.backend(&id.to_string()),
             endpoints: ArcSwap::default(),
+            hashes: AtomicBool::new(false),
             turn: AtomicU64::new(0),
         }
     }
 
     /// The endpoints that may be asked now.
-    pub(crate) fn targets(&self) -> Arc<Vec<Target>> {
+    pub(crate) fn targets(&self) -> Arc<Targets> {
         self.endpoints.load_full()
     }
 
@@ -108,43 +135,67 @@ impl Backend {
         self.turn.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Takes a new list; endpoints that stay keep their state and their pooled connections.
-    fn set_endpoints(&self, new: &[Endpoint]) {
+    /// From now on the endpoints can be chosen by hash. Called by the control thread alone, as all that changes them.
+    pub(crate) fn prepare_hashing(&self) {
+        if !self.hashes.swap(true, Ordering::Relaxed) {
+            let old = self.endpoints.load();
+            self.endpoints.store(Arc::new(Targets::new(old.list.clone(), true, old.lineup.local())));
+        }
+    }
+
+    /// Takes a new list; endpoints that stay keep their state and their pooled connections. Of the first list none counts
+    /// as new: they may have been there long before.
+    fn set_endpoints(&self, new: &BackendEndpoints, now_ns: u64) {
+        let BackendEndpoints { endpoints: new, local } = new;
         let old = self.endpoints.load();
-        let unchanged = old.len() == new.len()
+        let unchanged = old.lineup.local() == local
+            && old.len() == new.len()
             && old.iter().zip(new).all(|(target, endpoint)| target.endpoint == *endpoint);
         if unchanged {
             return;
         }
         let known: BTreeMap<&Endpoint, &Target> =
             old.iter().map(|target| (&target.endpoint, target)).collect();
+        let since_ns = if old.is_empty() { 0 } else { now_ns.max(1) };
         let targets = new.iter().map(|endpoint| {
-            known.get(endpoint).map_or_else(|| Target::new(endpoint), |&target| target.clone())
+            known.get(endpoint).map_or_else(|| Target::new(endpoint, since_ns), |&target| target.clone())
         });
-        self.endpoints.store(Arc::new(targets.collect()));
+        let hashes = self.hashes.load(Ordering::Relaxed);
+        self.endpoints.store(Arc::new(Targets::new(targets.collect(), hashes, local)));
     }
 }
 
 impl Target {
-    fn new(endpoint: &Endpoint) -> Self {
+    fn new(endpoint: &Endpoint, since_ns: u64) -> Self {
+        let label = endpoint.to_string();
         Self {
             key: next_key(),
             endpoint: endpoint.clone(),
             address: endpoint.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, endpoint.port)),
-            label: endpoint.to_string().into(),
-            state: Arc::default(),
+            label: label.into(),
+            state: Arc::new(EndpointState::added(since_ns)),
         }
     }
 }
 
 /// All backends, by id. Belongs to the control thread.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backends {
     by_id: BTreeMap<BackendId, Arc<Backend>>,
     endpoints: Arc<EndpointMap>,
+    /// The zero of the workers' clock.
+    epoch: Instant,
 }
 
 impl Backends {
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self { by_id: BTreeMap::new(), endpoints: Arc::default(), epoch }
+    }
+
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
     /// The backend of this id, made on first use with the endpoints known for it.
     pub(crate) fn get(&mut self, id: &BackendId, metrics: &Metrics) -> Arc<Backend> {
         let known = self.by_id.get(id).map(Arc::clone);
@@ -155,7 +206,21 @@ impl Backends {
         });
         // A known one may have missed changes while no route named it.
         if let Some(endpoints) = self.endpoints.backends.get(id) {
-            backend.set_endpoints(&endpoints.endpoints);
+            backend.set_endpoints(endpoints, self.now_ns());
+        }
+        backend
+    }
+
+    /// The same, ready for this choice between its endpoints.
+    pub(crate) fn get_for(
+        &mut self,
+        id: &BackendId,
+        load_balancing: &LoadBalancing,
+        metrics: &Metrics,
+    ) -> Arc<Backend> {
+        let backend = self.get(id, metrics);
+        if matches!(load_balancing.policy, BalancePolicy::ConsistentHash(_)) {
+            backend.prepare_hashing();
         }
         backend
     }
@@ -163,11 +228,12 @@ impl Backends {
     /// Takes the new endpoints of all backends. Every backend that the newest configuration names stands in the map; one
     /// that does not keeps its endpoints, for the generation that is served may still name it.
     pub(crate) fn set_endpoints(&mut self, endpoints: Arc<EndpointMap>) {
+        let now_ns = self.now_ns();
         for (id, backend) in &self.by_id {
             let (old, new) = (self.endpoints.backends.get(id), endpoints.backends.get(id));
             let unchanged = matches!((old, new), (Some(old), Some(new)) if Arc::ptr_eq(old, new));
             if let Some(new) = new.filter(|_| !unchanged) {
-                backend.set_endpoints(&new.endpoints);
+                backend.set_endpoints(new, now_ns);
             }
         }
         self.endpoints = endpoints;
@@ -186,7 +252,7 @@ mod tests {
     fn map(named: &[(&BackendId, &[u16])]) -> Arc<EndpointMap> {
         let endpoints = |ports: &[u16]| {
             let endpoints = ports.iter().map(|&port| Endpoint { host: "192.0.2.1".into(), port }).collect();
-            Arc::new(ir::BackendEndpoints { endpoints })
+            Arc::new(BackendEndpoints { endpoints, local: Vec::new() })
         };
         let backends = named.iter().map(|(id, ports)| ((*id).clone(), endpoints(ports))).collect();
         Arc::new(EndpointMap { backends })
@@ -194,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_not_named_keeps_its_endpoints_until_it_is_named_again() {
-        let (metrics, mut backends) = (Metrics::new(), Backends::default());
+        let (metrics, mut backends) = (Metrics::new(), Backends::new(Instant::now()));
         let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
         let ports = |backend: &Backend| -> Vec<u16> {
             backend.targets().iter().map(|target| target.endpoint.port).collect()
@@ -209,5 +275,35 @@ mod tests {
         assert_eq!(backend.targets().first().map(|target| target.key), kept, "what stays keeps its pool");
         backends.set_endpoints(map(&[(&id, &[])]));
         assert!(ports(&backend).is_empty(), "named and without endpoints");
+    }
+
+    #[test]
+    fn what_comes_to_a_list_is_new_and_a_first_list_is_not() {
+        let (metrics, mut backends) = (Metrics::new(), Backends::new(Instant::now()));
+        let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
+        let new = |backend: &Backend| -> Vec<bool> {
+            backend.targets().iter().map(|target| target.state.since_ns() > 0).collect()
+        };
+        backends.set_endpoints(map(&[(&id, &[1, 2])]));
+        let backend = backends.get(&id, &metrics);
+        assert_eq!(new(&backend), [false, false]);
+        backends.set_endpoints(map(&[(&id, &[1, 2, 3])]));
+        assert_eq!(new(&backend), [false, false, true]);
+        backends.set_endpoints(map(&[(&id, &[])]));
+        backends.set_endpoints(map(&[(&id, &[3])]));
+        assert_eq!(new(&backend), [false], "there is nobody to spare it");
+    }
+
+    #[test]
+    fn a_ring_is_made_where_it_is_asked_for_and_again_with_each_list() {
+        let (metrics, mut backends) = (Metrics::new(), Backends::new(Instant::now()));
+        let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
+        backends.set_endpoints(map(&[(&id, &[1, 2])]));
+        let backend = backends.get(&id, &metrics);
+        assert!(backend.targets().lineup.ring().is_none());
+        backend.prepare_hashing();
+        assert!(backend.targets().lineup.ring().is_some());
+        backends.set_endpoints(map(&[(&id, &[1, 2, 3])]));
+        assert!(backend.targets().lineup.ring().is_some());
     }
 }

@@ -9,10 +9,9 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts, UpstreamVersion};
 use tokio::time;
-use tracing::info;
-use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
+use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, TriedSet};
 
-use super::backend::{Backend, Target};
+use super::backend::{Backend, Targets};
 use super::body::UpstreamBody;
 use super::exchange::Exchange;
 use super::h1::{ExchangeError, OutgoingHead, ResponseHead};
@@ -26,6 +25,7 @@ use crate::filter::grpc;
 use crate::observe::RouteMetrics;
 use crate::server::Worker;
 
+mod choice;
 mod connection;
 
 /// Tries of one request at most, whatever is configured: never-sent tries included.
@@ -53,7 +53,9 @@ pub(crate) struct Forward<'a> {
     pub(crate) timeouts: &'a Timeouts,
     pub(crate) retry: &'a Retry,
     pub(crate) circuit_breaker: &'a CircuitBreaker,
-    pub(crate) load_balancing: LoadBalancing,
+    pub(crate) load_balancing: &'a LoadBalancing,
+    /// The hash of what the policy looks at, if the request has it.
+    pub(crate) hash_key: Option<u64>,
     pub(crate) passive_health: Option<&'a PassiveHealth>,
 }
 
@@ -137,6 +139,7 @@ pub(crate) async fn forward(
         retry: None,
         tried: TriedSet::default(),
         endpoints_tried: 0,
+        began: ask.started,
         counted: 0,
         pause: Duration::ZERO,
         skip_pool: false,
@@ -192,11 +195,13 @@ struct Tries<'a> {
     /// Out of its place while it is being sent.
     body: &'a mut Option<RequestBody>,
     /// The same for all tries, so that a place in it means one endpoint.
-    targets: Arc<Vec<Target>>,
+    targets: Arc<Targets>,
     request: Option<BreakerPermit>,
     retry: Option<BreakerPermit>,
     tried: TriedSet,
     endpoints_tried: usize,
+    /// When the try began, where that is measured.
+    began: Instant,
     /// Retries that count against `attempts` and the budget.
     counted: u32,
     /// The wait before the next counted retry.
@@ -277,30 +282,6 @@ impl Tries<'_> {
                 Forwarded { head, body, switched: None }
             }
         }
-    }
-
-    /// The start of the request is as good as now for its first try.
-    fn now_ns(&self) -> u64 {
-        let worker = self.ask.worker;
-        worker.nanos(if self.endpoints_tried == 0 { self.ask.started } else { Instant::now() })
-    }
-
-    fn pick<'t>(&mut self, targets: &'t [Target]) -> Option<(usize, &'t Target)> {
-        let worker = self.ask.worker;
-        let pick = Pick {
-            policy: self.ask.load_balancing,
-            turn: self.ask.backend.next_turn(),
-            random: worker.random.next(),
-            now_ns: self.now_ns(),
-            tried: &self.tried,
-            outlier: &self.ask.backend.outlier,
-        };
-        let index = traffic::pick(targets, &pick)?;
-        if self.ask.retry.different_endpoint {
-            self.tried.insert(index);
-        }
-        self.endpoints_tried += 1;
-        targets.get(index).map(|target| (index, target))
     }
 
     async fn await_head(&self, exchange: &mut Exchange, reused: bool) -> Result<ResponseHead, TryError> {
@@ -409,18 +390,6 @@ impl Tries<'_> {
     /// Makes the body start over, if it can.
     fn rewind(&mut self) -> bool {
         self.body.as_mut().is_some_and(RequestBody::rewind)
-    }
-
-    fn report(&self, targets: &[Target], index: usize, outcome: Outcome) {
-        let backend = self.ask.backend;
-        let Some(health) = self.ask.passive_health else { return };
-        // The clock is only read where the time of an ejection could come of it.
-        let now = if outcome == Outcome::Success { self.ask.started } else { Instant::now() };
-        let now_ns = self.ask.worker.nanos(now);
-        if backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
-            backend.metrics.ejected();
-            info!(endpoint = %targets.get(index).map_or("", |target| &target.label), "endpoint ejected");
-        }
     }
 }
 

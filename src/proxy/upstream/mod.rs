@@ -1,6 +1,7 @@
 //! The way to the pods: backends and their endpoints, connections and their pools, tries and retries.
 
 mod backend;
+mod balance;
 mod body;
 mod connect;
 mod exchange;

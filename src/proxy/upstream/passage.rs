@@ -9,7 +9,8 @@ use tokio::net::TcpStream;
 use tracing::{debug, info};
 use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
 
-use super::backend::{Backend, ConnectionPermit, Target};
+use super::backend::{Backend, ConnectionPermit, Target, Targets};
+use super::balance;
 use super::connect::dial;
 use crate::server::Worker;
 
@@ -22,6 +23,8 @@ pub(crate) struct Passage<'a> {
     pub(crate) worker: &'a Rc<Worker>,
     pub(crate) backend: &'a Arc<Backend>,
     pub(crate) config: &'a Passthrough,
+    /// The client's.
+    pub(crate) address_key: u64,
 }
 
 /// Why there is no endpoint for a connection.
@@ -57,10 +60,11 @@ impl Passage<'_> {
         for _ in 0..targets.len().min(ENDPOINTS_MAX) {
             let Some((index, target)) = self.pick(&targets, &tried) else { break };
             tried.insert(index);
+            let began = Instant::now();
             let in_flight = InFlight::start(&target.state);
             match dial(target, self.config.connect).await {
                 Ok(tcp) => {
-                    self.report(&targets, index, Outcome::Success);
+                    self.report(&targets, index, (began, Outcome::Success));
                     let held =
                         PassageHeld { _in_flight: in_flight, _connection: connection, _request: request };
                     return Ok((tcp, held));
@@ -68,7 +72,7 @@ impl Passage<'_> {
                 Err(failure) => {
                     debug!(endpoint = %target.endpoint, error = %failure, "connecting failed");
                     backend.metrics.connect_failed();
-                    self.report(&targets, index, Outcome::ConnectFailure);
+                    self.report(&targets, index, (began, Outcome::ConnectFailure));
                     error = PassageError::Connect;
                 }
             }
@@ -86,22 +90,29 @@ impl Passage<'_> {
         })
     }
 
-    fn pick<'t>(&self, targets: &'t [Target], tried: &TriedSet) -> Option<(usize, &'t Target)> {
+    fn pick<'t>(&self, targets: &'t Targets, tried: &TriedSet) -> Option<(usize, &'t Target)> {
         let pick = Pick {
-            policy: self.config.load_balancing,
-            turn: self.backend.next_turn(),
+            choice: balance::choice(self.backend, &self.config.load_balancing, Some(self.address_key)),
             random: self.worker.random.next(),
             now_ns: self.worker.nanos(Instant::now()),
             tried,
             outlier: &self.backend.outlier,
+            lineup: &targets.lineup,
+            slow_start_ns: balance::slow_start_ns(&self.config.load_balancing),
+            prefers_local: balance::prefers_local(&self.config.load_balancing),
         };
         let index = traffic::pick(targets, &pick)?;
         targets.get(index).map(|target| (index, target))
     }
 
-    fn report(&self, targets: &[Target], index: usize, outcome: Outcome) {
+    fn report(&self, targets: &[Target], index: usize, (began, outcome): (Instant, Outcome)) {
+        let now = Instant::now();
+        let now_ns = self.worker.nanos(now);
+        if let (true, Some(target)) = (balance::is_measured(&self.config.load_balancing), targets.get(index))
+        {
+            balance::measure(target, now_ns, now - began, outcome);
+        }
         let Some(health) = &self.config.passive_health else { return };
-        let now_ns = self.worker.nanos(Instant::now());
         if self.backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
             self.backend.metrics.ejected();
             info!(endpoint = %targets.get(index).map_or("", |target| &target.label), "endpoint ejected");

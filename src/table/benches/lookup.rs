@@ -155,7 +155,7 @@ fn route(index: usize, host: &str, prefix: String) -> ir::Route {
             rewrite: None,
             retry: ir::Retry::default(),
             circuit_breaker: ir::CircuitBreaker::default(),
-            load_balancing: ir::LoadBalancing::RoundRobin,
+            load_balancing: ir::LoadBalancing::default(),
             passive_health: None,
             upgrades: ir::Upgrades::default(),
             grpc_web: false,

@@ -10,7 +10,7 @@ use ir::{Action, LimitKey, LimitMode, LimitPhase, ObjectRef, OnMissing, PathRewr
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::text;
+use super::{balance, text};
 use crate::head::RequestHead;
 use crate::route::CompiledRoute;
 use crate::values;
@@ -142,11 +142,11 @@ impl fmt::Display for BackendShare {
 }
 
 impl Step {
-    fn new(kind: &'static str, object: &ObjectRef) -> Self {
+    pub(super) fn new(kind: &'static str, object: &ObjectRef) -> Self {
         Self { kind, object: object.clone(), details: Vec::new() }
     }
 
-    fn with(mut self, name: &'static str, detail: Detail) -> Self {
+    pub(super) fn with(mut self, name: &'static str, detail: Detail) -> Self {
         self.details.push((name, detail));
         self
     }
@@ -157,7 +157,7 @@ impl Step {
         if items.is_empty() { self } else { self.with(name, Detail::List(items)) }
     }
 
-    fn text(self, name: &'static str, value: Option<String>) -> Self {
+    pub(super) fn text(self, name: &'static str, value: Option<String>) -> Self {
         match value {
             Some(value) => self.with(name, Detail::Text(value)),
             None => self,
@@ -470,10 +470,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         let step = step.text("hostname", rewrite.hostname.as_ref().map(ToString::to_string));
         steps.push(step.text("path", rewrite.path.as_ref().map(rewrite_text)));
     }
-    if *load_balancing != ir::LoadBalancing::default() {
-        let policy = Detail::Text(format!("{load_balancing:?}"));
-        steps.push(Step::new("LoadBalancing", object).with("policy", policy));
-    }
+    steps.extend(balance::load_balancing_step(load_balancing, object));
     if *circuit_breaker != ir::CircuitBreaker::default() {
         let step = Step::new("CircuitBreaker", object)
             .number("maxConnections", circuit_breaker.max_connections.map(u64::from))
@@ -522,7 +519,7 @@ fn retry_step(retry: &ir::Retry, object: &ObjectRef) -> Step {
 }
 
 /// As users write it (GEP-2257): `1m30s`, `500ms`.
-fn duration(duration: Duration) -> String {
+pub(super) fn duration(duration: Duration) -> String {
     let mut millis = duration.as_millis();
     if millis == 0 {
         return "0s".to_owned();

@@ -3,6 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
+
+mod hashing;
+mod warming;
+mod zones;
 use crate::outlier::Outcome;
 
 /// A seeded source of chance (SplitMix64).
@@ -39,7 +43,7 @@ fn tried(indices: &[usize]) -> TriedSet {
 
 /// How often each endpoint is picked in `turns`.
 fn counts(
-    policy: ir::LoadBalancing,
+    policy: Policy,
     endpoints: &[Arc<EndpointState>],
     outlier: &Outlier,
     tried: &TriedSet,
@@ -48,20 +52,66 @@ fn counts(
     let mut chance = Chance(11);
     let mut counts = vec![0; endpoints.len()];
     for turn in 0..turns {
-        let ask = Pick { policy, turn, random: chance.next(), now_ns: 1, tried, outlier };
+        let lineup = &Lineup::default();
+        let choice = policy.choice(turn);
+        let ask = Pick {
+            choice,
+            random: chance.next(),
+            now_ns: 1,
+            tried,
+            outlier,
+            lineup,
+            slow_start_ns: 0,
+            prefers_local: false,
+        };
         counts[pick(endpoints, &ask).unwrap()] += 1;
     }
     counts
 }
 
-const POLICIES: [ir::LoadBalancing; 2] = [ir::LoadBalancing::RoundRobin, ir::LoadBalancing::LeastRequest];
+/// A choice but for what differs from one request to the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Policy {
+    RoundRobin,
+    LeastRequest,
+    Ewma,
+    Random,
+    Hash,
+}
+
+impl Policy {
+    fn choice(self, turn: u64) -> Choice {
+        match self {
+            Self::RoundRobin => Choice::RoundRobin { turn },
+            Self::LeastRequest => Choice::LeastRequest,
+            Self::Ewma => Choice::Ewma,
+            Self::Random => Choice::Random,
+            // Without a ring, as for requests without a key.
+            Self::Hash => {
+                Choice::ConsistentHash { key: turn.is_multiple_of(2).then_some(turn), under_way: 1 }
+            }
+        }
+    }
+}
+
+const POLICIES: [Policy; 5] =
+    [Policy::RoundRobin, Policy::LeastRequest, Policy::Ewma, Policy::Random, Policy::Hash];
+
+/// A pick that nothing is special about.
+fn plain<'a>(
+    choice: Choice,
+    random: u64,
+    (tried, outlier, lineup): (&'a TriedSet, &'a Outlier, &'a Lineup),
+) -> Pick<'a> {
+    Pick { choice, random, now_ns: 1, tried, outlier, lineup, slow_start_ns: 0, prefers_local: false }
+}
 
 #[test]
 fn no_endpoint_means_no_pick() {
     for policy in POLICIES {
         for tried in [tried(&[]), tried(&[0])] {
-            let ask =
-                Pick { policy, turn: 0, random: 0, now_ns: 0, tried: &tried, outlier: &Outlier::default() };
+            let (outlier, lineup) = (Outlier::default(), Lineup::default());
+            let ask = plain(policy.choice(0), 0, (&tried, &outlier, &lineup));
             assert_eq!(pick::<Arc<EndpointState>>(&[], &ask), None);
         }
     }
@@ -103,8 +153,8 @@ fn an_ejected_endpoint_is_picked_again_when_its_time_is_over() {
     let (endpoints, outlier) = (endpoints(2), Outlier::default());
     eject(&outlier, &endpoints, &[0]);
     let at = |now_ns, turn| {
-        let tried = TriedSet::default();
-        let ask = Pick { policy: POLICIES[0], turn, random: 0, now_ns, tried: &tried, outlier: &outlier };
+        let (tried, lineup) = (TriedSet::default(), Lineup::default());
+        let ask = Pick { now_ns, ..plain(POLICIES[0].choice(turn), 0, (&tried, &outlier, &lineup)) };
         pick(&endpoints, &ask).unwrap()
     };
     assert_eq!((at(30_000_000_000, 0), at(30_000_000_000, 1)), (1, 1));
@@ -127,19 +177,13 @@ fn least_request_prefers_the_less_busy_of_two() {
 fn least_request_keeps_a_slow_endpoint_from_piling_up() {
     // Ten endpoints, of which the first takes ten times as long. One request starts in every step.
     let (endpoints, outlier, tried) = (endpoints(10), Outlier::default(), TriedSet::default());
+    let lineup = Lineup::default();
     let mut chance = Chance(3);
     let mut running: Vec<(u64, usize, InFlight)> = Vec::new();
     let mut picked = [0u64; 10];
     for step in 0..20_000u64 {
         running.retain(|(end, _, _)| *end > step);
-        let ask = Pick {
-            policy: ir::LoadBalancing::LeastRequest,
-            turn: step,
-            random: chance.next(),
-            now_ns: step,
-            tried: &tried,
-            outlier: &outlier,
-        };
+        let ask = plain(Choice::LeastRequest, chance.next(), (&tried, &outlier, &lineup));
         let index = pick(&endpoints, &ask).unwrap();
         picked[index] += 1;
         let lasts = if index == 0 { 200 } else { 20 };
@@ -150,6 +194,82 @@ fn least_request_keeps_a_slow_endpoint_from_piling_up() {
     let others = picked[1..].iter().sum::<u64>() / 9;
     assert!(picked[0] * 3 < others, "{picked:?}");
     assert!(picked[1..].iter().all(|n| n.abs_diff(others) < others / 10), "{picked:?}");
+}
+
+#[test]
+fn chance_spreads_evenly_whoever_is_left() {
+    // Pearson's statistic of nine degrees of freedom is over 33.7 once in ten thousand times.
+    for seed in 0..50 {
+        for policy in [Policy::Random, Policy::LeastRequest, Policy::Ewma] {
+            let (endpoints, outlier) = (endpoints(12), Outlier::default());
+            eject(&outlier, &endpoints, &[3]);
+            let (tried, lineup) = (tried(&[7]), Lineup::default());
+            let mut chance = Chance(seed);
+            let mut counts = [0u64; 12];
+            for _ in 0..5000 {
+                let ask = plain(policy.choice(0), chance.next(), (&tried, &outlier, &lineup));
+                counts[pick(&endpoints, &ask).unwrap()] += 1;
+            }
+            assert_eq!((counts[3], counts[7]), (0, 0));
+            let squares: u64 =
+                counts.iter().filter(|n| **n > 0).map(|n| n.abs_diff(500) * n.abs_diff(500)).sum();
+            assert!(squares < 33 * 500, "{policy:?}, seed {seed}: {counts:?}");
+        }
+    }
+}
+
+#[test]
+fn ewma_leaves_a_slow_endpoint_alone_until_that_was_long_ago() {
+    // Six endpoints; the first takes 500 ms, the others 10 ms. One request starts every 5 ms.
+    const MS: u64 = 1_000_000;
+    for seed in 0..20 {
+        let (endpoints, outlier, tried) = (endpoints(6), Outlier::default(), TriedSet::default());
+        let lineup = Lineup::default();
+        let mut chance = Chance(seed);
+        let mut running: Vec<(u64, u64, usize, InFlight)> = Vec::new();
+        let mut picked = [0u64; 6];
+        for step in 1..=4000u64 {
+            let now_ns = step * 5 * MS;
+            for (end, began, index, _) in running.iter().filter(|(end, ..)| *end <= now_ns) {
+                endpoints[*index].latency().on_answer(*end, end - began);
+            }
+            running.retain(|(end, ..)| *end > now_ns);
+            let ask = Pick { now_ns, ..plain(Choice::Ewma, chance.next(), (&tried, &outlier, &lineup)) };
+            let index = pick(&endpoints, &ask).unwrap();
+            picked[index] += 1;
+            let took = if index == 0 { 500 * MS } else { 10 * MS };
+            running.push((now_ns + took, now_ns, index, InFlight::start(&endpoints[index])));
+        }
+        assert!(picked[0] < 40, "seed {seed}: {picked:?}");
+        // Well again: what it was counts for less with the time, and then it is asked as often as the others.
+        let ask_at = |now_ns, chance: &mut Chance| {
+            let ask = Pick { now_ns, ..plain(Choice::Ewma, chance.next(), (&tried, &outlier, &lineup)) };
+            pick(&endpoints, &ask).unwrap()
+        };
+        drop(running);
+        let start = 4000 * 5 * MS;
+        for endpoint in &endpoints[1..] {
+            endpoint.latency().on_answer(start + 1000 * 1000 * MS, 10 * MS);
+        }
+        let again = (0..600).filter(|_| ask_at(start + 1000 * 1000 * MS, &mut chance) == 0).count();
+        assert!(again > 100, "seed {seed}: {again} of 600");
+    }
+}
+
+#[test]
+fn an_endpoint_of_unknown_latency_is_judged_by_its_requests_alone() {
+    let (endpoints, outlier) = (endpoints(2), Outlier::default());
+    endpoints[0].latency().on_answer(1, 1);
+    let even = counts(Policy::Ewma, &endpoints, &outlier, &tried(&[]), 2000);
+    assert!(even.iter().all(|n| (900..1100).contains(n)), "{even:?}");
+    let held = InFlight::start(&endpoints[1]);
+    assert_eq!(counts(Policy::Ewma, &endpoints, &outlier, &tried(&[]), 200), [200, 0]);
+    drop(held);
+    // Known now, and quick: five of its requests cost less than one of the other's.
+    endpoints[0].latency().on_answer(1, 1000);
+    endpoints[1].latency().on_answer(1, 100);
+    let _held: Vec<_> = (0..5).map(|_| InFlight::start(&endpoints[1])).collect();
+    assert_eq!(counts(Policy::Ewma, &endpoints, &outlier, &tried(&[]), 200), [0, 200]);
 }
 
 #[test]
@@ -201,7 +321,7 @@ proptest! {
         if count > 1 {
             eject(&outlier, &endpoints, &out);
         }
-        let counts = counts(ir::LoadBalancing::RoundRobin, &endpoints, &outlier, &tried(&skip), turns);
+        let counts = counts(Policy::RoundRobin, &endpoints, &outlier, &tried(&skip), turns);
         let asked: Vec<u64> = counts.iter().copied().filter(|n| *n > 0).collect();
         prop_assert!(asked.iter().max().unwrap() - asked.iter().min().unwrap() <= 1, "{:?}", counts);
         let may = (0..count).filter(|index| !skip.contains(index) && (count == 1 || !out.contains(index))).count();
@@ -212,13 +332,19 @@ proptest! {
 
     #[test]
     fn a_pick_is_always_one_of_the_endpoints(
-        count in 1usize..70, turn: u64, random: u64, now_ns: u64, least: bool,
+        count in 1usize..70, turn: u64, random: u64, now_ns: u64, policy in 0usize..5, slow_start_ns: u64,
+        ringed: bool,
         skip in proptest::collection::vec(0usize..100, 0..12),
     ) {
         let tried = tried(&skip);
-        let policy = POLICIES[usize::from(least)];
-        let ask = Pick { policy, turn, random, now_ns, tried: &tried, outlier: &Outlier::default() };
-        prop_assert!(pick(&endpoints(count), &ask).is_some_and(|index| index < count));
+        let (policy, outlier) = (POLICIES[policy], Outlier::default());
+        let added = |index: usize| EndpointState::added(now_ns >> (index % 3));
+        let endpoints: Vec<_> = (0..count).map(|index| Arc::new(added(index))).collect();
+        let names: Vec<String> = (0..count).map(|index| index.to_string()).collect();
+        let ring = ringed.then(|| Ring::new(names.iter().map(String::as_str)));
+        let lineup = Lineup::new(&endpoints, ring, &[]);
+        let ask = Pick { now_ns, slow_start_ns, ..plain(policy.choice(turn), random, (&tried, &outlier, &lineup)) };
+        prop_assert!(pick(&endpoints, &ask).is_some_and(|index| index < count));
     }
 
     #[test]

@@ -46,6 +46,8 @@ struct SettingsDocument {
     #[serde(default)]
     own_addresses: Vec<IpAddr>,
     default_tls_secret: Option<(String, String)>,
+    #[serde(default)]
+    zone: Option<String>,
     default_class_if_lone: bool,
 }
 
@@ -223,6 +225,7 @@ fn read(case: &str, input: &str) -> Input {
                     allow_external_backends: document.allow_external_backends,
                     allow_local_endpoints: document.allow_local_endpoints,
                     own_addresses: document.own_addresses,
+                    zone: document.zone,
                     default_tls_secret: document.default_tls_secret,
                     default_class_if_lone: document.default_class_if_lone,
                 };

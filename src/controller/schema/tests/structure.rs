@@ -113,6 +113,27 @@ fn bounds_are_inclusive() {
             matching(&json!({"path": {"value": "/".repeat(1024)}})),
             matching(&json!({"path": {"value": "/".repeat(1025)}})),
         ),
+        (
+            rule(&json!({"loadBalancing": {"policy": "ConsistentHash", "hashOn": {"type": "SourceIP"}}})),
+            rule(&json!({"loadBalancing": {"policy": "ConsistentHash"}})),
+        ),
+        (
+            rule(&json!({"loadBalancing": {"policy": "EWMA", "slowStart": "30s"}})),
+            rule(&json!({"loadBalancing": {"policy": "EWMA", "slowStart": "30ms"}})),
+        ),
+        (
+            rule(
+                &json!({"loadBalancing": {"policy": "ConsistentHash", "hashOn": {"type": "Cookie", "name": "s"}}}),
+            ),
+            rule(&json!({"loadBalancing": {"policy": "ConsistentHash", "hashOn": {"type": "Cookie"}}})),
+        ),
+        (
+            rule(&json!({"loadBalancing": {"policy": "ConsistentHash", "hashOn": {"type": "URI"}}})),
+            rule(
+                &json!({"loadBalancing": {"policy": "ConsistentHash", "hashOn": {"type": "URI", "name": "x"}}}),
+            ),
+        ),
+        (rule(&json!({"loadBalancing": {}})), rule(&json!({"loadBalancing": {"hashOn": {"type": "Path"}}}))),
         (rule(&json!({"retry": {"attempts": 10}})), rule(&json!({"retry": {"attempts": 11}}))),
         (rule(&json!({"retry": {"on": ["500-599", "503"]}})), rule(&json!({"retry": {"on": ["200"]}}))),
         (body(json!("8Mi")), body(json!("8MB"))),
@@ -182,7 +203,7 @@ fn defaults_come_in_and_nulls_go() {
                 "backoff": {"base": "25ms", "max": "250ms"}, "budgetPercent": 20, "differentEndpoint": true,
             },
             "healthCheck": {"passive": {"consecutive5xx": 0, "consecutiveConnectFailures": 3, "ejectFor": "30s", "maxEjectedPercent": 50}},
-            "loadBalancing": {"policy": "RoundRobin"},
+            "loadBalancing": {"policy": "RoundRobin", "zone": "Any"},
             "backendRefs": [{"name": "s", "port": 8080, "weight": 1}],
         }],
     });

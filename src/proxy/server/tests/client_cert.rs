@@ -218,7 +218,7 @@ fn mirrored(auth: &Arc<ClientAuth>, forward: ClientForward) -> ([ir::Route; 2], 
         rewrite: None,
         retry: ir::Retry::default(),
         circuit_breaker: ir::CircuitBreaker::default(),
-        load_balancing: ir::LoadBalancing::RoundRobin,
+        load_balancing: ir::LoadBalancing::default(),
         passive_health: None,
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
@@ -227,7 +227,7 @@ fn mirrored(auth: &Arc<ClientAuth>, forward: ClientForward) -> ([ir::Route; 2], 
         ir::Route { tls: client_of(auth, forward), action: action.clone(), ..route("tells", &["a.example"]) };
     let bare = ir::Route { action, ..route("bare", &["b.example"]) };
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port: mirror() };
-    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint] });
+    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new() });
     ([tells, bare], ir::EndpointMap { backends: BTreeMap::from([(id, endpoints)]) })
 }
 

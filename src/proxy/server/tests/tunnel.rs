@@ -89,7 +89,7 @@ fn to_backend() -> Route {
         rewrite: None,
         retry: ir::Retry::default(),
         circuit_breaker: ir::CircuitBreaker::default(),
-        load_balancing: ir::LoadBalancing::RoundRobin,
+        load_balancing: ir::LoadBalancing::default(),
         passive_health: None,
         upgrades: Upgrades::default(),
         grpc_web: false,
@@ -100,7 +100,7 @@ fn to_backend() -> Route {
 fn set_port(site: &Site, port: u16) {
     let id = BackendId::Service { namespace: "shop".into(), name: "web".into(), port: 80 };
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port };
-    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint] });
+    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new() });
     site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(id, endpoints)]) });
 }
 

@@ -114,7 +114,7 @@ pub(super) fn forwarding(host: &str, protocol: UpstreamProtocol) -> ir::Route {
         rewrite: None,
         retry: ir::Retry::default(),
         circuit_breaker: ir::CircuitBreaker::default(),
-        load_balancing: ir::LoadBalancing::RoundRobin,
+        load_balancing: ir::LoadBalancing::default(),
         passive_health: None,
         upgrades: ir::Upgrades::default(),
         grpc_web: false,

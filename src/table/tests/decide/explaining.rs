@@ -105,7 +105,7 @@ fn forward() -> ir::Action {
         rewrite: Some(ir::Rewrite { hostname: None, path }),
         retry: ir::Retry { attempts: 2, ..ir::Retry::default() },
         circuit_breaker: ir::CircuitBreaker { max_requests: Some(7), ..ir::CircuitBreaker::default() },
-        load_balancing: ir::LoadBalancing::LeastRequest,
+        load_balancing: ir::BalancePolicy::LeastRequest.into(),
         passive_health: Some(ir::PassiveHealth { consecutive_5xx: 5, ..ir::PassiveHealth::default() }),
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
@@ -189,6 +189,26 @@ fn an_explanation_has_the_documented_shape() {
         "losers": [{"route": "shop/other/r", "reason": "host: takes other.example.com"}],
     });
     assert_eq!(explained, want, "{explained:#}");
+}
+
+#[test]
+fn the_choice_of_an_endpoint_is_explained() {
+    let name = HeaderName::from_static("x-user-id");
+    let load_balancing = ir::LoadBalancing {
+        policy: ir::BalancePolicy::ConsistentHash(ir::HashOn::Header { name }),
+        slow_start: Some(Duration::from_secs(30)),
+        zone: ir::ZonePreference::PreferLocal,
+    };
+    let mut action = forward();
+    if let ir::Action::Forward { load_balancing: said, .. } = &mut action {
+        *said = load_balancing;
+    }
+    let table = table(vec![ir::Route { action, ..route("hashed", &[], vec![prefix("/")]) }]);
+    let winner = table.explain(&get("a.com/").head()).winner.expect("the route takes everything");
+    let said: Vec<String> = winner.filters.iter().map(ToString::to_string).collect();
+    let want = "LoadBalancing (GatewayRoute/shop/hashed): policy ConsistentHash, hashOn Header x-user-id, slowStart 30s, \
+                zone PreferLocal";
+    assert!(said.iter().any(|step| step == want), "{said:#?}");
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(crate) fn route(name: &str, hosts: &[&str], matches: Vec<ir::Match>) -> ir::
             rewrite: None,
             retry: ir::Retry::default(),
             circuit_breaker: ir::CircuitBreaker::default(),
-            load_balancing: ir::LoadBalancing::RoundRobin,
+            load_balancing: ir::LoadBalancing::default(),
             passive_health: None,
             upgrades: ir::Upgrades::default(),
             grpc_web: false,

@@ -1,0 +1,58 @@
+//! Which endpoint a try goes to, and what is learned of it. Sends nothing.
+
+use std::time::Instant;
+
+use tracing::info;
+use traffic::{Outcome, Pick};
+
+use super::Tries;
+use crate::upstream::backend::{Target, Targets};
+use crate::upstream::balance;
+
+impl Tries<'_> {
+    /// The start of the request is as good as now for its first try.
+    fn now_ns(&self) -> u64 {
+        let worker = self.ask.worker;
+        worker.nanos(if self.endpoints_tried == 0 { self.ask.started } else { Instant::now() })
+    }
+
+    pub(super) fn pick<'t>(&mut self, targets: &'t Targets) -> Option<(usize, &'t Target)> {
+        let (worker, load_balancing) = (self.ask.worker, self.ask.load_balancing);
+        if balance::is_measured(load_balancing) && self.endpoints_tried > 0 {
+            self.began = Instant::now();
+        }
+        let pick = Pick {
+            choice: balance::choice(self.ask.backend, load_balancing, self.ask.hash_key),
+            random: worker.random.next(),
+            now_ns: self.now_ns(),
+            tried: &self.tried,
+            outlier: &self.ask.backend.outlier,
+            lineup: &targets.lineup,
+            slow_start_ns: balance::slow_start_ns(load_balancing),
+            prefers_local: balance::prefers_local(load_balancing),
+        };
+        let index = traffic::pick(targets, &pick)?;
+        if self.ask.retry.different_endpoint {
+            self.tried.insert(index);
+        }
+        self.endpoints_tried += 1;
+        targets.get(index).map(|target| (index, target))
+    }
+
+    /// Remembers how a try ended.
+    pub(super) fn report(&self, targets: &[Target], index: usize, outcome: Outcome) {
+        let backend = self.ask.backend;
+        if let (true, Some(target)) = (balance::is_measured(self.ask.load_balancing), targets.get(index)) {
+            let now = Instant::now();
+            balance::measure(target, self.ask.worker.nanos(now), now - self.began, outcome);
+        }
+        let Some(health) = self.ask.passive_health else { return };
+        // The clock is only read where the time of an ejection could come of it.
+        let now = if outcome == Outcome::Success { self.ask.started } else { Instant::now() };
+        let now_ns = self.ask.worker.nanos(now);
+        if backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
+            backend.metrics.ejected();
+            info!(endpoint = %targets.get(index).map_or("", |target| &target.label), "endpoint ejected");
+        }
+    }
+}
