@@ -31,6 +31,7 @@ mod real_clients;
 mod refusals;
 mod reload;
 mod scale;
+mod sessions;
 mod site;
 mod streams;
 mod tls_handshake;

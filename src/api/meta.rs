@@ -58,6 +58,27 @@ pub const LOAD_BALANCE_ANNOTATION: &str = "gateway.baribhara.io/load-balance";
 /// On an Ingress: `Header NAME`, `Cookie NAME`, `QueryParam NAME`, `SourceIP`, `Host`, `Path` or `URI`: requests that are
 /// alike in it go to one endpoint (ingress-nginx: `upstream-hash-by`).
 pub const UPSTREAM_HASH_BY_ANNOTATION: &str = "gateway.baribhara.io/upstream-hash-by";
+/// The entry of the Secret of `--affinity-key-secret`.
+pub const AFFINITY_KEY: &str = "key";
+/// On an Ingress: `cookie`: the requests of one client go to one endpoint (ingress-nginx: the same name).
+pub const AFFINITY_ANNOTATION: &str = "gateway.baribhara.io/affinity";
+/// On an Ingress: `balanced` (a new endpoint takes its share of the sessions) or `persistent`. Default `balanced`.
+pub const AFFINITY_MODE_ANNOTATION: &str = "gateway.baribhara.io/affinity-mode";
+/// On an Ingress: the name of the cookie. Default: one of the path's own.
+pub const SESSION_COOKIE_NAME_ANNOTATION: &str = "gateway.baribhara.io/session-cookie-name";
+/// On an Ingress: the path that the cookie is for. Default `/`.
+pub const SESSION_COOKIE_PATH_ANNOTATION: &str = "gateway.baribhara.io/session-cookie-path";
+/// On an Ingress: the domain that the cookie is for. Default: the host alone.
+pub const SESSION_COOKIE_DOMAIN_ANNOTATION: &str = "gateway.baribhara.io/session-cookie-domain";
+/// On an Ingress: `Strict`, `Lax` or `None`. Default `Lax`.
+pub const SESSION_COOKIE_SAMESITE_ANNOTATION: &str = "gateway.baribhara.io/session-cookie-samesite";
+/// On an Ingress: `true` or `false`. Default: where the client asked with TLS.
+pub const SESSION_COOKIE_SECURE_ANNOTATION: &str = "gateway.baribhara.io/session-cookie-secure";
+/// On an Ingress: how long the browser keeps the cookie, in seconds. Default: as long as it runs.
+pub const SESSION_COOKIE_MAX_AGE_ANNOTATION: &str = "gateway.baribhara.io/session-cookie-max-age";
+/// On an Ingress: `false`: a session goes nowhere else while its endpoint is there. Default `true`.
+pub const SESSION_COOKIE_CHANGE_ON_FAILURE_ANNOTATION: &str =
+    "gateway.baribhara.io/session-cookie-change-on-failure";
 /// On an Ingress with `spec.tls`: `Require` or `Optional`: its clients are asked for a certificate. Default: `Require`
 /// where authorities are named, else none is asked.
 pub const CLIENT_AUTH_ANNOTATION: &str = "gateway.baribhara.io/client-auth";

@@ -4,6 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::affinity::Affinity;
 use crate::auth::{Auth, JwtProvider};
 use crate::balance::LoadBalancing;
 use crate::condition::Status;
@@ -189,6 +190,9 @@ pub struct RouteRule {
     /// How an endpoint is chosen. Unset: RoundRobin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancing>,
+    /// Keeps the requests of one client at one endpoint. Unset: they go to any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Affinity>,
     /// Protocols that clients may change to (RFC 9110 §7.8), in any case; `h2c` is refused. `[]`: none. At most 8.
     /// Unset: `websocket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

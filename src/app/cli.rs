@@ -110,6 +110,10 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "CLASS", env = "BARIBHARA_INGRESS_CLASS", default_value = "baribhara")]
     pub(crate) ingress_class: String,
 
+    /// Secret whose entry `key` seals the cookies of sessions, 16 bytes or more [default: the uid of each object]
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "BARIBHARA_AFFINITY_KEY_SECRET", value_parser = parse_secret)]
+    pub(crate) affinity_key_secret: Option<(String, String)>,
+
     /// The zone that this runs in, for rules whose loadBalancing prefers it [default: not known]
     #[arg(long, value_name = "ZONE", env = "BARIBHARA_ZONE")]
     pub(crate) zone: Option<String>,

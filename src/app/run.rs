@@ -29,6 +29,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Origin::Folder(folder) => {
             let settings = translate::Settings {
                 default_tls_secret: args.default_tls_secret.clone(),
+                affinity_key_secret: args.affinity_key_secret.clone(),
                 zone: args.zone(),
                 ..folder::settings(&args.ingress_class)
             };
@@ -133,6 +134,7 @@ fn cluster_settings(args: &RunArgs) -> translate::Settings {
         allow_local_endpoints: args.cluster.allow_local_endpoints,
         own_addresses,
         default_tls_secret: args.default_tls_secret.clone(),
+        affinity_key_secret: args.affinity_key_secret.clone(),
         zone: args.zone(),
         ..translate::Settings::cluster(args.ingress_class.clone())
     }

@@ -75,7 +75,7 @@ struct Follower {
     client: Client,
     cluster: ClusterSettings,
     /// Is read though no object names it.
-    default_tls_secret: Option<ObjectRef>,
+    named_secrets: Vec<ObjectRef>,
     check: CertificateCheck,
     batches: mpsc::Sender<Batch>,
     state: watch::Sender<ControlState>,
@@ -103,7 +103,7 @@ impl ClusterSource {
         let (outlets, inlets) = Outlets::new();
         let sender = outlets.state();
         let Inlets { state, config, endpoints, problems, outlook } = inlets;
-        let default_tls_secret = settings.default_tls_secret();
+        let named_secrets = settings.named_secrets();
         let control = Control::new(settings, outlets).with_scope(scope);
         let control = spawn("control", move || control.run(inbox))?;
         let (stop, stopping) = watch::channel(false);
@@ -118,7 +118,7 @@ impl ClusterSource {
         let follower = Follower {
             client,
             cluster,
-            default_tls_secret,
+            named_secrets,
             check,
             batches,
             state: sender,
@@ -186,7 +186,7 @@ impl Follower {
                 tasks.spawn(named("stream", stream.run()));
             }
         }
-        let first = self.default_tls_secret.iter().cloned().collect();
+        let first = self.named_secrets.clone();
         tasks.spawn(named("sync", sync(handle, first, roll, self.batches.clone())));
         tasks
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::HeaderName;
 use serde::Serialize;
 
-use crate::ser;
+use crate::{Affinity, ser};
 
 /// The choice between the endpoints of a backend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -16,6 +16,9 @@ pub struct LoadBalancing {
     pub slow_start: Option<Duration>,
     #[serde(skip_serializing_if = "ZonePreference::is_default")]
     pub zone: ZonePreference,
+    /// Comes before all else for the requests of a session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Box<Affinity>>,
 }
 
 /// Which zones' endpoints are asked.

@@ -3,6 +3,7 @@
 //!
 //! Invariant: a value; equal values mean equal behaviour. Nothing here reads a clock, a socket or a file.
 
+mod affinity;
 mod api_key;
 mod auth;
 mod backend;
@@ -24,6 +25,7 @@ mod tls;
 mod upgrade;
 mod upstream;
 
+pub use affinity::{Affinity, AffinityCookie, AffinityFailure, AffinityMode, SameSite};
 pub use api_key::{ApiKey, ApiKeys};
 pub use auth::{
     Algorithm, Auth, AuthMode, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition,

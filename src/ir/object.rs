@@ -146,6 +146,18 @@ impl RouteId {
     }
 }
 
+impl RouteId {
+    /// Eight digits that stand for the route where its name is nobody's business. Two routes may have the same.
+    pub fn tag(&self) -> String {
+        // FNV-1a.
+        let hash = self
+            .to_string()
+            .bytes()
+            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+        format!("{hash:08x}")
+    }
+}
+
 impl fmt::Display for RouteId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.object, self.rule)

@@ -9,6 +9,7 @@ use ir::{Action, BackendTarget, Config, EndpointMap};
 use table::{CompiledRoute, RouteSlot, Table};
 use traffic::FingerprintSeed;
 
+use crate::filter::affinity::AffinityStage;
 use crate::filter::auth::{AuthStage, Verifiers};
 use crate::filter::limit::{LimitStores, RouteLimits};
 use crate::observe::{Metrics, RouteMetrics};
@@ -54,6 +55,8 @@ pub(crate) struct RouteRuntime {
     pub(crate) metrics: Arc<RouteMetrics>,
     pub(crate) auth: AuthStage,
     pub(crate) limits: RouteLimits,
+    /// `None`: the route has no sessions.
+    pub(crate) affinity: Option<AffinityStage>,
     /// In the order of the rule's backends; `None`: its share is answered 500.
     pub(crate) backends: Vec<Option<RouteBackend>>,
 }
@@ -153,7 +156,15 @@ impl Builder {
                 .collect(),
             Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => Vec::new(),
         };
+        let affinity = match &route.action {
+            Action::Forward { backends, load_balancing, .. } => {
+                let affinity = load_balancing.affinity.as_deref();
+                affinity.and_then(|affinity| AffinityStage::new(affinity, backends))
+            }
+            Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => None,
+        };
         RouteRuntime {
+            affinity,
             compiled: Arc::clone(compiled),
             label: Arc::clone(compiled.label()),
             metrics: self.metrics.route(compiled.label()),

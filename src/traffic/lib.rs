@@ -4,6 +4,7 @@
 //! arguments; nothing here reads a clock, opens a socket, starts a task or makes chance of its own. What the worker
 //! threads share is a `&self` model over atomics (limit counters: over shards that are locked for one step).
 
+mod affinity;
 mod balance;
 mod breaker;
 mod chance;
@@ -12,6 +13,7 @@ mod limits;
 mod outlier;
 mod retry;
 
+pub use affinity::{Session, SessionPlace, pick_sticky};
 pub use balance::{
     Choice, EndpointState, InFlight, Latency, Lineup, Pick, Ring, TriedSet, capacity, pick, stable_hash,
     weighted,

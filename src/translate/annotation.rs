@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use api::{BackendProtocol, CaRef};
 use ir::{
-    Action, BackendId, BackendTarget, BalancePolicy, LoadBalancing, Route, Trust, Upgrades, UpstreamProtocol,
-    UpstreamTls, WeightedBackend,
+    Action, BackendId, BackendTarget, BalancePolicy, LoadBalancing, Route, RouteId, Trust, Upgrades,
+    UpstreamProtocol, UpstreamTls, WeightedBackend,
 };
 use k8s_openapi::api::networking::v1::Ingress;
 
+use crate::affinity::SealMaterial;
+use crate::affinity_annotation::IngressAffinity;
 use crate::authority::{self, authorities};
 use crate::protocol::{self, NO_TLS, Offer, TlsDemand};
 use crate::reader::Reader;
@@ -27,6 +29,7 @@ pub(crate) struct IngressUpstream {
     is_refused: bool,
     upgrades: Upgrades,
     load_balancing: LoadBalancing,
+    affinity: Option<IngressAffinity>,
     /// `None`: the default.
     stream_idle: Option<Option<Duration>>,
     /// One value for the paths that speak alike.
@@ -46,6 +49,7 @@ impl IngressUpstream {
             tls: tls.ok().flatten(),
             upgrades: notes.upgrades(lines),
             load_balancing: notes.load_balancing(lines),
+            affinity: notes.affinity(ingress, reader, lines),
             stream_idle: notes.stream_idle(lines),
             shared: Vec::new(),
         };
@@ -88,6 +92,7 @@ impl IngressUpstream {
         if let Action::Forward { upgrades, load_balancing, .. } = &mut route.action {
             upgrades.clone_from(&self.upgrades);
             load_balancing.clone_from(&self.load_balancing);
+            load_balancing.affinity = self.affinity.as_ref().map(|affinity| Box::new(affinity.of(&route.id)));
         }
     }
 }
@@ -166,6 +171,17 @@ impl<'a> Notes<'a> {
         let Some((text, field)) = self.get(api::UPGRADES_ANNOTATION) else { return Upgrades::default() };
         let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         upstream::upgrades(&names, field, "websocket alone is allowed", lines).unwrap_or_default()
+    }
+
+    fn affinity(
+        &self,
+        ingress: &Ingress,
+        reader: &mut Reader<'_>,
+        lines: &mut Lines,
+    ) -> Option<IngressAffinity> {
+        let id = RouteId { object: lines.object().clone(), rule: "".into() };
+        let material = |lines: &mut Lines| SealMaterial::read(&ingress.metadata, reader, lines);
+        IngressAffinity::read(&|name| self.get(name), (&id, material), lines)
     }
 
     /// Nothing is less safe for a word that is not understood, so the default holds.

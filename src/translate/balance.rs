@@ -44,7 +44,12 @@ pub(crate) fn load_balancing(
         api::ZonePreference::Any => ZonePreference::Any,
         api::ZonePreference::PreferLocal => ZonePreference::PreferLocal,
     };
-    Ok(LoadBalancing { policy, slow_start: slow_start.map(|time| time.min(SLOW_START_MAX)), zone })
+    Ok(LoadBalancing {
+        policy,
+        slow_start: slow_start.map(|time| time.min(SLOW_START_MAX)),
+        zone,
+        affinity: None,
+    })
 }
 
 fn hash_on(spec: &api::HashOn, field: Field<'_>, lines: &mut Lines) -> Result<HashOn, Refused> {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use api::{GatewayRoute, GatewayRouteSpec, RouteDefaults, RouteRule};
 use ir::{Action, Auth, Cors, FailReason, HostPattern, IpAccess, Route, Timeouts};
 
+use crate::affinity::{self, SealMaterial};
 use crate::attach::{self, Attached};
 use crate::provider::{Providers, providers};
 use crate::reader::Reader;
@@ -41,7 +42,9 @@ pub(crate) fn gateway_routes(
     let seed = RouteSeed::new(lines.object(), &object.metadata);
     let tls = gateway_route_tls(spec, &hosts, seed.created(), reader, lines);
     let (claim, route_tls) = tls.unzip();
-    let context = RuleContext { seed, hosts, providers, defaults };
+    let has_sessions = spec.rules.iter().any(|rule| rule.affinity.is_some());
+    let seal = has_sessions.then(|| SealMaterial::read(&object.metadata, reader, lines));
+    let context = RuleContext { seed, hosts, providers, defaults, seal };
     let mut names = HashSet::new();
     let mut count = RuleCount::default();
     let mut routes = Vec::with_capacity(spec.rules.len());
@@ -86,6 +89,8 @@ struct RuleContext {
     hosts: Vec<HostPattern>,
     providers: Providers,
     defaults: Defaults,
+    /// Where a rule has sessions.
+    seal: Option<SealMaterial>,
 }
 
 /// What rules take that do not say it themselves. A bad part harms only the rules that take it.
@@ -184,6 +189,10 @@ impl RuleContext {
             (None, Some(response)) => Action::Respond(response),
             (None, None) => upstream::forward(rule, filters.rewrite, field, reader, lines)?,
         };
+        if let (Action::Forward { load_balancing, .. }, Some(seal)) = (&mut route.action, &self.seal) {
+            let affinity = affinity::affinity(rule, (&route.id, seal), field, lines)?;
+            load_balancing.affinity = affinity.map(Box::new);
+        }
         route.header_edits = filters.header_edits;
         route.cors = match filters.cors {
             Some(cors) => Some(cors),

@@ -4,6 +4,8 @@
 //! which objects arrived changes nothing.
 
 mod address;
+mod affinity;
+mod affinity_annotation;
 mod annotation;
 mod api_key;
 mod attach;

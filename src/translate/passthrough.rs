@@ -153,6 +153,7 @@ fn allowed(spec: &GatewayRouteSpec, has_policies: bool, lines: &mut Lines) -> Re
             ("ipAccess", rule.ip_access.is_some()),
             ("maxRequestBody", rule.max_request_body.is_some()),
             ("retry", rule.retry.is_some()),
+            ("affinity", rule.affinity.is_some()),
             ("upgrades", rule.upgrades.is_some()),
         ] {
             if is_set {

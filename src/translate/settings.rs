@@ -20,6 +20,9 @@ pub struct Settings {
     /// Namespace and name of the Secret whose certificate is served to clients that name no host or an unknown one
     /// (`--default-tls-secret`).
     pub default_tls_secret: Option<(String, String)>,
+    /// Namespace and name of the Secret that cookies of sessions are sealed by (`--affinity-key-secret`); `None`: by the uid
+    /// of each object.
+    pub affinity_key_secret: Option<(String, String)>,
     /// The zone that this runs in (`--zone`); `None`: not known, so that no endpoint is nearer than another.
     pub zone: Option<String>,
     /// Whether GatewayRoutes without a class are served where no IngressClass object gives them to another. True for a
@@ -34,6 +37,17 @@ impl Settings {
         Some(ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str()))
     }
 
+    /// The Secret that cookies of sessions are sealed by.
+    pub fn affinity_key_secret(&self) -> Option<ObjectRef> {
+        let (namespace, name) = self.affinity_key_secret.as_ref()?;
+        Some(ObjectRef::new(Kind::Secret, namespace.as_str(), name.as_str()))
+    }
+
+    /// The Secrets that are read although no object names them.
+    pub fn named_secrets(&self) -> Vec<ObjectRef> {
+        self.default_tls_secret().into_iter().chain(self.affinity_key_secret()).collect()
+    }
+
     /// What a folder of YAML is read with.
     pub fn folder() -> Self {
         Self {
@@ -42,6 +56,7 @@ impl Settings {
             allow_local_endpoints: true,
             own_addresses: Vec::new(),
             default_tls_secret: None,
+            affinity_key_secret: None,
             zone: None,
             default_class_if_lone: true,
         }
@@ -55,6 +70,7 @@ impl Settings {
             allow_local_endpoints: false,
             own_addresses: Vec::new(),
             default_tls_secret: None,
+            affinity_key_secret: None,
             zone: None,
             default_class_if_lone: false,
         }

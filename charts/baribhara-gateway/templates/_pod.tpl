@@ -39,6 +39,9 @@
 {{- with $v.gateway.defaultTlsSecret }}
 - {{ printf "--default-tls-secret=%s" . | quote }}
 {{- end }}
+{{- with $v.gateway.affinityKeySecret }}
+- {{ printf "--affinity-key-secret=%s" . | quote }}
+{{- end }}
 {{- range $flag := list "readTimeout" "writeTimeout" "handshakeTimeout" "idleTimeout" "maxHead" "maxConnectionAge" "upstreamIdle" "h2c" "underscoreHeaders" }}
 {{- with index $v.gateway $flag }}
 - {{ printf "--%s=%s" (kebabcase $flag) . | quote }}

@@ -128,6 +128,14 @@ fn routing_cases() -> Vec<Case> {
             nothing_more,
         ),
         case("load balancing", get("balancing.example.com", "/"), 200, nothing_more),
+        case("a session", get("sessions.example.com", "/"), 200, |r| {
+            let set = r.header("set-cookie").unwrap_or_default();
+            if set.starts_with("SRV=") { Ok(()) } else { Err(format!("set-cookie {set}")) }
+        }),
+        case("a session by annotation", get("hashed.example.com", "/"), 200, |r| {
+            let set = r.header("set-cookie").unwrap_or_default();
+            if set.starts_with("SRV-") { Ok(()) } else { Err(format!("set-cookie {set}")) }
+        }),
         case("redirect to another host", get("old.example.com", "/x"), 308, |r| {
             header(r, "location", "https://new.example.com/x")
         }),

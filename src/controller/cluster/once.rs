@@ -70,7 +70,7 @@ async fn read(
     });
     let mut batch = Batch::new();
     let mut selections: BTreeSet<Selection> = BTreeSet::new();
-    let mut names: BTreeSet<ObjectRef> = settings.default_tls_secret().into_iter().collect();
+    let mut names: BTreeSet<ObjectRef> = settings.named_secrets().into_iter().collect();
     for target in targets {
         let mut ledger = Ledger::new(target.kind, Arc::clone(&schemas));
         let step = match list(client, &target, &mut ledger).await {

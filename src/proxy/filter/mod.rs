@@ -1,5 +1,6 @@
 //! Filters: what a route asks of requests beside where they go.
 
+pub(crate) mod affinity;
 pub(crate) mod auth;
 pub(crate) mod balance;
 pub(crate) mod client_cert;

@@ -169,10 +169,11 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     all
 }
 
-fn routes(metrics: &Metrics) -> [Series; 3] {
+fn routes(metrics: &Metrics) -> [Series; 4] {
     let mut requests = Series::new(&names::HTTP_REQUESTS_TOTAL);
     let mut durations = Series::new(&names::HTTP_REQUEST_DURATION_SECONDS);
     let mut retries = Series::new(&names::RETRIES_TOTAL);
+    let mut sessions = Series::new(&names::AFFINITY_SESSIONS_TOTAL);
     for route in metrics.routes.all() {
         for (method, totals) in route.totals() {
             for (status, count) in &totals.statuses {
@@ -182,8 +183,11 @@ fn routes(metrics: &Metrics) -> [Series; 3] {
             durations.push_histogram(&[method.as_str(), route.label()], &totals);
         }
         retries.push_used(&[route.label()], route.retries());
+        for (result, counter) in route.sessions() {
+            sessions.push_used(&[route.label(), result], counter);
+        }
     }
-    [requests, durations, retries]
+    [requests, durations, retries, sessions]
 }
 
 fn listeners(metrics: &Metrics) -> [Series; 3] {

@@ -18,10 +18,11 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 34] = [
+pub(super) const ALL: [&Family; 35] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
+    &AFFINITY_SESSIONS_TOTAL,
     &HTTP_REQUESTS_IN_FLIGHT,
     &HTTP_REQUESTS_PER_SECOND,
     &MEMORY_USAGE_BYTES,
@@ -228,6 +229,13 @@ pub(super) const UPSTREAM_CONNECT_FAILURES_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["backend"],
     help: "Connections to a backend that did not come about.",
+};
+
+pub(super) const AFFINITY_SESSIONS_TOTAL: Family = Family {
+    name: "baribhara_affinity_sessions_total",
+    kind: FamilyKind::Counter,
+    labels: &["endpoint", "result"],
+    help: "Cookies of session affinity that answers set.",
 };
 
 pub(super) const RETRIES_TOTAL: Family = Family {

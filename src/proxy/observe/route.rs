@@ -75,6 +75,8 @@ impl From<&Method> for MethodLabel {
 pub(crate) struct RouteMetrics {
     label: Arc<str>,
     retries: Counter,
+    sessions_begun: Counter,
+    sessions_moved: Counter,
     /// How many copies of each series there are, so that workers do not write to the same cache lines.
     shards: usize,
     methods: [OnceLock<Box<[MethodSeries]>>; MethodLabel::ALL.len()],
@@ -116,7 +118,14 @@ pub(super) struct MethodTotals {
 
 impl RouteMetrics {
     pub(super) fn new(label: Arc<str>, shards: usize) -> Self {
-        Self { label, retries: Counter::default(), shards: shards.max(1), methods: Default::default() }
+        Self {
+            label,
+            retries: Counter::default(),
+            sessions_begun: Counter::default(),
+            sessions_moved: Counter::default(),
+            shards: shards.max(1),
+            methods: Default::default(),
+        }
     }
 
     /// Counts a finished request. `duration_ns` is from the whole head to the end of the answer.
@@ -131,6 +140,21 @@ impl RouteMetrics {
     /// A request is tried once more.
     pub(crate) fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// An answer gives a session its first cookie.
+    pub(crate) fn session_begun(&self) {
+        self.sessions_begun.inc();
+    }
+
+    /// An answer gives a session another cookie.
+    pub(crate) fn session_moved(&self) {
+        self.sessions_moved.inc();
+    }
+
+    /// By the label `result`.
+    pub(super) fn sessions(&self) -> [(&'static str, &Counter); 2] {
+        [("new", &self.sessions_begun), ("moved", &self.sessions_moved)]
     }
 
     pub(super) fn retries(&self) -> &Counter {

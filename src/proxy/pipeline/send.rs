@@ -6,16 +6,20 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, header};
 use ir::Action;
 
 use super::{Matched, Notes, Refusal, Stage, Switch};
 use crate::answer::Payload;
 use crate::body::{RequestBody, RequestFraming};
 use crate::error::Reason;
+use crate::filter::affinity::{AffinityStage, SessionChange, Visit};
+use crate::filter::auth::Identity;
 use crate::filter::upgrade::{self, UpgradeRequest};
 use crate::filter::websocket::{self, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use crate::filter::{balance, client_cert, grpc};
+use crate::generation::{RouteBackend, RouteRuntime};
+use crate::random::Random;
 use crate::request::Asked;
 use crate::upstream::{Forward, Forwarded, Own, UpstreamBody, edits_own, forward};
 
@@ -41,16 +45,9 @@ impl Stage<'_> {
         }
         let key = self.websocket_key(asked);
         let upgrade = upgrade_asked_for(asked, sent, &route.action);
-        let upstream = runtime
-            .compiled
-            .pick_backend(self.worker.random.next())
-            .and_then(|index| runtime.backends.get(index)?.as_ref())
-            .ok_or(Reason::BackendMissing)?;
-        let query = asked.query().map(|query| match runtime.auth.forwarded_query(identity, query) {
-            Some(edited) => Cow::Owned(edited),
-            None => Cow::Borrowed(query),
-        });
-        let query = query.filter(|query| !query.is_empty() || asked.query() == Some("")).map(Cow::into_owned);
+        let session = Visited::of(runtime, &asked.headers, &self.worker.random);
+        let (place, upstream) = self.backend(runtime, session.as_ref())?;
+        let query = forwarded_query(runtime, identity, asked.query());
         runtime.auth.apply(identity, &mut asked.headers);
         if !runtime.auth.claim_headers().is_empty() {
             sent.forbid_trailers(runtime.auth.claim_headers().to_vec());
@@ -96,10 +93,30 @@ impl Stage<'_> {
             circuit_breaker,
             load_balancing,
             hash_key,
+            sticky: session.as_ref().and_then(|session| session.stage.sticky(&session.visit, place)),
             passive_health: passive_health.as_ref(),
         };
         let forwarded = forward(&ask, body, &mut notes.record.trail).await?;
-        self.answered(forwarded, key.as_ref(), route.timeouts.stream_idle, notes)
+        let cookie = session.and_then(|session| session.cookie(runtime, (place, &forwarded), asked));
+        let mut response = self.answered(forwarded, key.as_ref(), route.timeouts.stream_idle, notes)?;
+        if let Some(cookie) = cookie {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+        Ok(response)
+    }
+
+    /// The backend of the session, or one by weight, with its place in the rule.
+    fn backend<'r>(
+        &self,
+        runtime: &'r RouteRuntime,
+        session: Option<&Visited<'_>>,
+    ) -> Result<(usize, &'r RouteBackend), Reason> {
+        let found = |place: usize| Some((place, runtime.backends.get(place)?.as_ref()?));
+        let kept = session.and_then(|session| session.stage.backend(&session.visit)).and_then(found);
+        // One that has scaled to nothing keeps nobody.
+        let kept = kept.filter(|(_, upstream)| !upstream.backend.targets().is_empty());
+        kept.or_else(|| found(runtime.compiled.pick_backend(self.worker.random.next())?))
+            .ok_or(Reason::BackendMissing)
     }
 
     /// What the upstream said, ready for the client.
@@ -146,6 +163,44 @@ impl Stage<'_> {
         let key = websocket::key([random.next(), random.next()])?;
         asked.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
         Some(key)
+    }
+}
+
+/// What of the query goes on.
+fn forwarded_query(runtime: &RouteRuntime, identity: &Identity, asked: Option<&str>) -> Option<String> {
+    let query = asked.map(|query| match runtime.auth.forwarded_query(identity, query) {
+        Some(edited) => Cow::Owned(edited),
+        None => Cow::Borrowed(query),
+    });
+    query.filter(|query| !query.is_empty() || asked == Some("")).map(Cow::into_owned)
+}
+
+/// A request to a route with sessions.
+struct Visited<'a> {
+    stage: &'a AffinityStage,
+    visit: Visit,
+}
+
+impl<'a> Visited<'a> {
+    fn of(runtime: &'a RouteRuntime, headers: &HeaderMap, random: &Random) -> Option<Self> {
+        let stage = runtime.affinity.as_ref()?;
+        Some(Self { stage, visit: stage.visit(headers, random.next()) })
+    }
+
+    /// The cookie that the answer sets.
+    fn cookie(
+        &self,
+        runtime: &RouteRuntime,
+        (place, forwarded): (usize, &Forwarded),
+        asked: &Asked,
+    ) -> Option<HeaderValue> {
+        let answered_by = (place, forwarded.endpoint_tag);
+        let (cookie, change) = self.stage.cookie(&self.visit, answered_by, asked.scheme())?;
+        match change {
+            SessionChange::Begun => runtime.metrics.session_begun(),
+            SessionChange::Moved => runtime.metrics.session_moved(),
+        }
+        Some(cookie)
     }
 }
 

@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use ir::{BackendEndpoints, BackendId, BalancePolicy, CircuitBreaker, Endpoint, EndpointMap, LoadBalancing};
+use ir::{
+    Affinity, AffinityMode, BackendEndpoints, BackendId, BalancePolicy, CircuitBreaker, Endpoint,
+    EndpointMap, LoadBalancing,
+};
 use tokio::sync::Notify;
-use traffic::{Breaker, BreakerKind, EndpointState, Lineup, Outlier, RetryBudget, Ring};
+use traffic::{Breaker, BreakerKind, EndpointState, Lineup, Outlier, RetryBudget, Ring, stable_hash};
 
 use crate::observe::{BackendMetrics, Metrics};
 
@@ -95,6 +98,8 @@ pub(crate) struct Target {
     pub(crate) address: Option<SocketAddr>,
     /// `address:port`, for the access log.
     pub(crate) label: Arc<str>,
+    /// Stands for the endpoint in cookies: the same in every process.
+    pub(crate) tag: u64,
     pub(crate) state: Arc<EndpointState>,
 }
 
@@ -170,6 +175,7 @@ impl Target {
         let label = endpoint.to_string();
         Self {
             key: next_key(),
+            tag: stable_hash(&[label.as_bytes()]),
             endpoint: endpoint.clone(),
             address: endpoint.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, endpoint.port)),
             label: label.into(),
@@ -219,7 +225,10 @@ impl Backends {
         metrics: &Metrics,
     ) -> Arc<Backend> {
         let backend = self.get(id, metrics);
-        if matches!(load_balancing.policy, BalancePolicy::ConsistentHash(_)) {
+        let is_balanced = |affinity: &Affinity| affinity.mode == AffinityMode::Balanced;
+        if matches!(load_balancing.policy, BalancePolicy::ConsistentHash(_))
+            || load_balancing.affinity.as_deref().is_some_and(is_balanced)
+        {
             backend.prepare_hashing();
         }
         backend

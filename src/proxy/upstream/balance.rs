@@ -3,9 +3,36 @@
 use std::time::Duration;
 
 use ir::{BalancePolicy, LoadBalancing, ZonePreference};
-use traffic::{BreakerKind, Choice, Outcome};
+use traffic::{BreakerKind, Choice, Outcome, Session, SessionPlace};
 
 use super::backend::{Backend, Target};
+
+/// Where a request of a session belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sticky {
+    pub(crate) place: StickyPlace,
+    /// See [`Session`].
+    pub(crate) is_strict: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StickyPlace {
+    /// The endpoint with this [`Target::tag`].
+    Endpoint(u64),
+    Key(u64),
+}
+
+/// Where that is among these endpoints now.
+pub(super) fn session(targets: &[Target], sticky: Sticky) -> Session {
+    let place = match sticky.place {
+        StickyPlace::Endpoint(tag) => {
+            let index = targets.iter().position(|target| target.tag == tag);
+            index.map_or(SessionPlace::None, SessionPlace::Endpoint)
+        }
+        StickyPlace::Key(key) => SessionPlace::Key(key),
+    };
+    Session { place, is_strict: sticky.is_strict }
+}
 
 /// `key` is the hash of what the policy looks at, if the request has it.
 pub(super) fn choice(backend: &Backend, load_balancing: &LoadBalancing, key: Option<u64>) -> Choice {

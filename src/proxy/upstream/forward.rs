@@ -12,6 +12,7 @@ use tokio::time;
 use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, TriedSet};
 
 use super::backend::{Backend, Targets};
+use super::balance::Sticky;
 use super::body::UpstreamBody;
 use super::exchange::Exchange;
 use super::h1::{ExchangeError, OutgoingHead, ResponseHead};
@@ -56,6 +57,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) load_balancing: &'a LoadBalancing,
     /// The hash of what the policy looks at, if the request has it.
     pub(crate) hash_key: Option<u64>,
+    /// Of a request that belongs to a session.
+    pub(crate) sticky: Option<Sticky>,
     pub(crate) passive_health: Option<&'a PassiveHealth>,
 }
 
@@ -67,6 +70,8 @@ pub(crate) struct Forwarded {
     pub(crate) body: Option<Rc<RefCell<UpstreamBody>>>,
     /// Only with 101.
     pub(crate) switched: Option<Box<Switched>>,
+    /// See [`Target::tag`].
+    pub(crate) endpoint_tag: u64,
 }
 
 /// How far a request came, for its record.
@@ -250,7 +255,7 @@ impl Tries<'_> {
                         _request: self.request.take(),
                         _retry: self.retry.take(),
                     };
-                    return Ok(self.forwarded(head, exchange, held));
+                    return Ok(self.forwarded(head, exchange, held, target.tag));
                 }
                 // The connection is good: the answer is not.
                 self.avoid = None;
@@ -271,15 +276,16 @@ impl Tries<'_> {
     }
 
     /// The answer that is the client's.
-    fn forwarded(&self, head: ResponseHead, exchange: Exchange, held: Held) -> Forwarded {
+    fn forwarded(&self, head: ResponseHead, exchange: Exchange, held: Held, endpoint_tag: u64) -> Forwarded {
         match (head.status, exchange) {
             (StatusCode::SWITCHING_PROTOCOLS, Exchange::H1(exchange)) => {
-                Forwarded { head, body: None, switched: Some(Box::new(Switched::new(exchange, held))) }
+                let switched = Some(Box::new(Switched::new(exchange, held)));
+                Forwarded { head, body: None, switched, endpoint_tag }
             }
             (_, exchange) => {
                 let ask = self.ask;
                 let body = UpstreamBody::new(exchange, held, ask.worker, ask.deadline(), head.framing);
-                Forwarded { head, body, switched: None }
+                Forwarded { head, body, switched: None, endpoint_tag }
             }
         }
     }
@@ -352,7 +358,8 @@ impl Tries<'_> {
             // Nothing was sent, so every other endpoint may be asked, whatever is configured.
             TryError::Connect | TryError::Tls => {
                 let in_time = self.ask.deadline().is_none_or(|deadline| Instant::now() < deadline);
-                if in_time && self.endpoints_tried < self.targets.len() {
+                let may_turn = !self.ask.sticky.is_some_and(|sticky| sticky.is_strict);
+                if in_time && may_turn && self.endpoints_tried < self.targets.len() {
                     return self.rewind();
                 }
                 on(RetryOn::ConnectFailure) && self.take_retry()

@@ -17,6 +17,7 @@ mod switched;
 mod tls;
 
 pub(crate) use backend::{Backend, Backends};
+pub(crate) use balance::{Sticky, StickyPlace};
 pub(crate) use body::UpstreamBody;
 pub(crate) use forward::{Forward, Forwarded, Held, Trail, forward};
 pub(crate) use h1::Upgraded;

@@ -470,7 +470,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         let step = step.text("hostname", rewrite.hostname.as_ref().map(ToString::to_string));
         steps.push(step.text("path", rewrite.path.as_ref().map(rewrite_text)));
     }
-    steps.extend(balance::load_balancing_step(load_balancing, object));
+    steps.extend(balance::steps(load_balancing, object));
     if *circuit_breaker != ir::CircuitBreaker::default() {
         let step = Step::new("CircuitBreaker", object)
             .number("maxConnections", circuit_breaker.max_connections.map(u64::from))

@@ -24,6 +24,11 @@ impl Ring {
         Self { points: points.into() }
     }
 
+    /// The endpoint that the key belongs to; `None` where there is none at all.
+    pub(crate) fn home(&self, key: u64) -> Option<usize> {
+        self.walk(key).next()
+    }
+
     /// The endpoints from the key on, each as often as it has points, once around.
     pub(super) fn walk(&self, key: u64) -> impl Iterator<Item = usize> {
         let start = self.points.partition_point(|(position, _)| *position < key);

@@ -48,6 +48,7 @@ struct SettingsDocument {
     default_tls_secret: Option<(String, String)>,
     #[serde(default)]
     zone: Option<String>,
+    affinity_key_secret: Option<(String, String)>,
     default_class_if_lone: bool,
 }
 
@@ -226,6 +227,7 @@ fn read(case: &str, input: &str) -> Input {
                     allow_local_endpoints: document.allow_local_endpoints,
                     own_addresses: document.own_addresses,
                     zone: document.zone,
+                    affinity_key_secret: document.affinity_key_secret,
                     default_tls_secret: document.default_tls_secret,
                     default_class_if_lone: document.default_class_if_lone,
                 };

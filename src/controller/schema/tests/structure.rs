@@ -134,6 +134,18 @@ fn bounds_are_inclusive() {
             ),
         ),
         (rule(&json!({"loadBalancing": {}})), rule(&json!({"loadBalancing": {"hashOn": {"type": "Path"}}}))),
+        (
+            rule(&json!({"affinity": {"cookie": {"sameSite": "None"}}})),
+            rule(&json!({"affinity": {"cookie": {"sameSite": "None", "secure": false}}})),
+        ),
+        (
+            rule(&json!({"affinity": {"cookie": {"path": "/a", "domain": ""}}})),
+            rule(&json!({"affinity": {"cookie": {"path": "/a;b"}}})),
+        ),
+        (
+            rule(&json!({"affinity": {"cookie": {"ttl": "9600h"}}})),
+            rule(&json!({"affinity": {"cookie": {"ttl": "9601h"}}})),
+        ),
         (rule(&json!({"retry": {"attempts": 10}})), rule(&json!({"retry": {"attempts": 11}}))),
         (rule(&json!({"retry": {"on": ["500-599", "503"]}})), rule(&json!({"retry": {"on": ["200"]}}))),
         (body(json!("8Mi")), body(json!("8MB"))),

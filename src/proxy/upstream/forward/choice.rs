@@ -31,7 +31,10 @@ impl Tries<'_> {
             slow_start_ns: balance::slow_start_ns(load_balancing),
             prefers_local: balance::prefers_local(load_balancing),
         };
-        let index = traffic::pick(targets, &pick)?;
+        let index = match self.ask.sticky {
+            None => traffic::pick(targets, &pick)?,
+            Some(sticky) => traffic::pick_sticky(targets, &pick, balance::session(targets, sticky))?,
+        };
         if self.ask.retry.different_endpoint {
             self.tried.insert(index);
         }

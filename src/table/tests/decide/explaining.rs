@@ -198,6 +198,7 @@ fn the_choice_of_an_endpoint_is_explained() {
         policy: ir::BalancePolicy::ConsistentHash(ir::HashOn::Header { name }),
         slow_start: Some(Duration::from_secs(30)),
         zone: ir::ZonePreference::PreferLocal,
+        affinity: Some(Box::new(sessions())),
     };
     let mut action = forward();
     if let ir::Action::Forward { load_balancing: said, .. } = &mut action {
@@ -209,6 +210,27 @@ fn the_choice_of_an_endpoint_is_explained() {
     let want = "LoadBalancing (GatewayRoute/shop/hashed): policy ConsistentHash, hashOn Header x-user-id, slowStart 30s, \
                 zone PreferLocal";
     assert!(said.iter().any(|step| step == want), "{said:#?}");
+    let want = "Affinity (GatewayRoute/shop/hashed): cookie SRV, ttl 1h, mode Persistent, onFailure Repick, \
+                stickyToCanary yes";
+    assert!(said.iter().any(|step| step == want), "{said:#?}");
+    assert!(!said.concat().contains(CANARY), "{said:#?}");
+}
+
+fn sessions() -> ir::Affinity {
+    ir::Affinity {
+        cookie: ir::AffinityCookie {
+            name: "SRV".to_owned(),
+            path: "/".to_owned(),
+            domain: None,
+            ttl: Some(Duration::from_secs(3600)),
+            same_site: ir::SameSite::Lax,
+            secure: None,
+        },
+        mode: ir::AffinityMode::Persistent,
+        on_failure: ir::AffinityFailure::Repick,
+        keeps_backend: true,
+        key: ir::Redacted::new(CANARY.as_bytes().to_vec()),
+    }
 }
 
 #[test]
