@@ -2,6 +2,7 @@
 //! order and conditions are those of [`Table::walk`], the same that [`Table::decide`] takes.
 
 mod balance;
+mod limit;
 mod policy;
 mod text;
 
@@ -21,8 +22,9 @@ use crate::precedence;
 use crate::route::{CompiledRoute, RouteSlot};
 use crate::table::{Candidate, Place, Table};
 
+pub use limit::LimitKeys;
 pub(crate) use policy::protocol_text;
-pub use policy::{BackendShare, Detail, LimitKeys, Spoken, SpokenTls, Step};
+pub use policy::{BackendShare, Detail, Spoken, SpokenTls, Step};
 pub(crate) use text::{conditions, path_text};
 
 /// Why a request goes where it goes. Serialises as `explain -o json` shows it; `Display` is the text for people.
@@ -218,7 +220,7 @@ impl Winner {
             r#match: ranked.map_or_else(String::new, |ranked| text::match_text(ranked.matched)),
             filters: policy::filters(compiled),
             policies: policy::policies(route),
-            limit_keys: policy::limit_keys(route, head),
+            limit_keys: limit::limit_keys(route, head),
             backends: policy::backends(route),
         }
     }
