@@ -132,6 +132,7 @@ metadata:
     gateway.baribhara.io/auth-secret: users
     gateway.baribhara.io/auth-realm: Old
 spec:
+  ingressClassName: baribhara
   rules: [{host: old.example.com, http: {paths: [{path: /, pathType: Prefix, backend: {service: {name: web, port: {number: 80}}}}]}}]
 ";
     let service = e2e::folder::service("web", &[backend.address]);

@@ -26,6 +26,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
     metrics.passwords.checked.inc();
     metrics.passwords.busy.add(3);
     route.retried();
+    route.session_begun();
     backend.connection_opened();
     backend.connection_opened();
     backend.connection_closed();
