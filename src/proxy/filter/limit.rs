@@ -169,10 +169,10 @@ pub(crate) fn ask_all(
 /// nobody can use up a limit that is shared by being refused by one of his own.
 pub(crate) fn give_back(limits: &[RouteLimit], asked: &Asked, identity: &Identity) {
     for route_limit in limits {
-        if let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce) {
-            if let Bucket::Named(fingerprint) = route_limit.bucket(limit, asked, identity) {
-                route_limit.store.refund(fingerprint);
-            }
+        if let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce)
+            && let Bucket::Named(fingerprint) = route_limit.bucket(limit, asked, identity)
+        {
+            route_limit.store.refund(fingerprint);
         }
     }
 }

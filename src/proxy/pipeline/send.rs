@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Response, header};
-use ir::Action;
+use ir::{Action, Route, Timeouts};
 
 use super::{Matched, Notes, Refusal, Stage, Switch};
 use crate::answer::Payload;
@@ -67,11 +67,8 @@ impl Stage<'_> {
         let path =
             runtime.compiled.upstream_path(match_index, asked.path()).map_err(|_| Reason::RewriteFailed)?;
         let is_grpc = grpc::is_grpc(&asked.headers);
-        let mut timeouts = Cow::Borrowed(&route.timeouts);
-        if is_grpc {
-            timeouts = grpc::timeouts(&route.timeouts, &asked.headers);
-            sent.set_read_timeout(timeouts.stream_idle);
-        }
+        let timeouts =
+            if is_grpc { grpc_timeouts(route, asked, sent) } else { Cow::Borrowed(&route.timeouts) };
         let hostname = rewrite.as_ref().and_then(|rewrite| rewrite.hostname.as_ref());
         let ask = Forward {
             worker: self.worker,
@@ -164,6 +161,13 @@ impl Stage<'_> {
         asked.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
         Some(key)
     }
+}
+
+/// The times of a call, which the client may have a say in.
+fn grpc_timeouts<'r>(route: &'r Route, asked: &Asked, body: &mut RequestBody) -> Cow<'r, Timeouts> {
+    let timeouts = grpc::timeouts(&route.timeouts, &asked.headers);
+    body.set_read_timeout(timeouts.stream_idle);
+    timeouts
 }
 
 /// What of the query goes on.

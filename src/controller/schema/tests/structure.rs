@@ -113,6 +113,49 @@ fn bounds_are_inclusive() {
             matching(&json!({"path": {"value": "/".repeat(1024)}})),
             matching(&json!({"path": {"value": "/".repeat(1025)}})),
         ),
+        (rule(&json!({"retry": {"attempts": 10}})), rule(&json!({"retry": {"attempts": 11}}))),
+        (rule(&json!({"retry": {"on": ["500-599", "503"]}})), rule(&json!({"retry": {"on": ["200"]}}))),
+        (body(json!("8Mi")), body(json!("8MB"))),
+        (body(json!(0)), body(json!(-1))),
+        (body(json!("0")), body(json!(true))),
+        (body(json!(999_999_999_999_999_u64)), body(json!(1_000_000_000_000_000_u64))),
+        (rule(&json!({"timeouts": {"request": "1h30m"}})), rule(&json!({"timeouts": {"request": "1.5h"}}))),
+        (
+            rule(&json!({"ipAccess": {"deny": ["10.0.0.0/8", "::/0"]}})),
+            rule(&json!({"ipAccess": {"deny": ["ten"]}})),
+        ),
+        (route(&json!({"hostnames": ["*.a.example"]})), route(&json!({"hostnames": ["a.*.example"]}))),
+        (
+            route(&json!({"hostnames": ["xn--bcher-kva.example"]})),
+            route(&json!({"hostnames": ["Shop.example"]})),
+        ),
+        (
+            filters(&json!([{"type": "CORS", "cors": {"allowOrigins": ["https://*.a.example:8443", "*"]}}])),
+            filters(&json!([{"type": "CORS", "cors": {"allowOrigins": ["a.example"]}}])),
+        ),
+        (
+            filters(
+                &json!([{"type": "RequestHeaderModifier", "requestHeaderModifier": {"add": [{"name": "a", "value": "b c"}]}}]),
+            ),
+            filters(
+                &json!([{"type": "RequestHeaderModifier", "requestHeaderModifier": {"add": [{"name": "a", "value": "b\r\nc"}]}}]),
+            ),
+        ),
+    ];
+    check_pairs(&pairs);
+}
+
+/// The first of a pair is taken, the second has one fault.
+fn check_pairs(pairs: &[(Value, Value)]) {
+    for (good, bad) in pairs {
+        assert_eq!(errors(Kind::GatewayRoute, good), Vec::<String>::new(), "{good}");
+        assert_eq!(errors(Kind::GatewayRoute, bad).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn what_balancing_and_affinity_need_and_exclude_is_checked() {
+    check_pairs(&[
         (
             rule(&json!({"loadBalancing": {"policy": "ConsistentHash", "hashOn": {"type": "SourceIP"}}})),
             rule(&json!({"loadBalancing": {"policy": "ConsistentHash"}})),
@@ -146,39 +189,7 @@ fn bounds_are_inclusive() {
             rule(&json!({"affinity": {"cookie": {"ttl": "9600h"}}})),
             rule(&json!({"affinity": {"cookie": {"ttl": "9601h"}}})),
         ),
-        (rule(&json!({"retry": {"attempts": 10}})), rule(&json!({"retry": {"attempts": 11}}))),
-        (rule(&json!({"retry": {"on": ["500-599", "503"]}})), rule(&json!({"retry": {"on": ["200"]}}))),
-        (body(json!("8Mi")), body(json!("8MB"))),
-        (body(json!(0)), body(json!(-1))),
-        (body(json!("0")), body(json!(true))),
-        (body(json!(999_999_999_999_999_u64)), body(json!(1_000_000_000_000_000_u64))),
-        (rule(&json!({"timeouts": {"request": "1h30m"}})), rule(&json!({"timeouts": {"request": "1.5h"}}))),
-        (
-            rule(&json!({"ipAccess": {"deny": ["10.0.0.0/8", "::/0"]}})),
-            rule(&json!({"ipAccess": {"deny": ["ten"]}})),
-        ),
-        (route(&json!({"hostnames": ["*.a.example"]})), route(&json!({"hostnames": ["a.*.example"]}))),
-        (
-            route(&json!({"hostnames": ["xn--bcher-kva.example"]})),
-            route(&json!({"hostnames": ["Shop.example"]})),
-        ),
-        (
-            filters(&json!([{"type": "CORS", "cors": {"allowOrigins": ["https://*.a.example:8443", "*"]}}])),
-            filters(&json!([{"type": "CORS", "cors": {"allowOrigins": ["a.example"]}}])),
-        ),
-        (
-            filters(
-                &json!([{"type": "RequestHeaderModifier", "requestHeaderModifier": {"add": [{"name": "a", "value": "b c"}]}}]),
-            ),
-            filters(
-                &json!([{"type": "RequestHeaderModifier", "requestHeaderModifier": {"add": [{"name": "a", "value": "b\r\nc"}]}}]),
-            ),
-        ),
-    ];
-    for (good, bad) in pairs {
-        assert_eq!(errors(Kind::GatewayRoute, &good), Vec::<String>::new(), "{good}");
-        assert_eq!(errors(Kind::GatewayRoute, &bad).len(), 1, "{bad}");
-    }
+    ]);
 }
 
 #[test]

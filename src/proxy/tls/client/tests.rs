@@ -48,7 +48,7 @@ fn a_revoked_certificate_is_refused_and_so_is_what_no_current_list_speaks_of() {
         ("no list", String::new(), [true, true, true, true]),
         ("a list of one authority", list.clone(), [true, false, false, false]),
         ("and of the link", list.clone() + &of_link, [true, false, true, false]),
-        ("and of the other authority", list.clone() + &two.revokes(&[], 2090), [true, false, false, true]),
+        ("and of the other authority", list + &two.revokes(&[], 2090), [true, false, false, true]),
         ("all is revoked", one.revokes(&[&good, &revoked], 2090), [false, false, false, false]),
         ("a list that has ended", old, [false, false, false, false]),
         ("a list that another has signed", forged, [false, false, false, false]),

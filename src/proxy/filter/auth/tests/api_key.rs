@@ -53,6 +53,8 @@ fn passed(gate: &mut Gate, headers: &[(&str, &str)], query: Option<&str>) -> (He
     (headers, query)
 }
 
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn a_key_is_found_in_each_place_and_goes_no_further_and_the_upstream_learns_whose_it_was() {
     let mut gate = Gate::new(&[two_clients()]);
@@ -79,7 +81,7 @@ fn nobody_says_himself_who_he_is() {
 fn what_is_no_key_of_a_client_is_refused() {
     let mut gate = Gate::new(&[two_clients()]);
     let upper = GOLD.to_uppercase();
-    let cases: [(&[(&str, &str)], Option<&str>, AuthReason); 8] = [
+    let cases: [(Fields<'_>, Option<&str>, AuthReason); 8] = [
         (&[], None, AuthReason::ApiKeyMissing),
         (&[("authorization", "Bearer x")], None, AuthReason::ApiKeyMissing),
         (&[("x-api-key", "acme")], None, AuthReason::ApiKeyUnknown),

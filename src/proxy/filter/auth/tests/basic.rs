@@ -65,6 +65,8 @@ async fn ask(gate: &mut Gate, headers: &HeaderMap) -> (Result<Identity, AuthRefu
     }
 }
 
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
 #[test]
 fn only_a_known_name_with_its_password_passes() {
     let long = format!("ada:{}", "x".repeat(2000));
@@ -174,7 +176,7 @@ fn one_method_is_enough_where_the_object_says_any_and_all_are_needed_otherwise()
     let cookie = format!("at={}", hs256(&good_claims()));
     let (token, password) = (("cookie", &*cookie), ("authorization", &*line("ada:password")));
     let (bad_token, bad_password) = (("cookie", "at=x.y.z"), ("authorization", &*line("ada:no")));
-    let cases: [(&[(&str, &str)], Option<AuthReason>, Option<AuthReason>); 8] = [
+    let cases: [(Fields<'_>, Option<AuthReason>, Option<AuthReason>); 8] = [
         (&[token, password], None, None),
         (&[token], Some(AuthReason::PasswordMissing), None),
         (&[password], Some(AuthReason::TokenMissing), None),
