@@ -41,8 +41,8 @@ pub(crate) struct Downstream {
     /// Bytes of answers that were handed to hyper and have not gone to the socket. Only HTTP/1.1: the windows of HTTP/2
     /// bound each stream.
     unflushed: Cell<usize>,
-    /// The connection ends with an unread body: what still comes is read away for a moment, or the reset that closing
-    /// it brings could overtake the answer.
+    /// The connection ends with an unread body, or speaks HTTP/2: what still comes is read away for a moment, or the reset
+    /// that closing it brings could overtake the answer.
     pub(crate) lingers: Cell<bool>,
     /// An answer whose request is still being sent upstream while hyper does not ask for more of it. Only HTTP/1.1.
     pub(crate) uploading: RefCell<Weak<RefCell<UpstreamBody>>>,
@@ -156,6 +156,8 @@ impl Downstream {
     /// The client has shown that it speaks HTTP/2: from now on it is idle between its requests.
     pub(super) fn begin_http2(&self) {
         self.protocol.set(Protocol::Http2);
+        // Its client may be writing whenever it ends.
+        self.lingers.set(true);
         let age_timer = self.age_timer.get_or_init(Timer::new);
         age_timer.arm(self.retire_at.saturating_duration_since(Instant::now()));
         self.phase.set(Phase::Waiting);
