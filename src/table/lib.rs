@@ -33,5 +33,5 @@ pub use passed::PassedThrough;
 pub use path::canonical;
 pub use route::{CompiledRoute, RouteSlot};
 pub use table::{CompileProblem, Decision, Table};
-pub use values::{cookie, query};
+pub use values::{cookie, cookies, query};
 pub use when::When;

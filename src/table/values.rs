@@ -33,18 +33,19 @@ pub fn query<'a>(query: Option<&'a str>, name: &str) -> Option<Cow<'a, [u8]>> {
     None
 }
 
-/// The first cookie of this name over all `Cookie` headers, as it was sent (RFC 6265 §5.4: quotes belong to it).
-pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
-    for header in headers.get_all(COOKIE) {
-        for pair in header.as_bytes().split(|byte| *byte == b';') {
-            let mut halves = pair.splitn(2, |byte| *byte == b'=');
-            let found = halves.next().is_some_and(|half| half.trim_ascii() == name.as_bytes());
-            if let (true, Some(value)) = (found, halves.next()) {
-                return Some(value.trim_ascii());
-            }
-        }
-    }
-    None
+/// The first cookie of this name over all `Cookie` headers.
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &'a str) -> Option<&'a [u8]> {
+    cookies(headers, name).next()
+}
+
+/// The cookies of this name over all `Cookie` headers, as they were sent (RFC 6265 §5.4: quotes belong to them).
+pub fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    let pairs =
+        headers.get_all(COOKIE).into_iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+    pairs.filter_map(move |pair| {
+        let (found, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
+        (found.trim_ascii() == name.as_bytes()).then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })
 }
 
 /// The bytes of a form-encoded text. A `%` that starts no escape stands for itself, as in the WHATWG URL standard.

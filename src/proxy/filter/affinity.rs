@@ -4,7 +4,7 @@ use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue};
 use ir::{Affinity, AffinityFailure, AffinityMode, BackendTarget, Scheme, WeightedBackend};
 use traffic::stable_hash;
 
@@ -85,15 +85,7 @@ impl AffinityStage {
 
     /// `random` becomes the key of a session that begins.
     pub(crate) fn visit(&self, headers: &HeaderMap, random: u64) -> Visit {
-        let name = self.affinity.cookie.name.as_bytes();
-        let pairs = headers
-            .get_all(header::COOKIE)
-            .into_iter()
-            .flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
-        let values = pairs.filter_map(|pair| {
-            let (found, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
-            (found.trim_ascii() == name).then(|| value.get(1..).unwrap_or_default().trim_ascii())
-        });
+        let values = table::cookies(headers, &self.affinity.cookie.name);
         Visit { said: values.take(COOKIES_MAX).find_map(|value| self.open(value)), key: random }
     }
 

@@ -26,3 +26,5 @@ pub(crate) use passage::{Passage, PassageError, PassageHeld};
 pub(crate) use pool::Pools;
 pub(crate) use protocol::{Protocol, Protocols};
 pub(crate) use switched::Switched;
+#[cfg(test)]
+pub(crate) use tls::Takes;

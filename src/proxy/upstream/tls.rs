@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use self::verifier::Takes;
+pub(crate) use self::verifier::Takes;
 use crate::tls::{Loaded, PROVIDER};
 
 mod verifier;

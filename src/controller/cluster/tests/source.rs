@@ -254,6 +254,17 @@ fn a_secret_that_cannot_be_read_is_told_of_without_a_byte_of_it() {
     running.stop();
 }
 
+/// Starts with a route that has its certificate in the Secret `shop/keys`.
+fn start_with_tls(bench: &Bench) -> Running {
+    let mut secure = route("secure", 1);
+    secure["spec"]["hostnames"] = json!(["secure.example.com"]);
+    secure["spec"]["tls"] = json!({"secretRef": {"name": "keys"}});
+    bench.fake.apply(ROUTES, secure);
+    let running = bench.start();
+    wait_for_routes(&running, &["secure"]);
+    running
+}
+
 #[test]
 fn a_certificate_that_cannot_be_served_leaves_the_one_before_it_and_is_told_of() {
     let bench = Bench::new();
@@ -265,12 +276,7 @@ fn a_certificate_that_cannot_be_served_leaves_the_one_before_it_and_is_told_of()
         })
     };
     bench.fake.apply(SECRETS, secret("Z29vZA=="));
-    let mut secure = route("secure", 1);
-    secure["spec"]["hostnames"] = json!(["secure.example.com"]);
-    secure["spec"]["tls"] = json!({"secretRef": {"name": "keys"}});
-    bench.fake.apply(ROUTES, secure);
-    let running = bench.start();
-    wait_for_routes(&running, &["secure"]);
+    let running = start_with_tls(&bench);
     let chains = || {
         let config = running.config.borrow();
         let chain =
@@ -307,12 +313,7 @@ fn an_ocsp_response_that_is_not_stapled_is_told_of_and_its_certificate_is_served
         })
     };
     bench.fake.apply(SECRETS, secret("c3RhbGU="));
-    let mut secure = route("secure", 1);
-    secure["spec"]["hostnames"] = json!(["secure.example.com"]);
-    secure["spec"]["tls"] = json!({"secretRef": {"name": "keys"}});
-    bench.fake.apply(ROUTES, secure);
-    let running = bench.start();
-    wait_for_routes(&running, &["secure"]);
+    let running = start_with_tls(&bench);
     let certificates = || {
         let config = running.config.borrow();
         config.tls.hosts.values().filter(|host| host.certificate.is_some()).count()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::header;
 use ir::{AffinityCookie, BackendId, Redacted, SameSite, UpstreamProtocol};
 
 use super::*;

@@ -144,32 +144,13 @@ impl AuthReason {
 
     /// The challenge of a refused token (RFC 6750 §3).
     pub(super) fn bearer_challenge(self) -> HeaderValue {
-        let challenge = match self {
-            Self::NotAuthorized => "Bearer error=\"insufficient_scope\"",
+        let challenge = match (self, self.scheme()) {
+            (Self::NotAuthorized, _) => "Bearer error=\"insufficient_scope\"",
             // RFC 6750 §3.1: more than one method of sending a token is a malformed request.
-            Self::SeveralTokens => "Bearer error=\"invalid_request\"",
-            Self::TokenTooLong
-            | Self::TokenMalformed
-            | Self::HeaderUnsupported
-            | Self::AlgorithmNotAllowed
-            | Self::KeyUnknown
-            | Self::SignatureInvalid
-            | Self::ClaimsMalformed
-            | Self::ClaimWrongType
-            | Self::ClaimMissing
-            | Self::TokenExpired
-            | Self::TokenNotYetValid
-            | Self::IssuerMismatch
-            | Self::AudienceMismatch => "Bearer error=\"invalid_token\"",
+            (Self::SeveralTokens, _) => "Bearer error=\"invalid_request\"",
             // The request has no token at all, as far as anyone looked.
-            Self::TokenMissing
-            | Self::ApiKeyMissing
-            | Self::ApiKeyMalformed
-            | Self::ApiKeyUnknown
-            | Self::PasswordMissing
-            | Self::CredentialsMalformed
-            | Self::PasswordWrong
-            | Self::ChecksBusy => "Bearer",
+            (Self::TokenMissing, _) | (_, Some(Scheme::ApiKey | Scheme::Password) | None) => "Bearer",
+            (_, Some(Scheme::Token)) => "Bearer error=\"invalid_token\"",
         };
         HeaderValue::from_static(challenge)
     }

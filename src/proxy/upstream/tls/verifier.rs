@@ -13,7 +13,7 @@ use crate::tls::PROVIDER;
 
 /// Whose certificate is taken. That the peer holds its key is checked in any case, since that is the protocol.
 #[derive(Debug)]
-pub(super) enum Takes {
+pub(crate) enum Takes {
     /// A chain of these authorities, verified as ever, whose certificate is for one of these names, whichever was sent
     /// (Gateway API BackendTLSPolicy `subjectAltNames`).
     OneOf { roots: Arc<RootCertStore>, names: Vec<ServerName<'static>> },
