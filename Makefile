@@ -17,7 +17,7 @@ test: ## everything a change must pass: demo, rooms, golden files, whole gateway
 golden: ## rewrite the golden files; then read the diff line by line
 	@.ci/golden
 
-crds: ## write crds/ from the Rust types
+crds: ## write crds/ and docs/reference.md from the Rust types
 	@.ci/crds
 
 chart: ## write what is made from the chart and from crds/ (values table, install.yaml), and check it

@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use crate::{AuthPolicy, GatewayRoute, RateLimitPolicy};
 
+mod reference;
+
 /// The definitions of all kinds: GatewayRoute, RateLimitPolicy, AuthPolicy.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut all = vec![GatewayRoute::crd(), RateLimitPolicy::crd(), AuthPolicy::crd()];
@@ -35,6 +37,14 @@ pub fn crds_yaml() -> Result<Vec<(String, String)>, serde_saphyr::ser::Error> {
         files.push((format!("{}.yaml", crd.spec.names.plural), serde_saphyr::to_string(&value)?));
     }
     Ok(files)
+}
+
+/// `docs/reference.md`: every field of the definitions, as Markdown.
+///
+/// # Errors
+/// None that writing into a `String` gives.
+pub fn crds_reference() -> Result<String, std::fmt::Error> {
+    reference::page(&crds())
 }
 
 /// The bounds of a schema are floating-point numbers in the type; all of ours are whole and read better as

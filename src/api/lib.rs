@@ -29,7 +29,7 @@ pub use auth::{
 pub use balance::{HashOn, HashOnType, LoadBalancing, LoadBalancingPolicy, ZonePreference};
 pub use condition::{ConditionReason, ConditionType, Status};
 pub use cors::Cors;
-pub use crd::{crds, crds_yaml};
+pub use crd::{crds, crds_reference, crds_yaml};
 pub use filter::{
     DirectResponse, Filter, FilterType, HeaderModifier, HttpHeader, PathModifier, PathModifierType,
     RedirectScheme, RequestRedirect, UrlRewrite,

@@ -53,7 +53,7 @@ pub(crate) enum Command {
     /// List the routes, most specific first
     Routes(RoutesArgs),
     /// Print the CustomResourceDefinitions as YAML
-    Crds,
+    Crds(CrdsArgs),
     /// Ask a URL once, for probes and tests of an install: exit code 0 when the status is an expected one
     Probe(ProbeArgs),
     /// Run a small upstream that answers every request with the request as JSON
@@ -269,6 +269,13 @@ pub(crate) struct ExplainArgs {
     /// Form of the output
     #[arg(short, long, value_name = "FORMAT", env = "BARIBHARA_OUTPUT", default_value = "text")]
     pub(crate) output: OutputFormat,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CrdsArgs {
+    /// Print what every field means instead, as Markdown
+    #[arg(long)]
+    pub(crate) reference: bool,
 }
 
 #[derive(Args, Debug)]

@@ -85,13 +85,17 @@ fn corp() -> Signer {
     Signer::P256(pair.expect("a key pair"))
 }
 
-fn bearer(request: Request, audience: &str, more: &Value) -> Request {
+fn token(audience: &str, more: &Value) -> String {
     let mut claims =
         json!({"iss": "https://id.example.com/", "aud": audience, "sub": "ada", "exp": now() + 3600});
     for (name, value) in more.as_object().expect("claims") {
         claims[name] = value.clone();
     }
-    request.header("Authorization", &format!("Bearer {}", corp().token("1", &claims)))
+    corp().token("1", &claims)
+}
+
+fn bearer(request: Request, audience: &str, more: &Value) -> Request {
+    request.header("Authorization", &format!("Bearer {}", token(audience, more)))
 }
 
 /// What the files of `manifests/examples` promise in their comments.
@@ -121,6 +125,18 @@ fn routing_cases() -> Vec<Case> {
             from_the_canary,
         ),
         case("resilience", get("resilience.example.com", "/"), 200, nothing_more),
+        case(
+            "matching by path in any case, header and query",
+            get("matching.example.com", "/SEARCH?beta&page=3").header("X-Version", "2"),
+            200,
+            |r| header(r, "x-rule", "beta"),
+        ),
+        case("matching, another version", get("matching.example.com", "/SEARCH?beta&page=3"), 200, |r| {
+            if r.header("x-rule").is_none() { Ok(()) } else { Err("the beta answered".into()) }
+        }),
+        case("matching by expression", get("matching.example.com", "/items/pear"), 302, |r| {
+            header(r, "location", "https://shop.example.com:8443/items/pear")
+        }),
         case(
             "load balancing by user",
             get("balancing.example.com", "/profile").header("X-User-Id", "7"),
@@ -196,6 +212,8 @@ fn filter_cases() -> Vec<Case> {
 fn token_cases() -> Vec<Case> {
     let orders = |method| Request::new(method, "orders.example.com", "/orders");
     let admin = || Request::get("site.example.com", "/admin");
+    let public = |query: &str| Request::get("tokens.example.com", &format!("/public{query}"));
+    let query = format!("?access_token={}", token("tokens", &json!({})));
     let writer = json!({"scope": "orders.read orders.write", "realm": {"roles": ["a", "b"]}});
     vec![
         case("no token", orders("GET"), 401, |r| {
@@ -211,6 +229,10 @@ fn token_cases() -> Vec<Case> {
             seen(r, "x-roles", &["a,b"])
         }),
         case("open path", Request::get("orders.example.com", "/health"), 200, nothing_more),
+        case("no token where it is optional", public(""), 200, nothing_more),
+        case("a token in the query", public(&query), 200, nothing_more),
+        case("a bad token where it is optional", public("?access_token=a.b.c"), 401, nothing_more),
+        case("two tokens", bearer(public(&query), "tokens", &json!({})), 401, nothing_more),
         case("ingress, no token", admin(), 401, nothing_more),
         case("ingress, no admin", bearer(admin(), "site", &json!({"role": "user"})), 403, nothing_more),
         case("ingress, admin", bearer(admin(), "site", &json!({"role": "admin"})), 200, nothing_more),

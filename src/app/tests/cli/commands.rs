@@ -357,6 +357,8 @@ fn crds_prints_one_document_for_each_kind_as_they_stand_in_the_repository() {
         let stored = fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
         assert_eq!(document.trim(), stored.trim_start_matches("---").trim(), "crds/{name}.yaml is stale");
     }
+    let stored = fs::read_to_string(folder.join("../docs/reference.md")).unwrap();
+    assert_eq!(run(&["crds", "--reference"]).stdout, stored, "docs/reference.md is stale");
 }
 
 #[test]
