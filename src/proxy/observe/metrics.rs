@@ -1,5 +1,6 @@
 //! The metrics of the process and the handles that the data plane counts with. Formats nothing (see `collect`).
 
+use std::mem;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -194,11 +195,23 @@ impl Metrics {
         self.workers.iter().map(|counts| counts.finished.load(Ordering::Acquire)).sum()
     }
 
+    /// Read again while requests finish meanwhile: with the same sum before and after, no counter of it has
+    /// moved, and the difference is that of one moment. On a machine too busy for that the last sums count,
+    /// which may tell too few, and never more than there were.
     pub(super) fn requests_in_flight(&self) -> u64 {
-        // Finished first: a request that ends in between then counts as in flight, never as less than none.
-        let finished = self.requests_finished();
-        let started: u64 = self.workers.iter().map(|counts| counts.started.load(Ordering::Relaxed)).sum();
-        started.saturating_sub(finished)
+        let mut finished = self.requests_finished();
+        for _ in 0..CONSISTENT_READS {
+            let started = self.requests_started();
+            let before = mem::replace(&mut finished, self.requests_finished());
+            if before == finished {
+                return started.saturating_sub(finished);
+            }
+        }
+        self.requests_started().saturating_sub(self.requests_finished())
+    }
+
+    fn requests_started(&self) -> u64 {
+        self.workers.iter().map(|counts| counts.started.load(Ordering::Acquire)).sum()
     }
 
     /// All metrics in the Prometheus text format, version 0.0.4. Takes milliseconds for thousands of routes, so
@@ -329,6 +342,8 @@ struct WorkerCounts {
 
 /// The label `endpoint` of requests that no route takes. No route can have it: theirs have two slashes.
 const UNMATCHED: &str = "unmatched";
+/// So often the sums are read for a moment in which no request finishes.
+const CONSISTENT_READS: usize = 8;
 /// More copies of every series than this cost more memory than they save time.
 const SHARDS_MAX: usize = 8;
 
