@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """CPU time per request of the gateway beside nginx, HAProxy and Envoy, on one machine, in one run. For the idle loads:
-memory per connection (idle.py).
+memory per connection (idle.py); for `policies`: what each policy adds (policies.py).
 
 The proxy has core 0 and one worker; the load (wrk, h2load or handshakes.py) and the backend share core 1. A figure is the user and system time of all
 processes of a proxy divided by the requests that completed: it is stable to some five per cent where the requests
@@ -23,6 +23,7 @@ import sys
 sys.dont_write_bytecode = True  # the checkout stays clean
 
 import idle
+import policies
 import proxies
 from processes import ANY_CERTIFICATE, Failure, Running, ask, cpu_seconds, family, free_ports, pss_kib
 from processes import raise_file_limit, wait_until_listening, wait_until_serving
@@ -37,6 +38,7 @@ LOADS = {
     "handshake-full": "full handshakes of TLS 1.3, one after the other, with one request each",
     "handshake-resumed": "the same, resumed",
     "grpc": "unary gRPC over TLS 1.3 to backends without, ten calls a connection",
+    "policies": "what each policy adds to a request",
     "idle": "memory of connections that rest after one request",
     "idle-tls": "the same over TLS 1.3",
 }
@@ -168,11 +170,15 @@ def load_command(proxy, load, options, seconds):
     if load.startswith("handshake-"):
         command = [sys.executable, str(HERE / "handshakes.py"), str(port), str(seconds), load.removeprefix("handshake-")]
         return command, wrk_report
-    command = ["wrk", "-t", "1", "-c", str(options.connections), "-d", f"{seconds}s"]
-    for name, value in load_headers(load).items():
-        command += ["-H", f"{name}: {value}"]
     scheme = "https" if load in proxies.TLS_LOADS else "http"
-    return [*command, "-s", str(HERE / "report.lua"), f"{scheme}://127.0.0.1:{port}/"], wrk_report
+    return wrk_command(f"{scheme}://127.0.0.1:{port}/", load_headers(load), options, seconds), wrk_report
+
+
+def wrk_command(url, headers, options, seconds):
+    command = ["wrk", "-t", "1", "-c", str(options.connections), "-d", f"{seconds}s"]
+    for name, value in headers.items():
+        command += ["-H", f"{name}: {value}"]
+    return [*command, "-s", str(HERE / "report.lua"), url]
 
 
 def wrk_report(text):
@@ -198,16 +204,21 @@ def h2load_report(text, log, seconds):
 def run_round(proxy, pid, load, options, seconds):
     """One bounded run of a load against one proxy."""
     command, read = load_command(proxy, load, options, seconds)
+    return spend(proxy.name, pid, command, read, seconds)
+
+
+def spend(name, pid, command, read, seconds):
+    """Runs the load; what it cost the process and those below it."""
     pids = family(pid)
     before = cpu_seconds(pids)
     done = subprocess.run(["taskset", "-c", LOAD_CORE, *command], capture_output=True, text=True, timeout=seconds + 30, check=False)
     spent = cpu_seconds(pids) - before
     report = read(done.stdout)
     if report is None:
-        raise Failure(f"{command[0]} against {proxy.name}: {done.stdout}{done.stderr}")
+        raise Failure(f"{command[0]} against {name}: {done.stdout}{done.stderr}")
     completed = report["requests"] - report["status"]
     if completed <= 0:
-        raise Failure(f"{proxy.name} completed no request: {report}")
+        raise Failure(f"{name} completed no request: {report}")
     return Round(
         micros=spent * 1e6 / completed,
         requests=completed,
@@ -359,6 +370,11 @@ def main():
         if load in IDLE_LOADS:
             rows += measure_idle(load, folder, options)
             idle.print_table(LOADS[load], [row for row in rows if row["load"] == load], options.idle_connections)
+            continue
+        if load == "policies":
+            rows += policies.measure(folder, options, lambda pid, port, headers, seconds: spend(
+                "baribhara", pid, wrk_command(f"http://127.0.0.1:{port}/", headers, options, seconds), wrk_report, seconds))
+            policies.print_table(LOADS[load], [row for row in rows if row["load"] == load], options)
             continue
         field, rounds = compare(load, folder, options)
         rows += report(load, field, rounds)
