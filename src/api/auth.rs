@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::external::ExternalAuth;
 use crate::matches::yes;
 use crate::meta::{DEFAULT_REALM, JWKS_KEY};
 use crate::text::{CIDR, DATA_KEY, DNS_LABEL, DNS_SUBDOMAIN, METHOD, TOKEN};
@@ -204,8 +205,8 @@ pub struct ClaimToHeader {
 #[schemars(extend("x-kubernetes-validations" = [
     {
         "rule": "(has(self.disabled) && self.disabled) != \
-                 (has(self.jwt) || has(self.apiKey) || has(self.basic) || has(self.authorization))",
-        "message": "auth needs jwt, apiKey, basic or authorization, or else disabled: true; set one of them, or remove auth",
+                 (has(self.jwt) || has(self.apiKey) || has(self.basic) || has(self.external) || has(self.authorization))",
+        "message": "auth needs jwt, apiKey, basic, external or authorization, or else disabled: true; set one of them, or remove auth",
     },
     {
         "rule": "self.mode != 'Any' || !has(self.jwt) || !self.jwt.optional",
@@ -216,7 +217,7 @@ pub struct Auth {
     /// True: the rule does not take `defaults.auth`. Then nothing else is set. Default false.
     #[serde(default, skip_serializing_if = "is_false")]
     pub disabled: bool,
-    /// All: every method that is set (jwt, apiKey, basic) must succeed. Any: one of them is enough. `authorization` holds after
+    /// All: every method that is set (jwt, apiKey, basic, external) must succeed. Any: one of them is enough. `authorization` holds after
     /// them either way. Default All.
     #[serde(default)]
     pub mode: AuthMode,
@@ -229,6 +230,9 @@ pub struct Auth {
     /// A name and password are needed (RFC 7617).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<BasicAuth>,
+    /// Another service must let the request pass. It is asked after the other methods.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external: Option<ExternalAuth>,
     /// What the claims and the client's address must be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Authorization>,

@@ -9,6 +9,7 @@ mod balance;
 mod condition;
 mod cors;
 mod crd;
+mod external;
 mod filter;
 mod grant;
 mod matches;
@@ -30,6 +31,7 @@ pub use balance::{HashOn, HashOnType, LoadBalancing, LoadBalancingPolicy, ZonePr
 pub use condition::{ConditionReason, ConditionType, Status};
 pub use cors::Cors;
 pub use crd::{crds, crds_reference, crds_yaml};
+pub use external::{AuthBackendRef, AuthCache, ExternalAuth, FailureMode, SignIn};
 pub use filter::{
     DirectResponse, Filter, FilterType, HeaderModifier, HttpHeader, PathModifier, PathModifierType,
     RedirectScheme, RequestRedirect, UrlRewrite,
@@ -39,8 +41,10 @@ pub use matches::{
     CookieMatch, HeaderMatch, PathMatch, PathMatchType, QueryParamMatch, RouteMatch, ValueMatchType,
 };
 pub use meta::{
-    AFFINITY_ANNOTATION, AFFINITY_KEY, AFFINITY_MODE_ANNOTATION, AUTH_POLICY_ANNOTATION,
-    AUTH_REALM_ANNOTATION, AUTH_SECRET_ANNOTATION, AUTH_SECRET_TYPE_ANNOTATION, AUTH_TYPE_ANNOTATION,
+    AFFINITY_ANNOTATION, AFFINITY_KEY, AFFINITY_MODE_ANNOTATION, AUTH_CACHE_DURATION_ANNOTATION,
+    AUTH_CACHE_KEY_ANNOTATION, AUTH_METHOD_ANNOTATION, AUTH_POLICY_ANNOTATION, AUTH_REALM_ANNOTATION,
+    AUTH_RESPONSE_HEADERS_ANNOTATION, AUTH_SECRET_ANNOTATION, AUTH_SECRET_TYPE_ANNOTATION,
+    AUTH_SIGNIN_ANNOTATION, AUTH_SIGNIN_REDIRECT_PARAM_ANNOTATION, AUTH_TYPE_ANNOTATION, AUTH_URL_ANNOTATION,
     BACKEND_PROTOCOL_ANNOTATION, BACKEND_TLS_CA_ANNOTATION, BACKEND_TLS_CLIENT_CERT_ANNOTATION,
     BACKEND_TLS_HOSTNAME_ANNOTATION, BACKEND_TLS_VERIFY_ANNOTATION, CA_CRL_KEY, CA_KEY,
     CLIENT_AUTH_ANNOTATION, CLIENT_AUTH_CA_ANNOTATION, CLIENT_AUTH_FORWARD_ANNOTATION, CONTROLLER_NAME,

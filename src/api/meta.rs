@@ -27,6 +27,20 @@ pub const AUTH_SECRET_ANNOTATION: &str = "gateway.baribhara.io/auth-secret";
 pub const AUTH_SECRET_TYPE_ANNOTATION: &str = "gateway.baribhara.io/auth-secret-type";
 /// On an Ingress: what browsers show when they ask for the password. Default `Restricted`.
 pub const AUTH_REALM_ANNOTATION: &str = "gateway.baribhara.io/auth-realm";
+/// On an Ingress: the URL of a service that is asked about each request (ingress-nginx: the same name).
+pub const AUTH_URL_ANNOTATION: &str = "gateway.baribhara.io/auth-url";
+/// On an Ingress: the page that browsers are sent to instead of a 401 (ingress-nginx: the same name).
+pub const AUTH_SIGNIN_ANNOTATION: &str = "gateway.baribhara.io/auth-signin";
+/// On an Ingress: the query parameter that tells that page what was asked for. Default `rd`.
+pub const AUTH_SIGNIN_REDIRECT_PARAM_ANNOTATION: &str = "gateway.baribhara.io/auth-signin-redirect-param";
+/// On an Ingress: the method that the service is asked with. Default `GET`.
+pub const AUTH_METHOD_ANNOTATION: &str = "gateway.baribhara.io/auth-method";
+/// On an Ingress: headers of the service's answer that backends get, separated by commas.
+pub const AUTH_RESPONSE_HEADERS_ANNOTATION: &str = "gateway.baribhara.io/auth-response-headers";
+/// On an Ingress: what answers are kept by, in variables of nginx like `$http_authorization`. Unset: none are kept.
+pub const AUTH_CACHE_KEY_ANNOTATION: &str = "gateway.baribhara.io/auth-cache-key";
+/// On an Ingress: how long they count. Default `5m`.
+pub const AUTH_CACHE_DURATION_ANNOTATION: &str = "gateway.baribhara.io/auth-cache-duration";
 /// The entry of a Secret with users, one `name:hash` a line.
 pub const HTPASSWD_KEY: &str = "auth";
 /// What browsers show where nothing else is said.

@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{ApiKeys, BasicAuth, ObjectRef, Redacted, ser};
+use crate::{ApiKeys, BasicAuth, ExternalAuth, ObjectRef, Redacted, ser};
 
 /// One requirement of one object. A route may have several (its own and those of AuthPolicies); all must pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,6 +21,9 @@ pub struct Auth {
     pub api_key: Option<Arc<ApiKeys>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub basic: Option<Arc<BasicAuth>>,
+    /// Asked after the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<Arc<ExternalAuth>>,
     /// Always asked, whatever the mode, and after the methods above.
     pub authorization: Option<Authorization>,
 }

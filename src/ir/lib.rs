@@ -12,6 +12,7 @@ mod basic;
 mod config;
 mod control;
 mod cors;
+mod external;
 mod filter;
 mod host;
 mod limit;
@@ -37,6 +38,7 @@ pub use basic::{BasicAuth, BasicUser, HashScheme, PasswordHash};
 pub use config::{Applied, Config};
 pub use control::ControlState;
 pub use cors::{Cors, CorsOrigin};
+pub use external::{AnswerCache, CacheKey, ExternalAuth, FailureMode, SignIn, UrlPart, UrlTemplate};
 pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
 };

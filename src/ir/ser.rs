@@ -88,6 +88,20 @@ fn is_private(name: &HeaderName) -> bool {
     )
 }
 
+pub(crate) fn opt_header_names<S: Serializer>(
+    value: &Option<Vec<HeaderName>>,
+    s: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => header_names(value, s),
+        None => s.serialize_none(),
+    }
+}
+
+pub(crate) fn method<S: Serializer>(value: &Method, s: S) -> Result<S::Ok, S::Error> {
+    s.serialize_str(value.as_str())
+}
+
 pub(crate) fn methods<S: Serializer>(value: &[Method], s: S) -> Result<S::Ok, S::Error> {
     let mut seq = s.serialize_seq(Some(value.len()))?;
     for method in value {

@@ -87,6 +87,23 @@ impl RequestBody {
         }
     }
 
+    /// No body at all, for a request that is made beside this one. It leaves the client's where it is.
+    pub(crate) fn nothing_beside(&self) -> Self {
+        Self {
+            incoming: None,
+            framing: RequestFraming::None,
+            again: VecDeque::new(),
+            sent: None,
+            sent_bytes: 0,
+            received_bytes: 0,
+            bytes_max: u64::MAX,
+            read_timeout: self.read_timeout,
+            stream: Rc::clone(&self.stream),
+            base64: None,
+            forbidden_trailers: Vec::new(),
+        }
+    }
+
     pub(crate) fn framing(&self) -> RequestFraming {
         self.framing
     }

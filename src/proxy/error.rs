@@ -35,6 +35,8 @@ pub(crate) enum Reason {
     Unauthorized,
     /// As many passwords wait to be checked as may.
     AuthBusy,
+    /// The service that decides could not be asked, or gave no answer that decides.
+    AuthUnavailable,
     /// The rule or one of its policies could not be built: fail closed.
     RuleInvalid,
     /// No such Service or port.
@@ -98,6 +100,9 @@ impl Reason {
             Self::Unauthorized => (StatusCode::FORBIDDEN, "unauthorized", "This is not permitted"),
             Self::AuthBusy => {
                 (StatusCode::SERVICE_UNAVAILABLE, "auth-busy", "Too many are signing in at once")
+            }
+            Self::AuthUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, "auth-unavailable", "Who may pass can't be found out now")
             }
             Self::RuleInvalid => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "rule-invalid", "The route is not configured correctly")

@@ -10,7 +10,7 @@ use table::{CompiledRoute, RouteSlot, Table};
 use traffic::FingerprintSeed;
 
 use crate::filter::affinity::AffinityStage;
-use crate::filter::auth::{AuthStage, Verifiers};
+use crate::filter::auth::{AuthStage, External, Verifiers};
 use crate::filter::limit::{LimitStores, RouteLimits};
 use crate::observe::{Metrics, RouteMetrics};
 use crate::passthrough::Passthroughs;
@@ -57,6 +57,8 @@ pub(crate) struct RouteRuntime {
     pub(crate) limits: RouteLimits,
     /// `None`: the route has no sessions.
     pub(crate) affinity: Option<AffinityStage>,
+    /// Those that `auth` asks, each with the place of its demand.
+    auth_services: Box<[(usize, RouteBackend)]>,
     /// In the order of the rule's backends; `None`: its share is answered 500.
     pub(crate) backends: Vec<Option<RouteBackend>>,
 }
@@ -66,6 +68,13 @@ pub(crate) struct RouteRuntime {
 pub(crate) struct RouteBackend {
     pub(crate) backend: Arc<Backend>,
     pub(crate) protocol: Arc<Protocol>,
+}
+
+impl RouteRuntime {
+    /// The service that this demand asks.
+    pub(crate) fn auth_service(&self, demand: usize) -> Option<&RouteBackend> {
+        self.auth_services.iter().find(|(of, _)| *of == demand).map(|(_, service)| service)
+    }
 }
 
 impl Generation {
@@ -163,12 +172,19 @@ impl Builder {
             }
             Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => None,
         };
+        let auth = AuthStage::new(&route.auth, &mut self.verifiers);
+        let services = auth.services().map(|(demand, External { spec, .. })| {
+            let backend = self.backends.get(&spec.backend, &self.metrics);
+            (demand, RouteBackend { backend, protocol: self.protocols.get(&spec.backend, &spec.protocol) })
+        });
+        let auth_services = services.collect();
         RouteRuntime {
             affinity,
+            auth_services,
             compiled: Arc::clone(compiled),
             label: Arc::clone(compiled.label()),
             metrics: self.metrics.route(compiled.label()),
-            auth: AuthStage::new(&route.auth, &mut self.verifiers),
+            auth,
             limits: self.limits.route_limits(route, &self.metrics),
             backends,
         }

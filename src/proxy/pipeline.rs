@@ -28,6 +28,7 @@ use crate::tunnel::Offer;
 use crate::upstream::Switched;
 
 mod auth;
+mod external;
 mod send;
 
 /// Why a request got no further, and what its answer must say beside that.
@@ -35,11 +36,13 @@ mod send;
 pub(crate) struct Refusal {
     reason: Reason,
     auth: Option<AuthRefusal>,
+    /// What a service said that decided, for the client.
+    response: Option<Box<Response<Payload>>>,
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
-        Self { reason, auth: None }
+        Self { reason, auth: None, response: None }
     }
 }
 
@@ -50,6 +53,8 @@ struct Notes {
     route: Option<Arc<RouteRuntime>>,
     limits: LimitNotes,
     request_id: Option<HeaderValue>,
+    /// Cookies of services that let the request pass.
+    auth_cookies: Vec<HeaderValue>,
     /// The gateway makes the answer itself.
     is_own: bool,
     /// A preflight's answer has its CORS headers already.
@@ -85,6 +90,7 @@ pub(crate) fn serve(
         route: None,
         limits: LimitNotes::default(),
         request_id: None,
+        auth_cookies: Vec::new(),
         is_own: true,
         is_preflight: false,
         grpc_web: None,
@@ -239,7 +245,10 @@ impl Stage<'_> {
         let identity = match self.authenticate(asked, runtime, &[]) {
             Ok(identity) => identity,
             Err(AuthStop::Refused(refusal)) => return Err(refusal.into()),
-            Err(AuthStop::Needs(need)) => Box::pin(self.authenticate_slowly(asked, runtime, need)).await?,
+            Err(stop) => {
+                let body = body.as_ref().ok_or(Reason::RuleInvalid)?;
+                Box::pin(self.authenticate_slowly((asked, body), runtime, stop, notes)).await?
+            }
         };
         if limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits).is_err() {
             limit::give_back(before, asked, &Identity::default());
@@ -266,10 +275,10 @@ impl Stage<'_> {
         notes: &mut Notes,
     ) -> (Response<Payload>, bool) {
         let refused = outcome.as_ref().err().map(|refusal| refusal.reason);
-        let mut response = outcome.unwrap_or_else(|refusal| refuse(self.worker, asked, notes, &refusal));
+        let mut response = outcome.unwrap_or_else(|refusal| refuse(self.worker, asked, notes, refusal));
         // Any success would tell the client of HTTP/2 that its tunnel stands.
         if asked.tunnel.is_some() && notes.switch.is_none() && response.status().is_success() {
-            response = refuse(self.worker, asked, notes, &Reason::UpgradeRefused.into());
+            response = refuse(self.worker, asked, notes, Reason::UpgradeRefused.into());
         }
         speak_grpc(asked, notes, refused, &mut response);
         finish_headers(self.worker, asked, notes, response.headers_mut());
@@ -347,6 +356,9 @@ fn finish_headers(worker: &Worker, asked: &Asked, notes: &mut Notes, headers: &m
     }
     let Some(route) = &notes.route else { return };
     std::mem::take(&mut notes.limits).apply(headers);
+    for cookie in notes.auth_cookies.drain(..) {
+        headers.append(header::SET_COOKIE, cookie);
+    }
     if let Some(hsts) = https::hsts(asked, &route.compiled.route) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
@@ -366,11 +378,14 @@ fn new_decision(worker: &Worker) -> [u8; 16] {
     decision
 }
 
-fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: &Refusal) -> Response<Payload> {
+fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: Refusal) -> Response<Payload> {
     let decision = new_decision(worker);
     let name = refusal.auth.map_or(refusal.reason.name(), |auth| auth.reason.as_str());
     notes.is_own = true;
     notes.record.on_own_answer(Some(name), decision);
+    if let Some(response) = refusal.response {
+        return said(*response, &decision, notes, refusal.auth);
+    }
     let detail = worker.settings.debug_errors.then(|| {
         let route = notes.route.as_ref().map_or("unmatched", |route| &route.label);
         let trail = &notes.record.trail;
@@ -389,8 +404,26 @@ fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: &Refusal) 
             headers.append(header::WWW_AUTHENTICATE, challenge);
         }
     }
-    if matches!(refusal.reason, Reason::BreakerOpen | Reason::AuthBusy) {
+    if matches!(refusal.reason, Reason::BreakerOpen | Reason::AuthBusy | Reason::AuthUnavailable) {
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// What a service said, which the client gets. Where another method would have been enough, it is told that, too.
+fn said(
+    mut response: Response<Payload>,
+    decision: &[u8; 16],
+    notes: &Notes,
+    auth: Option<AuthRefusal>,
+) -> Response<Payload> {
+    let is_challenged = response.status() == StatusCode::UNAUTHORIZED;
+    let headers = response.headers_mut();
+    insert_decision(headers, decision);
+    if let (true, Some(auth), Some(route)) = (is_challenged, auth, &notes.route) {
+        for challenge in route.auth.challenges(auth) {
+            headers.append(header::WWW_AUTHENTICATE, challenge);
+        }
     }
     response
 }

@@ -2,6 +2,7 @@
 //! order and conditions are those of [`Table::walk`], the same that [`Table::decide`] takes.
 
 mod balance;
+mod external;
 mod limit;
 mod policy;
 mod text;

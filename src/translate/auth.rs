@@ -15,7 +15,7 @@ use crate::provider::{Providers, providers};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::value;
-use crate::{api_key, basic};
+use crate::{api_key, basic, external};
 
 /// What an AuthPolicy is attached to.
 pub(crate) fn targets(policy: &AuthPolicy) -> Vec<Target> {
@@ -47,8 +47,11 @@ pub(crate) fn requirement(
     lines: &mut Lines,
 ) -> Result<Option<Auth>, Refused> {
     if spec.disabled {
-        if [spec.jwt.is_some(), spec.api_key.is_some(), spec.basic.is_some(), spec.authorization.is_some()]
-            .contains(&true)
+        if spec.jwt.is_some()
+            || spec.api_key.is_some()
+            || spec.basic.is_some()
+            || spec.external.is_some()
+            || spec.authorization.is_some()
         {
             let message = "auth is disabled and has requirements at once; it fails closed";
             return Err(lines.error(field.key("disabled"), message, "remove disabled or the requirements"));
@@ -61,6 +64,9 @@ pub(crate) fn requirement(
     let keys = keys.map(|spec| api_key::api_keys(spec, field.key("apiKey"), reader, lines)).transpose();
     let basic =
         spec.basic.as_ref().map(|spec| basic::basic(spec, field.key("basic"), reader, lines)).transpose();
+    let external = spec.external.as_ref();
+    let external =
+        external.map(|spec| external::external(spec, field.key("external"), reader, lines)).transpose();
     let authorization = spec
         .authorization
         .as_ref()
@@ -76,15 +82,16 @@ pub(crate) fn requirement(
         jwt: jwt?,
         api_key: keys?,
         basic: basic?,
+        external: external?,
         authorization: authorization?,
     };
-    let methods = [auth.jwt.is_some(), auth.api_key.is_some(), auth.basic.is_some()];
+    let methods = [auth.jwt.is_some(), auth.api_key.is_some(), auth.basic.is_some(), auth.external.is_some()];
     if auth.authorization.is_none() && !methods.contains(&true) {
         let message = "auth requires nothing; it fails closed";
         return Err(lines.error(
             field,
             message,
-            "add jwt, apiKey, basic or authorization, or write disabled: true",
+            "add jwt, apiKey, basic, external or authorization, or write disabled: true",
         ));
     }
     if mode == AuthMode::Any && auth.jwt.as_ref().is_some_and(|jwt| jwt.optional) {

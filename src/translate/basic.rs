@@ -111,6 +111,7 @@ pub(crate) fn ingress_basic(
         jwt: None,
         api_key: None,
         basic: Some(Arc::new(basic)),
+        external: None,
         authorization: None,
     }))
 }

@@ -127,7 +127,11 @@ fn named_backends(route: &Route) -> impl Iterator<Item = &BackendId> {
         Action::Forward { backends, .. } => backends.as_slice(),
         Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => &[],
     };
-    backends.iter().filter_map(|backend| found(&backend.target))
+    let asked = route.auth.iter().filter_map(|auth| auth.external.as_ref());
+    backends
+        .iter()
+        .filter_map(|backend| found(&backend.target))
+        .chain(asked.map(|external| &external.backend))
 }
 
 fn found(target: &BackendTarget) -> Option<&BackendId> {

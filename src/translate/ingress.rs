@@ -8,7 +8,7 @@ use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend,
 use crate::annotation::IngressUpstream;
 use crate::attach::{self, Attached};
 use crate::backend::{self, PortRef};
-use crate::basic::ingress_basic;
+use crate::external_annotation::ingress_auth;
 use crate::path::{PATH_REMEDY, PathError, canonical_path, canonical_prefix};
 use crate::protocol::Offer;
 use crate::reader::Reader;
@@ -58,7 +58,7 @@ pub(crate) fn ingress_routes(
     };
     let seed = RouteSeed::new(lines.object(), &ingress.metadata);
     let mut upstream = IngressUpstream::read(ingress, reader, lines);
-    let basic = ingress_basic(ingress, reader, lines);
+    let auth = ingress_auth(ingress, reader, lines);
     let mut routes = Vec::new();
     let mut count = RuleCount::default();
     let mut flat_index = 0;
@@ -109,7 +109,7 @@ pub(crate) fn ingress_routes(
     }
     let tls = ingress_tls(ingress, seed.created(), &rule_hosts, reader, lines);
     for route in &mut routes {
-        attach::own(route, &basic);
+        attach::own(route, &auth);
         upstream.finish(route);
         route.tls = tls.of_route(&route.hosts);
     }

@@ -21,6 +21,8 @@ mod cors;
 mod endpoint;
 mod endpoint_map;
 mod expression;
+mod external;
+mod external_annotation;
 mod filter;
 mod gateway_route;
 mod grant;

@@ -27,6 +27,9 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
     for basic in auths(object).filter_map(|auth| auth.basic.as_ref()) {
         named.push(ObjectRef::new(Kind::Secret, Arc::clone(&namespace), basic.secret_ref.name.as_str()));
     }
+    for tls in auths(object).filter_map(|auth| auth.external.as_ref()?.backend_ref.tls.as_ref()) {
+        named.extend(tls_names(tls, &namespace));
+    }
     for jwks in providers.iter().map(|provider| &provider.jwks) {
         let references = [(Kind::Secret, &jwks.secret_ref), (Kind::ConfigMap, &jwks.config_map_ref)];
         for (kind, reference) in references {
@@ -43,16 +46,20 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
         named.extend(clients.map(|clients| authority::source(&clients.ca_ref, &namespace)));
         let backends = route.spec.rules.iter().flat_map(|rule| &rule.backend_refs);
         for tls in backends.filter_map(|backend| backend.tls.as_ref()) {
-            let validation = tls.validation.as_ref();
-            let ca = validation.and_then(|validation| validation.ca_ref.as_ref());
-            named.extend(ca.map(|ca| authority::source(ca, &namespace)));
-            let secret = tls.client_cert_ref.as_ref();
-            let secret = secret
-                .map(|secret| ObjectRef::new(Kind::Secret, Arc::clone(&namespace), secret.name.as_str()));
-            named.extend(secret);
+            named.extend(tls_names(tls, &namespace));
         }
     }
     sorted(named)
+}
+
+/// What TLS towards a backend takes from other objects.
+fn tls_names(tls: &api::BackendTls, namespace: &Arc<str>) -> impl Iterator<Item = ObjectRef> {
+    let ca = tls.validation.as_ref().and_then(|validation| validation.ca_ref.as_ref());
+    let ca = ca.map(|ca| authority::source(ca, namespace));
+    let secret = tls.client_cert_ref.as_ref();
+    let secret =
+        secret.map(|secret| ObjectRef::new(Kind::Secret, Arc::clone(namespace), secret.name.as_str()));
+    ca.into_iter().chain(secret)
 }
 
 /// Every `auth` of the object.

@@ -160,7 +160,7 @@ pub(crate) fn weight(backend: &BackendRef, field: Field<'_>, lines: &mut Lines) 
 }
 
 /// Where the reference leads and how that is spoken to. Missing where either cannot be had.
-fn target(
+pub(crate) fn target(
     backend: &BackendRef,
     field: Field<'_>,
     reader: &mut Reader<'_>,

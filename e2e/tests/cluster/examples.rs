@@ -124,6 +124,12 @@ fn routing_cases() -> Vec<Case> {
             200,
             from_the_canary,
         ),
+        // Nobody stands behind the Service that is to be asked, so that nobody passes.
+        case("external auth", get("app.example.com", "/"), 503, nothing_more),
+        case("external auth, an open path", get("app.example.com", "/public/a"), 200, |r| {
+            path(r, "/public/a")
+        }),
+        case("external auth of an ingress", get("old-app.example.com", "/"), 503, nothing_more),
         case("resilience", get("resilience.example.com", "/"), 200, nothing_more),
         case(
             "matching by path in any case, header and query",

@@ -162,6 +162,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     all.extend(backends(metrics));
     all.extend(limits(metrics));
     all.push(passwords(metrics));
+    all.extend(external(metrics));
     all.extend([
         Series::single(&names::ACCESS_LOG_DROPPED_TOTAL, float(metrics.access_log_dropped.get())),
         Series::single(&names::PANICS_TOTAL, float(metrics.panics.get())),
@@ -238,6 +239,19 @@ fn passwords(metrics: &Metrics) -> Series {
         series.push_used(&[result], counter);
     }
     series
+}
+
+fn external(metrics: &Metrics) -> [Series; 2] {
+    let mut results = Series::new(&names::EXTERNAL_AUTH_TOTAL);
+    let mut durations = Series::new(&names::EXTERNAL_AUTH_DURATION_SECONDS);
+    for route in metrics.routes.all() {
+        let Some(external) = route.known_external() else { continue };
+        for (result, counter) in external.results() {
+            results.push_used(&[route.label(), result], counter);
+        }
+        durations.push_histogram(&[route.label()], &external.durations());
+    }
+    [results, durations]
 }
 
 fn limits(metrics: &Metrics) -> [Series; 3] {

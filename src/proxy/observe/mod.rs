@@ -2,6 +2,7 @@
 
 mod access_log;
 mod collect;
+mod external;
 mod metrics;
 mod names;
 mod passthrough;
@@ -11,6 +12,7 @@ mod route;
 mod value;
 
 pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
+pub(crate) use external::ExternalResult;
 pub(crate) use metrics::{BackendMetrics, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics};
 pub(crate) use passthrough::{PassthroughMetrics, PassthroughResult};
 pub(crate) use password::PasswordMetrics;

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 35] = [
+pub(super) const ALL: [&Family; 37] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -52,6 +52,8 @@ pub(super) const ALL: [&Family; 35] = [
     &RATELIMIT_SHADOWED_TOTAL,
     &RATELIMIT_EVICTED_KEYS_TOTAL,
     &PASSWORD_CHECKS_TOTAL,
+    &EXTERNAL_AUTH_TOTAL,
+    &EXTERNAL_AUTH_DURATION_SECONDS,
     &ACCESS_LOG_DROPPED_TOTAL,
     &PANICS_TOTAL,
 ];
@@ -292,6 +294,20 @@ pub(super) const PASSWORD_CHECKS_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["result"],
     help: "Names and passwords that were checked, that were known already, or that were refused because too many waited.",
+};
+
+pub(super) const EXTERNAL_AUTH_TOTAL: Family = Family {
+    name: "baribhara_external_auth_total",
+    kind: FamilyKind::Counter,
+    labels: &["endpoint", "result"],
+    help: "Requests that another service decides about, by route and by what came of it.",
+};
+
+pub(super) const EXTERNAL_AUTH_DURATION_SECONDS: Family = Family {
+    name: "baribhara_external_auth_duration_seconds",
+    kind: FamilyKind::Histogram,
+    labels: &["endpoint"],
+    help: "Time that questions to such services took, failed ones too.",
 };
 
 pub(super) const PANICS_TOTAL: Family = Family {

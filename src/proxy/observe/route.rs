@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use http::Method;
 
+use super::external::ExternalMetrics;
 use super::value::{self, Counter};
 
 /// The label `method`: the nine standard methods (RFC 9110 §9, RFC 5789), all else is `other`.
@@ -77,6 +78,8 @@ pub(crate) struct RouteMetrics {
     retries: Counter,
     sessions_begun: Counter,
     sessions_moved: Counter,
+    /// Only of a route that asks a service about its requests.
+    external: OnceLock<Box<ExternalMetrics>>,
     /// How many copies of each series there are, so that workers do not write to the same cache lines.
     shards: usize,
     methods: [OnceLock<Box<[MethodSeries]>>; MethodLabel::ALL.len()],
@@ -123,6 +126,7 @@ impl RouteMetrics {
             retries: Counter::default(),
             sessions_begun: Counter::default(),
             sessions_moved: Counter::default(),
+            external: OnceLock::new(),
             shards: shards.max(1),
             methods: Default::default(),
         }
@@ -150,6 +154,16 @@ impl RouteMetrics {
     /// An answer gives a session another cookie.
     pub(crate) fn session_moved(&self) {
         self.sessions_moved.inc();
+    }
+
+    /// Those of questions to services that decide about its requests.
+    pub(crate) fn external(&self) -> &ExternalMetrics {
+        self.external.get_or_init(Box::default)
+    }
+
+    /// The same, if there was a question.
+    pub(super) fn known_external(&self) -> Option<&ExternalMetrics> {
+        self.external.get().map(Box::as_ref)
     }
 
     /// By the label `result`.
@@ -180,8 +194,7 @@ impl RouteMetrics {
 
 impl MethodSeries {
     fn record(&self, status: u16, duration_ns: u64) {
-        let bucket = BUCKET_BOUNDS_NS.iter().position(|bound| duration_ns <= *bound).unwrap_or(BUCKETS);
-        if let Some(bucket) = self.buckets.get(bucket) {
+        if let Some(bucket) = self.buckets.get(bucket(duration_ns)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
         self.sum_ns.fetch_add(duration_ns, Ordering::Relaxed);
@@ -236,6 +249,11 @@ impl StatusCount {
             taken => taken == status,
         }
     }
+}
+
+/// The place of a time among the buckets.
+pub(super) fn bucket(duration_ns: u64) -> usize {
+    BUCKET_BOUNDS_NS.iter().position(|bound| duration_ns <= *bound).unwrap_or(BUCKETS)
 }
 
 /// The upper bounds of the histogram's buckets in nanoseconds: 0.5 ms to 10 s.

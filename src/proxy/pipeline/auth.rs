@@ -3,10 +3,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::Notes;
+use super::external::Told;
 use super::{Refusal, Stage};
+use crate::body::RequestBody;
 use crate::error::Reason;
 use crate::filter::auth::{
-    AuthAnswer, AuthNeed, AuthRefusal, AuthRefusalKind, AuthRequest, AuthStop, Identity,
+    AuthAnswer, AuthReason, AuthRefusal, AuthRefusalKind, AuthRequest, AuthStop, Identity,
 };
 use crate::generation::RouteRuntime;
 use crate::request::Asked;
@@ -16,9 +19,12 @@ impl From<AuthRefusal> for Refusal {
         let reason = match refusal.kind() {
             AuthRefusalKind::Forbidden => Reason::Unauthorized,
             AuthRefusalKind::Unauthenticated => Reason::Unauthenticated,
+            AuthRefusalKind::Unavailable if refusal.reason == AuthReason::ExternalUnavailable => {
+                Reason::AuthUnavailable
+            }
             AuthRefusalKind::Unavailable => Reason::AuthBusy,
         };
-        Self { reason, auth: Some(refusal) }
+        Self { reason, auth: Some(refusal), response: None }
     }
 }
 
@@ -43,21 +49,35 @@ impl Stage<'_> {
         runtime.auth.check(request, now_s, &mut self.worker.verdicts.borrow_mut(), answers)
     }
 
-    /// Who asks, where it takes long to find out. Ends: each need is another object's, and is answered once.
+    /// Who asks, where it takes long to find out. Ends: each need is another object's method, and is answered once.
     pub(super) async fn authenticate_slowly(
         &self,
-        asked: &Asked,
+        (asked, body): (&mut Asked, &RequestBody),
         runtime: &RouteRuntime,
-        mut need: Box<AuthNeed>,
+        mut stop: AuthStop,
+        notes: &mut Notes,
     ) -> Result<Identity, Refusal> {
         let mut answers = Vec::new();
+        // What the last service said that refused.
+        let mut said = None;
         loop {
-            answers.push(need.answer().await);
-            match self.authenticate(asked, runtime, &answers) {
-                Ok(identity) => return Ok(identity),
-                Err(AuthStop::Refused(refusal)) => return Err(refusal.into()),
-                Err(AuthStop::Needs(next)) => need = next,
+            match stop {
+                AuthStop::Refused(refusal) => {
+                    let response = said.filter(|_| refusal.reason == AuthReason::ExternalRefused);
+                    return Err(Refusal { response, ..refusal.into() });
+                }
+                AuthStop::Needs(need) => answers.push(need.answer().await),
+                AuthStop::Asks(need) => {
+                    let Told { answer, response } =
+                        self.ask_external((asked, body), runtime, &need, notes).await;
+                    answers.push(answer);
+                    said = response;
+                }
             }
+            stop = match self.authenticate(asked, runtime, &answers) {
+                Ok(identity) => return Ok(identity),
+                Err(next) => next,
+            };
         }
     }
 }

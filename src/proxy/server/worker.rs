@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 
 use super::connection;
 use super::downstream::Downstream;
-use crate::filter::auth::VerdictCache;
+use crate::filter::auth::{AnswerCache, VerdictCache};
 use crate::generation::{Generation, WorkerGeneration};
 use crate::observe::{ListenerMetrics, LogBuffer, Metrics};
 use crate::random::Random;
@@ -104,6 +104,7 @@ pub(crate) struct Worker {
     pub(crate) random: Random,
     pub(crate) pools: RefCell<Pools>,
     pub(crate) verdicts: RefCell<VerdictCache>,
+    pub(crate) auth_answers: RefCell<AnswerCache>,
     pub(crate) log: RefCell<LogBuffer>,
     /// Idle upstream connections of one backend that this worker keeps when the load has gone.
     pub(crate) upstream_idle_max: usize,
@@ -231,6 +232,7 @@ pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
             random: Random::new(),
             pools: RefCell::default(),
             verdicts: RefCell::new(VerdictCache::new(VERDICTS_MAX, VERDICT_BYTES_MAX)),
+            auth_answers: RefCell::default(),
             log: RefCell::new(parts.log),
             epoch: parts.epoch,
             connections: RefCell::default(),

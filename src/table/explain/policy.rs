@@ -221,6 +221,9 @@ fn method_steps(auth: &ir::Auth, steps: &mut Vec<Step>) {
         let step = Step::new("BasicAuth", &auth.source).with("users", Detail::Text(basic.source.to_string()));
         steps.push(step.with("realm", Detail::Text(basic.realm.clone())).text("mode", mode()));
     }
+    if let Some(external) = &auth.external {
+        steps.push(super::external::step(external, &auth.source).text("mode", mode()));
+    }
 }
 
 pub(super) fn backends(route: &Route) -> Vec<BackendShare> {

@@ -11,6 +11,7 @@ use super::api_key::KeyRing;
 use super::basic::{self, PasswordCheck, Users};
 use super::cache::VerdictCache;
 use super::credential_cache::CredentialKey;
+use super::external::{External, ExternalVerdict};
 use super::extract::{self, Found, Place};
 use super::refusal::{AuthReason, AuthRefusalKind, Scheme};
 use super::stage::{AuthRequest, Identity, Verified};
@@ -25,6 +26,7 @@ pub(super) struct Demand {
     pub(super) tokens: Option<Tokens>,
     pub(super) keys: Option<Arc<KeyRing>>,
     pub(super) users: Option<Arc<Users>>,
+    pub(super) external: Option<Arc<External>>,
 }
 
 /// A token of one of these is needed.
@@ -47,6 +49,7 @@ pub(super) struct Check<'a> {
 pub(super) enum Stop {
     Refused(AuthReason),
     Needs(Box<AuthNeed>),
+    Asks(ExternalNeed),
 }
 
 /// Something that takes too long for a worker to do by the way.
@@ -56,8 +59,20 @@ pub(crate) struct AuthNeed {
     check: PasswordCheck,
 }
 
+/// A question to another service.
+#[derive(Debug)]
+pub(crate) struct ExternalNeed {
+    pub(crate) demand: usize,
+    pub(crate) external: Arc<External>,
+}
+
 /// What came of a need.
-pub(crate) struct AuthAnswer {
+pub(crate) enum AuthAnswer {
+    Password(PasswordAnswer),
+    External { demand: usize, verdict: ExternalVerdict },
+}
+
+pub(crate) struct PasswordAnswer {
     demand: usize,
     key: CredentialKey,
     result: Result<bool, AuthReason>,
@@ -67,16 +82,27 @@ impl AuthNeed {
     /// Waits for it. Comes back in bounded time.
     pub(crate) async fn answer(self) -> AuthAnswer {
         let Self { demand, check } = self;
-        AuthAnswer { demand, key: check.key, result: check.run().await }
+        let key = check.key;
+        AuthAnswer::Password(PasswordAnswer { demand, key, result: check.run().await })
+    }
+}
+
+impl ExternalNeed {
+    pub(crate) fn answered(&self, verdict: ExternalVerdict) -> AuthAnswer {
+        AuthAnswer::External { demand: self.demand, verdict }
     }
 }
 
 impl std::fmt::Debug for AuthAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AuthAnswer")
-            .field("demand", &self.demand)
-            .field("result", &self.result)
-            .finish_non_exhaustive()
+        match self {
+            Self::Password(PasswordAnswer { demand, result, key: _ }) => {
+                f.debug_tuple("Password").field(demand).field(result).finish()
+            }
+            Self::External { demand, verdict } => {
+                f.debug_tuple("External").field(demand).field(verdict).finish()
+            }
+        }
     }
 }
 
@@ -88,8 +114,10 @@ impl Demand {
             tokens: auth.jwt.as_ref().map(|jwt| Tokens::new(jwt, own)),
             keys: auth.api_key.as_ref().map(|keys| verifiers.keys(keys)),
             users: auth.basic.as_ref().map(|basic| verifiers.users(basic)),
+            external: auth.external.as_ref().map(|spec| Arc::new(External::new(spec))),
         };
-        (demand.tokens.is_some() || demand.keys.is_some() || demand.users.is_some()).then_some(demand)
+        let is_local = demand.tokens.is_some() || demand.keys.is_some() || demand.users.is_some();
+        (is_local || demand.external.is_some()).then_some(demand)
     }
 
     /// Whether the request satisfies it; who asks is noted. `index` is the demand's own.
@@ -100,16 +128,14 @@ impl Demand {
         identity: &mut Identity,
     ) -> Result<(), Stop> {
         let mut refusal: Option<AuthReason> = None;
-        for method in [Self::check_token, Self::check_api_key, Self::check_password] {
+        let methods = [Self::check_token, Self::check_api_key, Self::check_password, Self::check_external];
+        for method in methods {
             match (method(self, index, check, identity), self.mode) {
                 (None, _) => {}
                 (Some(Ok(())), AuthMode::All) => {}
                 (Some(Ok(())), AuthMode::Any) => return Ok(()),
                 (Some(Err(Stop::Refused(reason))), AuthMode::Any) => {
-                    // What the client brought says more than what it did not.
-                    refusal = Some(
-                        refusal.filter(|first| !first.is_missing() || reason.is_missing()).unwrap_or(reason),
-                    );
+                    refusal = Some(refusal.map_or(reason, |first| first.or_weightier(reason)));
                 }
                 (Some(Err(stop)), AuthMode::All | AuthMode::Any) => return Err(stop),
             }
@@ -190,7 +216,11 @@ impl Demand {
             return Some(judged(users.verify(&credentials)));
         }
         let cache = &mut check.cache.credentials;
-        if let Some(answer) = check.answers.iter().find(|answer| answer.demand == index) {
+        let answered = check.answers.iter().find_map(|answer| match answer {
+            AuthAnswer::Password(answer) if answer.demand == index => Some(answer),
+            AuthAnswer::Password(_) | AuthAnswer::External { .. } => None,
+        });
+        if let Some(answer) = answered {
             return Some(answer.result.map_err(Stop::Refused).and_then(|is_good| {
                 cache.insert(answer.key, is_good);
                 judged(is_good)
@@ -203,6 +233,29 @@ impl Demand {
         }
         let check = PasswordCheck::new(key, Arc::clone(users), credentials);
         Some(Err(Stop::Needs(Box::new(AuthNeed { demand: index, check }))))
+    }
+
+    fn check_external(
+        &self,
+        index: usize,
+        check: &mut Check<'_>,
+        identity: &mut Identity,
+    ) -> Option<Result<(), Stop>> {
+        let external = self.external.as_ref()?;
+        let verdict = check.answers.iter().find_map(|answer| match answer {
+            AuthAnswer::External { demand, verdict } if *demand == index => Some(verdict),
+            AuthAnswer::Password(_) | AuthAnswer::External { .. } => None,
+        });
+        Some(match verdict {
+            None => Err(Stop::Asks(ExternalNeed { demand: index, external: Arc::clone(external) })),
+            Some(ExternalVerdict::Passed(pass)) => {
+                identity.let_pass(pass);
+                Ok(())
+            }
+            Some(ExternalVerdict::Opened) => Ok(()),
+            Some(ExternalVerdict::Refused) => Err(Stop::Refused(AuthReason::ExternalRefused)),
+            Some(ExternalVerdict::Unavailable) => Err(Stop::Refused(AuthReason::ExternalUnavailable)),
+        })
     }
 }
 

@@ -61,6 +61,10 @@ pub(crate) enum AuthReason {
     PasswordWrong,
     /// As many checks of passwords wait as may.
     ChecksBusy,
+    /// The service that was asked does not let it pass.
+    ExternalRefused,
+    /// The service could not be asked, or gave no answer that decides.
+    ExternalUnavailable,
     /// A rule denied, or none allowed.
     NotAuthorized,
 }
@@ -71,6 +75,7 @@ pub(super) enum Scheme {
     Token,
     ApiKey,
     Password,
+    External,
 }
 
 impl AuthReason {
@@ -99,6 +104,8 @@ impl AuthReason {
             Self::CredentialsMalformed => "credentials_malformed",
             Self::PasswordWrong => "password_wrong",
             Self::ChecksBusy => "checks_busy",
+            Self::ExternalRefused => "external_refused",
+            Self::ExternalUnavailable => "external_unavailable",
             Self::NotAuthorized => "not_authorized",
         }
     }
@@ -106,6 +113,17 @@ impl AuthReason {
     /// Whether the client brought nothing of this kind, rather than something that is not good.
     pub(super) fn is_missing(self) -> bool {
         matches!(self, Self::TokenMissing | Self::ApiKeyMissing | Self::PasswordMissing)
+    }
+
+    /// Which of two refusals counts where one method would have been enough: what the client brought says more than what it
+    /// did not, and what could not be found out may have been good.
+    pub(super) fn or_weightier(self, other: Self) -> Self {
+        let is_open = |reason: Self| reason.kind() == AuthRefusalKind::Unavailable;
+        if is_open(self) || (!is_open(other) && (!self.is_missing() || other.is_missing())) {
+            self
+        } else {
+            other
+        }
     }
 
     /// `None`: no method's.
@@ -130,14 +148,17 @@ impl AuthReason {
             Self::PasswordMissing | Self::CredentialsMalformed | Self::PasswordWrong | Self::ChecksBusy => {
                 Some(Scheme::Password)
             }
+            Self::ExternalRefused | Self::ExternalUnavailable => Some(Scheme::External),
             Self::NotAuthorized => None,
         }
     }
 
     pub(super) const fn kind(self) -> AuthRefusalKind {
         match (self, self.scheme()) {
-            (Self::ChecksBusy, _) => AuthRefusalKind::Unavailable,
-            (_, Some(Scheme::Token | Scheme::ApiKey | Scheme::Password)) => AuthRefusalKind::Unauthenticated,
+            (Self::ChecksBusy | Self::ExternalUnavailable, _) => AuthRefusalKind::Unavailable,
+            (_, Some(Scheme::Token | Scheme::ApiKey | Scheme::Password | Scheme::External)) => {
+                AuthRefusalKind::Unauthenticated
+            }
             (_, None) => AuthRefusalKind::Forbidden,
         }
     }
@@ -149,7 +170,8 @@ impl AuthReason {
             // RFC 6750 §3.1: more than one method of sending a token is a malformed request.
             (Self::SeveralTokens, _) => "Bearer error=\"invalid_request\"",
             // The request has no token at all, as far as anyone looked.
-            (Self::TokenMissing, _) | (_, Some(Scheme::ApiKey | Scheme::Password) | None) => "Bearer",
+            (Self::TokenMissing, _)
+            | (_, Some(Scheme::ApiKey | Scheme::Password | Scheme::External) | None) => "Bearer",
             (_, Some(Scheme::Token)) => "Bearer error=\"invalid_token\"",
         };
         HeaderValue::from_static(challenge)

@@ -15,7 +15,8 @@ use super::authorize::Rules;
 use super::basic;
 use super::cache::VerdictCache;
 use super::claims;
-use super::demand::{AuthAnswer, AuthNeed, Check, Demand, Stop};
+use super::demand::{AuthAnswer, AuthNeed, Check, Demand, ExternalNeed, Stop};
+use super::external::{External, Pass};
 use super::extract::Place;
 use super::refusal::{AuthReason, AuthRefusal};
 use super::verifier::{Verdict, Verifier, Verifiers, may_carry_claim};
@@ -52,6 +53,8 @@ pub(crate) enum AuthStop {
     Refused(AuthRefusal),
     /// Ask again with the answer to this.
     Needs(Box<AuthNeed>),
+    /// The same, of another service.
+    Asks(ExternalNeed),
 }
 
 impl AuthStage {
@@ -79,6 +82,12 @@ impl AuthStage {
             stage.demands.extend(Demand::new(auth, own, verifiers));
             let header = auth.api_key.as_ref().and_then(|keys| keys.client_id_header.as_ref());
             stage.claim_headers.extend(header.filter(|name| may_carry_claim(name)).cloned());
+            let told = auth.external.iter().flat_map(|external| &external.response_headers);
+            for name in told.filter(|name| may_carry_claim(name)) {
+                if !stage.claim_headers.contains(name) {
+                    stage.claim_headers.push(name.clone());
+                }
+            }
             stage.rules.extend(auth.authorization.iter().map(|authorization| {
                 // Without tokens of its own a route speaks of any token, but a policy never of the route's: whoever writes
                 // the route would say himself who he is.
@@ -104,6 +113,12 @@ impl AuthStage {
         self.demands.is_empty() && self.rules.is_empty()
     }
 
+    /// The services that are asked, each with the place of its demand.
+    pub(crate) fn services(&self) -> impl Iterator<Item = (usize, &External)> {
+        let all = self.demands.iter().enumerate();
+        all.filter_map(|(index, demand)| Some((index, demand.external.as_deref()?)))
+    }
+
     /// Headers that only a verified token may fill.
     pub(crate) fn claim_headers(&self) -> &[HeaderName] {
         &self.claim_headers
@@ -127,6 +142,7 @@ impl AuthStage {
             demand.check(index, &mut check, &mut identity).map_err(|stop| match stop {
                 Stop::Refused(reason) => AuthStop::Refused(AuthRefusal { reason, demand: Some(index) }),
                 Stop::Needs(need) => AuthStop::Needs(need),
+                Stop::Asks(need) => AuthStop::Asks(need),
             })?;
         }
         let allowed =
@@ -172,6 +188,20 @@ impl AuthStage {
                 && let Entry::Vacant(free) = headers.entry(name)
             {
                 free.insert(client.clone());
+            }
+        }
+        for pass in identity.passes.iter().flat_map(|passes| &passes.0) {
+            self.tell_pass(pass, headers);
+        }
+    }
+
+    /// As with tokens, whoever fills a header first has it.
+    fn tell_pass(&self, pass: &Pass, headers: &mut HeaderMap) {
+        let mut last: Option<&HeaderName> = None;
+        for (name, value) in &pass.headers {
+            if last == Some(name) || (self.claim_headers.contains(name) && !headers.contains_key(name)) {
+                headers.append(name.clone(), value.clone());
+                last = Some(name);
             }
         }
     }
@@ -245,7 +275,12 @@ pub(crate) struct Identity {
     more: Vec<Verified>,
     /// The ids of clients by their keys, each with its demand.
     pub(super) clients: Vec<(usize, HeaderValue)>,
+    /// What services said that were asked. Seldom any.
+    passes: Option<Box<Passes>>,
 }
+
+#[derive(Default)]
+struct Passes(Vec<Rc<Pass>>);
 
 pub(super) struct Verified {
     pub(super) verdict: Rc<Verdict>,
@@ -274,6 +309,10 @@ impl Identity {
         } else {
             self.more.push(token);
         }
+    }
+
+    pub(super) fn let_pass(&mut self, pass: &Rc<Pass>) {
+        self.passes.get_or_insert_default().0.push(Rc::clone(pass));
     }
 
     fn tokens(&self) -> impl Iterator<Item = &Verified> + Clone {

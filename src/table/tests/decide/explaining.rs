@@ -42,6 +42,28 @@ fn limits() -> ir::LimitPolicy {
     }
 }
 
+fn external() -> ir::ExternalAuth {
+    ir::ExternalAuth {
+        backend: ir::BackendId::Service { namespace: "auth".into(), name: "oauth2-proxy".into(), port: 4180 },
+        protocol: ir::UpstreamProtocol::default(),
+        host: "oauth2-proxy.auth.svc:4180".into(),
+        path: ir::UrlTemplate::text("/oauth2/auth"),
+        method: Method::GET,
+        timeout: Duration::from_secs(2),
+        failure_mode: ir::FailureMode::Closed,
+        request_headers: None,
+        response_headers: vec![HeaderName::from_static("x-user")],
+        sign_in: Some(ir::SignIn {
+            url: ir::UrlTemplate::text("/oauth2/start"),
+            redirect_param: Some("rd".to_owned()),
+        }),
+        cache: Some(ir::AnswerCache {
+            key: vec![ir::CacheKey::Cookie("session".to_owned())],
+            ttl: Duration::from_mins(5),
+        }),
+    }
+}
+
 fn auth() -> ir::Auth {
     let key = ir::JwkMaterial::Symmetric(ir::Redacted::new(CANARY.into()));
     let provider = ir::JwtProvider {
@@ -85,6 +107,7 @@ fn auth() -> ir::Auth {
         api_key: Some(Arc::new(keys)),
         mode: ir::AuthMode::Any,
         basic: Some(Arc::new(basic)),
+        external: Some(Arc::new(external())),
         source: ObjectRef::new(Kind::AuthPolicy, "shop", "jwt"),
         jwt: Some(ir::JwtRequirement { providers: vec![Arc::new(provider)], optional: false }),
         authorization: Some(ir::Authorization { rules: vec![rule] }),
@@ -172,6 +195,10 @@ fn an_explanation_has_the_documented_shape() {
                 {"kind": "APIKey", "object": "AuthPolicy/shop/jwt", "secrets": ["tier=gold"], "keys": 1,
                  "clientIdHeader": "x-client", "mode": "Any"},
                 {"kind": "BasicAuth", "object": "AuthPolicy/shop/jwt", "users": "Secret/shop/users", "realm": "shop", "mode": "Any"},
+                {"kind": "ExternalAuth", "object": "AuthPolicy/shop/jwt", "service": "auth/oauth2-proxy:4180",
+                 "asks": "GET /oauth2/auth", "timeout": "2s", "onFailure": "Closed",
+                 "responseHeadersToUpstream": ["x-user"], "signIn": "/oauth2/start", "cachedBy": ["cookie:session"],
+                 "cachedFor": "5m", "mode": "Any"},
                 {"kind": "Authorization", "object": "AuthPolicy/shop/jwt", "rules": ["buyers Allow"]},
                 {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-user",
                  "mode": "Shadow", "rates": ["100 per 1m30s (burst 20)"]},

@@ -35,6 +35,7 @@ fn keys(keys: Vec<ApiKey>) -> Auth {
             client_id_header,
         })),
         basic: None,
+        external: None,
         authorization: None,
     }
 }

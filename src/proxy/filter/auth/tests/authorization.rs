@@ -137,6 +137,7 @@ fn methods_and_addresses_work_without_tokens() {
         jwt: None,
         api_key: None,
         basic: None,
+        external: None,
         authorization: Some(Authorization { rules: vec![office] }),
     };
     let mut gate = Gate::new(&[open]);
@@ -224,6 +225,7 @@ fn claims_of_no_named_provider_are_those_of_the_objects_own_ones() {
         jwt: None,
         api_key: None,
         basic: None,
+        external: None,
         authorization: Some(Authorization { rules: vec![rule(AuthorizationAction::Allow, admins)] }),
     };
     let mut gate = Gate::new(&[auth(vec![provider()]), policy, open]);
@@ -246,6 +248,7 @@ fn every_authorization_of_a_route_must_allow() {
         jwt: None,
         api_key: None,
         basic: None,
+        external: None,
         authorization: Some(allow(ClaimOperator::NotIn)),
     };
     let mut one = Gate::new(std::slice::from_ref(&first));

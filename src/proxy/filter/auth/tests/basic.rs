@@ -31,6 +31,7 @@ fn basic(users: Vec<BasicUser>) -> Auth {
         jwt: None,
         api_key: None,
         basic: Some(Arc::new(BasicAuth { source, realm: "the \"shop\"".to_owned(), users })),
+        external: None,
         authorization: None,
     }
 }
@@ -61,6 +62,7 @@ async fn ask(gate: &mut Gate, headers: &HeaderMap) -> (Result<Identity, AuthRefu
             Ok(identity) => return (Ok(identity), answers.len()),
             Err(AuthStop::Refused(refusal)) => return (Err(refusal), answers.len()),
             Err(AuthStop::Needs(need)) => answers.push(need.answer().await),
+            Err(AuthStop::Asks(need)) => panic!("{need:?}"),
         }
     }
 }

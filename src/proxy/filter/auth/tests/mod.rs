@@ -5,6 +5,7 @@ mod attacks;
 mod authorization;
 mod basic;
 mod caching;
+mod external;
 mod forwarding;
 mod keys;
 mod secrecy;

@@ -208,6 +208,7 @@ pub(super) fn auth(providers: Vec<JwtProvider>) -> Auth {
         mode: AuthMode::All,
         api_key: None,
         basic: None,
+        external: None,
         authorization: None,
     }
 }
@@ -251,6 +252,7 @@ impl Gate {
         self.stage.check(request, self.now, &mut self.cache, &[]).map_err(|stop| match stop {
             AuthStop::Refused(refusal) => refusal,
             AuthStop::Needs(need) => panic!("{need:?}"),
+            AuthStop::Asks(need) => panic!("{need:?}"),
         })
     }
 
