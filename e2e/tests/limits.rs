@@ -247,6 +247,80 @@ rules:
 }
 
 #[test]
+fn a_limit_of_claims_counts_only_tokens_that_say_so() {
+    let backend = Backend::named("ok");
+    let spec = format!(
+        "hostnames: [{HOST}]
+jwtProviders:
+- {{name: p, anyIssuer: true, algorithms: [HS256], jwks: {{secretRef: {{name: key, key: secret}}}}}}
+rules:
+- {{name: all, auth: {{jwt: {{providers: [p], optional: true}}}}, backendRefs: [{}]}}",
+        address(backend.address)
+    );
+    let limits = "
+- name: free
+  when: {claims: [{provider: p, claim: plan, operator: In, values: [free, trial]}]}
+  keys: [{type: JWTClaim, claim: sub}]
+  rates: [{requests: 2, per: 1h}]";
+    let policy = limit_policy("few", &format!("{TARGET}\nlimits:{limits}"));
+    let site = site(&(secret("key", "secret", "s") + &route("shop", &spec) + &policy));
+    let token = |claims: serde_json::Value| {
+        let token = jwt::hs256(b"s", &claims);
+        Request::get(HOST, "/").header("Authorization", &format!("Bearer {token}"))
+    };
+    let exp = jwt::now() + 600;
+    let free = token(json!({"sub": "ada", "plan": "free", "exp": exp}));
+    assert_eq!(statuses(&site, 3, &free), [200, 200, 429]);
+    let listed = token(json!({"sub": "bob", "plan": ["x", "trial"], "exp": exp}));
+    assert_eq!(statuses(&site, 3, &listed), [200, 200, 429], "a list counts by its elements");
+    for (what, claims) in [
+        ("who pays", json!({"sub": "ada", "plan": "paid", "exp": exp})),
+        ("no such claim", json!({"sub": "ada", "exp": exp})),
+    ] {
+        assert_eq!(statuses(&site, 4, &token(claims)), [200; 4], "{what}");
+    }
+    assert_eq!(statuses(&site, 4, &Request::get(HOST, "/")), [200; 4], "nobody has no claims");
+}
+
+#[test]
+fn each_client_of_an_api_key_has_a_bucket_whatever_its_key() {
+    let backend = Backend::named("ok");
+    let auth = "auth: {apiKey: {secretSelector: {matchLabels: {tier: gold}}}}";
+    let keys = |name: &str, client: &str, key: &str| {
+        secret(name, client, key).replace("namespace: shop}", "namespace: shop, labels: {tier: gold}}")
+    };
+    let limits = "- {name: few, keys: [{type: APIKeyClient}], rates: [{requests: 2, per: 1h}]}";
+    let (first, second, other) =
+        ("key-of-acme-0123456789", "next-key-of-acme-0123456789", "key-of-bolt-0123456789");
+    let yaml = route("shop", &spec(backend.address, auth))
+        + &limit_policy("few", &format!("{TARGET}\nlimits:\n{limits}"))
+        + &keys("a", "acme", first)
+        + &keys("b", "acme", second)
+        + &keys("c", "bolt", other);
+    let site = site(&yaml);
+    let ask = |key: &str| site.gateway.ask(&Request::get(HOST, "/").header("X-API-Key", key)).status;
+    assert_eq!([ask(first), ask(second), ask(first), ask(second)], [200, 200, 429, 429]);
+    assert_eq!([ask(other), ask(other), ask(other)], [200, 200, 429]);
+    assert_eq!(ask("key-of-nobody-0123456789"), 401);
+}
+
+#[test]
+fn a_limit_after_authentication_costs_nothing_to_who_is_turned_away() {
+    let backend = Backend::named("ok");
+    let auth = "auth: {apiKey: {secretSelector: {matchLabels: {tier: gold}}}}";
+    let key = secret("a", "acme", "key-of-acme-0123456789")
+        .replace("namespace: shop}", "namespace: shop, labels: {tier: gold}}");
+    for (phase, want) in [("PostAuth", [401, 401, 401]), ("PreAuth", [401, 401, 429])] {
+        let limits = format!("- {{name: few, phase: {phase}, rates: [{{requests: 2, per: 1h}}]}}");
+        let yaml = route("shop", &spec(backend.address, auth))
+            + &limit_policy("few", &format!("{TARGET}\nlimits:\n{limits}"))
+            + &key;
+        let site = site(&yaml);
+        assert_eq!(statuses(&site, 3, &Request::get(HOST, "/")), want, "{phase}");
+    }
+}
+
+#[test]
 fn counters_outlive_a_reload_of_something_else() {
     let backend = Backend::named("ok");
     let site = limited(&backend, "- {name: few, rates: [{requests: 2, per: 1h}]}", &[]);

@@ -57,9 +57,9 @@ pub use meta::{
     UPSTREAM_HASH_BY_ANNOTATION, VERSION,
 };
 pub use policy::{
-    AuthPolicy, AuthPolicySpec, CounterScope, Limit, LimitHeaders, LimitKey, LimitKeyType, LimitMode,
-    LimitResponse, LimitWhen, OnMissing, Rate, RateLimitPolicy, RateLimitPolicySpec, TargetGroup, TargetKind,
-    TargetRef,
+    AuthPolicy, AuthPolicySpec, CounterScope, Limit, LimitAlgorithm, LimitHeaders, LimitKey, LimitKeyType,
+    LimitMode, LimitPhase, LimitResponse, LimitWhen, OnMissing, Rate, RateLimitPolicy, RateLimitPolicySpec,
+    TargetGroup, TargetKind, TargetRef,
 };
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
 pub use tls::{

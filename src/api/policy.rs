@@ -4,7 +4,7 @@ use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::auth::{Auth, JwtProvider};
+use crate::auth::{Auth, ClaimCondition, JwtProvider};
 use crate::condition::Status;
 use crate::matches::{HeaderMatch, PathMatch};
 use crate::text::{CIDR, DNS_LABEL, DNS_SUBDOMAIN, METHOD, TOKEN};
@@ -189,6 +189,18 @@ pub enum LimitHeaders {
 /// One named limit.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.phase) || self.phase != 'PreAuth' \
+                 || ((!has(self.when) || !has(self.when.claims) || size(self.when.claims) == 0) \
+                 && (!has(self.keys) || !self.keys.exists(k, k.type in ['JWTClaim', 'APIKeyClient'])))",
+        "message": "claims and API keys are known after authentication only; remove phase or write PostAuth",
+    },
+    {
+        "rule": "!has(self.algorithm) || self.algorithm != 'SlidingWindow' || self.rates.all(r, !has(r.burst))",
+        "message": "a sliding window has no burst; remove burst or write algorithm GCRA",
+    },
+]))]
 pub struct Limit {
     /// The limit's name, a DNS label; it stands in the `RateLimit` header.
     #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
@@ -206,13 +218,41 @@ pub struct Limit {
     #[schemars(length(min = 1, max = 4))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub rates: Vec<Rate>,
+    /// How rates count that are not of the calendar. GCRA: refilled evenly, so that `burst` at once and then the rate are
+    /// let through. SlidingWindow: never more than `requests` in any span of `per`; a request counts up to a fifteenth of
+    /// `per` longer than that. Default GCRA.
+    #[serde(default)]
+    pub algorithm: LimitAlgorithm,
+    /// When it is asked: PreAuth (before authentication), PostAuth (after it and after authorization), or Auto: PostAuth
+    /// where a claim or an API key is used, else PreAuth. PreAuth with one of these is refused. Default Auto.
+    #[serde(default)]
+    pub phase: LimitPhase,
     /// Enforce, Shadow or Disabled. Unset: the policy's mode; but a policy that is Disabled asks none of its limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<LimitMode>,
-    /// How many counters are kept at most: 1 to 10000000; the oldest goes first. Default 100000.
+    /// How many counters are kept at most: 1 to 10000000; those that are used up least and asked for least go
+    /// first. Default 100000.
     #[serde(default = "hundred_thousand")]
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_keys: u32,
+}
+
+/// How rates count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum LimitAlgorithm {
+    #[default]
+    #[serde(rename = "GCRA")]
+    Gcra,
+    SlidingWindow,
+}
+
+/// When a limit is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum LimitPhase {
+    #[default]
+    Auto,
+    PreAuth,
+    PostAuth,
 }
 
 /// Conditions of a limit. All that are set must hold.
@@ -244,6 +284,12 @@ pub struct LimitWhen {
     #[schemars(length(max = 64), inner(length(min = 2, max = 49), regex(pattern = CIDR)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub except_client_cidrs: Vec<String>,
+    /// All of these hold of verified tokens, compared as in `authorization`; a request without the claim is not counted,
+    /// whatever the operator. Empty: any request. At most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub claims: Vec<ClaimCondition>,
 }
 
 /// One part of what names a counter.
@@ -263,8 +309,8 @@ pub struct LimitWhen {
         "message": "only a JWTClaim key takes provider; remove provider",
     },
     {
-        "rule": "self.type in ['Header', 'Cookie', 'QueryParam', 'JWTClaim'] || !has(self.onMissing)",
-        "message": "only a Header, Cookie, QueryParam or JWTClaim can be missing; remove onMissing",
+        "rule": "self.type in ['Header', 'Cookie', 'QueryParam', 'JWTClaim', 'APIKeyClient'] || !has(self.onMissing)",
+        "message": "only a Header, Cookie, QueryParam, JWTClaim or APIKeyClient can be missing; remove onMissing",
     },
     {
         "rule": "self.type == 'ClientIP' || (!has(self.ipv4Prefix) && !has(self.ipv6Prefix))",
@@ -273,7 +319,8 @@ pub struct LimitWhen {
 ]))]
 pub struct LimitKey {
     /// ClientIP, Header, Cookie or QueryParam (the value of that of the `name`), Path (the canonical path), Host, Method,
-    /// RouteRule (the route and its rule) or JWTClaim (the `claim` of a verified token).
+    /// RouteRule (the route and its rule), JWTClaim (the `claim` of a verified token) or APIKeyClient (the id of the client
+    /// whose API key was accepted).
     #[serde(rename = "type")]
     pub kind: LimitKeyType,
     /// Header, Cookie and QueryParam only: its name.
@@ -288,9 +335,9 @@ pub struct LimitKey {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub claim: Option<String>,
-    /// What becomes of a request without the header, cookie, parameter or claim: Skip (the limit does not count it),
-    /// Shared (all such requests share), Reject (it is refused as if the limit were reached) or UseClientIP (its
-    /// client's address counts). Unset: UseClientIP for a JWTClaim, Shared for the others.
+    /// What becomes of a request without the header, cookie, parameter, claim or API key: Skip (the limit does not count
+    /// it), Shared (all such requests share), Reject (it is refused as if the limit were reached) or UseClientIP (its
+    /// client's address counts). Unset: UseClientIP for a JWTClaim and an APIKeyClient, Shared for the others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_missing: Option<OnMissing>,
     /// ClientIP only: so many bits of an IPv4 address count, 0 to 32. Unset: 32.
@@ -324,6 +371,8 @@ pub enum LimitKeyType {
     RouteRule,
     #[serde(rename = "JWTClaim")]
     JwtClaim,
+    #[serde(rename = "APIKeyClient")]
+    ApiKeyClient,
 }
 
 /// What becomes of a request that lacks a part of a key.
@@ -336,9 +385,15 @@ pub enum OnMissing {
     UseClientIp,
 }
 
-/// So many requests in a time, refilled evenly (GCRA).
+/// So many requests in a time.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.calendar) || !self.calendar || !has(self.burst)",
+        "message": "a rate of the calendar has no burst; remove burst or calendar",
+    },
+]))]
 pub struct Rate {
     /// How many requests: 0 to 1000000000. 0 refuses every request.
     #[schemars(range(min = 0, max = 1_000_000_000))]
@@ -351,10 +406,14 @@ pub struct Rate {
         },
     ]))]
     pub per: Duration,
-    /// How many may pass at once: 1 to 1000000000. Unset: `requests`. Without effect where `requests` is 0.
+    /// How many may pass at once: 1 to 1000000000. Unset: `requests`. Without effect where `requests` is 0. Only with GCRA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000_000))]
     pub burst: Option<u32>,
+    /// `requests` in each span of the calendar, in UTC: `per` divides a day (1m: each minute of the clock; 24h: each day from
+    /// midnight), or is 168h (each week from Monday). Default false.
+    #[serde(default)]
+    pub calendar: bool,
 }
 
 fn hundred_thousand() -> u32 {

@@ -45,7 +45,7 @@ pub use filter::{
 pub use host::{HostName, HostNameError, HostPattern};
 pub use limit::{
     CounterScope, Limit, LimitHeaders, LimitKey, LimitMode, LimitPhase, LimitPolicy, LimitWhen, OnMissing,
-    Rate,
+    Rate, RateCounting,
 };
 pub use object::{Kind, ObjectRef, RouteId};
 pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};

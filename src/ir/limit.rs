@@ -7,7 +7,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{Match, ObjectRef, ser};
+use crate::{ClaimCondition, Match, ObjectRef, ser};
 
 /// A RateLimitPolicy as it applies to a route. One value is shared by all its targets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +46,8 @@ pub struct LimitWhen {
     pub matches: Vec<Match>,
     /// Clients that are not counted.
     pub except: Vec<IpNet>,
+    /// All of them hold of verified tokens. Not empty: the limit is asked after authentication.
+    pub claims: Vec<ClaimCondition>,
 }
 
 /// One named limit of a policy.
@@ -58,19 +60,43 @@ pub struct Limit {
     pub keys: Vec<LimitKey>,
     /// All of them must pass; 1 to 4.
     pub rates: Vec<Rate>,
-    /// How many buckets are kept at most; the oldest goes first.
+    /// How many buckets are kept at most.
     pub keys_max: u32,
     pub mode: LimitMode,
     pub phase: LimitPhase,
 }
 
-/// `requests` per `per`, refilled evenly; `burst` may pass at once (at least 1). 0 requests refuse every request.
+/// `requests` per `per`. 0 requests refuse every request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Rate {
     pub requests: u32,
     #[serde(serialize_with = "ser::millis")]
     pub per: Duration,
+    /// How many may pass at once, at least 1; only GCRA has a burst that is not `requests`.
     pub burst: u32,
+    #[serde(skip_serializing_if = "RateCounting::is_gcra")]
+    pub counting: RateCounting,
+}
+
+/// How requests are counted against a rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub enum RateCounting {
+    /// Refilled evenly.
+    #[default]
+    Gcra,
+    /// Never more in any span of `per`.
+    SlidingWindow,
+    /// By spans of the calendar (UTC); `per` is a whole part of a day, or a week that begins on Monday.
+    Calendar,
+}
+
+impl RateCounting {
+    pub const fn is_gcra(&self) -> bool {
+        match self {
+            Self::Gcra => true,
+            Self::SlidingWindow | Self::Calendar => false,
+        }
+    }
 }
 
 /// What a bucket is named by.
@@ -108,6 +134,27 @@ pub enum LimitKey {
         claim: Arc<str>,
         on_missing: OnMissing,
     },
+    /// The client whose API key was accepted.
+    ApiKeyClient {
+        on_missing: OnMissing,
+    },
+}
+
+impl LimitKey {
+    /// Whether it is known only after authentication.
+    pub const fn needs_identity(&self) -> bool {
+        match self {
+            Self::JwtClaim { .. } | Self::ApiKeyClient { .. } => true,
+            Self::ClientIp { .. }
+            | Self::Header { .. }
+            | Self::Cookie { .. }
+            | Self::QueryParam { .. }
+            | Self::Path
+            | Self::Host
+            | Self::Method
+            | Self::RouteRule => false,
+        }
+    }
 }
 
 /// What becomes of a request that lacks a part of a key.
@@ -131,7 +178,7 @@ pub enum LimitMode {
     Shadow,
 }
 
-/// Before authentication, or after it because a key needs a claim.
+/// Before authentication, or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum LimitPhase {
     PreAuth,

@@ -19,7 +19,8 @@ impl When {
     /// Compiles conditions. One that can't be is taken for one that holds: fewer limits than were asked for would be
     /// open.
     pub fn new(when: Option<&ir::LimitWhen>) -> Self {
-        let Some(ir::LimitWhen { matches, except }) = when else { return Self::default() };
+        // Of claims the table knows nothing: who asks the limit looks at them.
+        let Some(ir::LimitWhen { matches, except, claims: _ }) = when else { return Self::default() };
         let mut problems = Vec::new();
         let compiled: Vec<CompiledMatch> =
             matches.iter().map(|matched| CompiledMatch::new(matched, &mut problems)).collect();

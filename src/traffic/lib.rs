@@ -20,6 +20,6 @@ pub use balance::{
 };
 pub use breaker::{Breaker, BreakerKind, BreakerPermit};
 pub use fingerprint::{FingerprintSeed, Fingerprinter};
-pub use limits::{LimitStore, LimitVerdict};
+pub use limits::{LimitNow, LimitStore, LimitVerdict};
 pub use outlier::{EndpointHealth, Outcome, Outlier, ejected_max};
 pub use retry::{RETRIES_FREE_PER_SECOND, RetryBudget, backoff};

@@ -1,25 +1,24 @@
-//! Rate limits: GCRA over buckets that are named by a fingerprint. Reads no clock and knows no request.
+//! Rate limits over buckets that are named by a fingerprint. Reads no clock and knows no request.
 
+mod rate;
 mod table;
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::time::Duration;
 
+use rate::{Answer, Counter, Left, nanos};
 use table::{Place, Shard};
 
 /// The counters of one limit: at most `keys_max` buckets, shared by all worker threads.
 ///
-/// Every bucket holds one theoretical arrival time per rate (GCRA, ITU-T I.371 annex A): the moment at which the
-/// bucket is full again. A request passes a rate when that moment is less than `burst` intervals ahead, and moves
-/// it by one interval. All rates must pass; if one refuses, none is charged.
+/// Every bucket holds the state of each rate. All rates must pass; if one refuses, none is charged.
 ///
 /// A key always meets the same shard, and the shard is locked for the one step of a check, so that no two threads
 /// can admit the same request twice. Nothing is allocated before the first key; a shard then grows with its keys
 /// and first gives up the buckets that are full again, which lose nothing.
 #[derive(Debug)]
 pub struct LimitStore {
-    rates: Box<[Gcra]>,
+    rates: Box<[Counter]>,
     /// The first rate that lets nothing through (`requests: 0`), and its period.
     block: Option<(usize, u64)>,
     keys_max: u32,
@@ -27,6 +26,15 @@ pub struct LimitStore {
     shard_bits: u32,
     keys: AtomicU32,
     evicted: AtomicU64,
+}
+
+/// The time by both clocks. Only rates by the calendar look at the second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LimitNow {
+    /// Never steps; its zero is the process's own.
+    pub monotonic_ns: u64,
+    /// Since 1970. May step.
+    pub unix_ns: u64,
 }
 
 /// What a limit says to one request. `remaining`, `reset_ns` and `rate_index` are those of the most restrictive
@@ -56,7 +64,7 @@ impl LimitStore {
         // fewer than keys. 64 shards are plenty for the cores that share them, and take 4 KiB.
         let shard_bits = (keys_max / KEYS_PER_SHARD_MIN).max(1).ilog2().min(SHARD_BITS_MAX);
         Self {
-            rates: limit.rates.iter().map(Gcra::new).collect(),
+            rates: limit.rates.iter().map(Counter::new).collect(),
             block: limit
                 .rates
                 .iter()
@@ -70,9 +78,9 @@ impl LimitStore {
         }
     }
 
-    /// Asks for one request of the bucket `fingerprint`, and charges it when it passes. `now_ns` is a monotonic
-    /// clock; a caller that lags behind another is treated as if the bucket were a little emptier.
-    pub fn check(&self, now_ns: u64, fingerprint: u64) -> LimitVerdict {
+    /// Asks for one request of the bucket `fingerprint`, and charges it `cost` when it passes. A caller whose monotonic
+    /// clock lags behind another's is treated as if the bucket were a little emptier.
+    pub fn check(&self, now: LimitNow, fingerprint: u64, cost: u32) -> LimitVerdict {
         if let Some((rate_index, per_ns)) = self.block {
             return LimitVerdict {
                 allowed: false,
@@ -83,35 +91,22 @@ impl LimitStore {
                 evicted: false,
             };
         }
-        let Some(shard) = self.shard(fingerprint) else {
-            // No rates (the contract says 1 to 4): nothing to hold against the request.
-            return PASSED_UNLIMITED;
-        };
-        let mut shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (slot, evicted) = match shard.find(fingerprint) {
-            Some(slot) => (slot, false),
-            None => {
-                let place = Place { now_ns, keys: &self.keys, keys_max: self.keys_max };
-                shard.insert(fingerprint, place)
-            }
-        };
-        let mut verdict = charge(&self.rates, shard.arrivals_mut(slot), now_ns);
-        drop(shard);
-        if evicted {
-            verdict.evicted = true;
-            self.evicted.fetch_add(1, Ordering::Relaxed);
-        }
-        verdict
+        // No rates (the contract says 1 to 4): nothing to hold against the request.
+        self.with_bucket(now, fingerprint, |words| charge(&self.rates, words, now, cost))
+            .unwrap_or(PASSED_UNLIMITED)
     }
 
-    /// Takes back one charge of a bucket, for a request that passed here and was refused elsewhere. A bucket that is
-    /// gone or full has nothing to take back.
-    pub fn refund(&self, fingerprint: u64) {
+    /// Takes back what [`Self::check`] charged, for a request that passed here and was refused elsewhere. A bucket that
+    /// is gone or full has nothing to take back.
+    pub fn refund(&self, fingerprint: u64, cost: u32) {
         let Some(shard) = self.shard(fingerprint).filter(|_| self.block.is_none()) else { return };
         let mut shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = shard.find(fingerprint) {
-            for (rate, arrival) in self.rates.iter().zip(shard.arrivals_mut(slot)) {
-                *arrival = arrival.saturating_sub(rate.interval_ns);
+            let mut rest = shard.words_mut(slot);
+            for rate in &self.rates {
+                let (state, others) = rest.split_at_mut(rate.words().min(rest.len()));
+                rate.refund(state, cost);
+                rest = others;
             }
         }
     }
@@ -126,6 +121,35 @@ impl LimitStore {
         self.evicted.load(Ordering::Relaxed)
     }
 
+    /// Shows the bucket of a fingerprint, a new one if need be; `None` when the limit has no rates.
+    fn with_bucket(
+        &self,
+        now: LimitNow,
+        fingerprint: u64,
+        look: impl FnOnce(&mut [u64]) -> LimitVerdict,
+    ) -> Option<LimitVerdict> {
+        let shard = self.shard(fingerprint)?;
+        let mut shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (slot, evicted) = match shard.find(fingerprint) {
+            Some(slot) => {
+                shard.on_hit(slot);
+                (slot, false)
+            }
+            None => {
+                let now_ns = now.monotonic_ns;
+                let place = Place { now_ns, rates: &self.rates, keys: &self.keys, keys_max: self.keys_max };
+                shard.insert(fingerprint, place)
+            }
+        };
+        let mut verdict = look(shard.words_mut(slot));
+        drop(shard);
+        if evicted {
+            verdict.evicted = true;
+            self.evicted.fetch_add(1, Ordering::Relaxed);
+        }
+        Some(verdict)
+    }
+
     /// The shard of a fingerprint; `None` when the limit has no rates. The high bits name the shard, the low ones
     /// the place in it.
     fn shard(&self, fingerprint: u64) -> Option<&PaddedShard> {
@@ -133,9 +157,7 @@ impl LimitStore {
             return None;
         }
         let shards = self.shards.get_or_init(|| {
-            (0..1usize << self.shard_bits)
-                .map(|_| PaddedShard(Mutex::new(Shard::new(self.rates.len()))))
-                .collect()
+            (0..1usize << self.shard_bits).map(|_| PaddedShard(Mutex::new(Shard::new(&self.rates)))).collect()
         });
         let index = fingerprint.checked_shr(u64::BITS - self.shard_bits).unwrap_or(0);
         shards.get(usize::try_from(index).unwrap_or(0))
@@ -154,63 +176,41 @@ impl LimitStore {
 #[repr(align(64))]
 struct PaddedShard(Mutex<Shard>);
 
-/// One rate in nanoseconds.
-#[derive(Clone, Copy, Debug)]
-struct Gcra {
-    /// Between two requests in the long run. Rounded down to a whole nanosecond: 1,000,000 requests a second are
-    /// met to 0.1 %; and one nanosecond is the least.
-    interval_ns: u64,
-    /// `burst` intervals.
-    capacity_ns: u64,
-}
-
-impl Gcra {
-    fn new(rate: &ir::Rate) -> Self {
-        let interval_ns = (nanos(rate.per) / u64::from(rate.requests.max(1))).max(1);
-        // The bound keeps arrival times far from the end of the clock; it cuts only bursts that take decades.
-        let capacity_ns = interval_ns.saturating_mul(u64::from(rate.burst.max(1))).min(CAPACITY_NS_MAX);
-        Self { interval_ns: interval_ns.min(CAPACITY_NS_MAX), capacity_ns }
-    }
-
-    fn remaining(&self, debt_ns: u64) -> u32 {
-        u32::try_from(self.capacity_ns.saturating_sub(debt_ns) / self.interval_ns).unwrap_or(u32::MAX)
-    }
-}
-
 /// Decides over all rates of one bucket and charges them together.
-fn charge(rates: &[Gcra], arrivals: &mut [u64], now_ns: u64) -> LimitVerdict {
+fn charge(rates: &[Counter], words: &mut [u64], now: LimitNow, cost: u32) -> LimitVerdict {
     let mut refused: Option<LimitVerdict> = None;
-    for (rate_index, (rate, arrival)) in rates.iter().zip(arrivals.iter()).enumerate() {
-        let debt_ns = arrival.saturating_sub(now_ns);
-        let retry_after_ns = debt_ns.saturating_add(rate.interval_ns).saturating_sub(rate.capacity_ns);
-        if retry_after_ns > 0 && refused.is_none_or(|worst| worst.retry_after_ns < retry_after_ns) {
+    let mut rest = &mut *words;
+    for (rate_index, rate) in rates.iter().enumerate() {
+        let (state, others) = rest.split_at_mut(rate.words().min(rest.len()));
+        rest = others;
+        let Answer { wait_ns, state: left } = rate.ask(state, now, cost);
+        if wait_ns > 0 && refused.is_none_or(|worst| worst.retry_after_ns < wait_ns) {
             refused = Some(LimitVerdict {
                 allowed: false,
                 remaining: 0,
-                reset_ns: debt_ns,
-                retry_after_ns,
+                reset_ns: left.reset_ns.max(wait_ns),
+                retry_after_ns: wait_ns,
                 rate_index,
                 evicted: false,
             });
         }
     }
-    if let Some(refused) = refused {
-        return refused;
-    }
+    refused.unwrap_or_else(|| charge_all(rates, words, now, cost))
+}
+
+/// Charges all rates, and says which has the least left.
+fn charge_all(rates: &[Counter], words: &mut [u64], now: LimitNow, cost: u32) -> LimitVerdict {
     let mut tightest = PASSED_UNLIMITED;
-    for (rate_index, (rate, arrival)) in rates.iter().zip(arrivals.iter_mut()).enumerate() {
-        let debt_ns = arrival.saturating_sub(now_ns).saturating_add(rate.interval_ns);
-        *arrival = now_ns.saturating_add(debt_ns);
-        let remaining = rate.remaining(debt_ns);
-        if (remaining, u64::MAX - debt_ns) < (tightest.remaining, u64::MAX - tightest.reset_ns) {
-            tightest = LimitVerdict { remaining, reset_ns: debt_ns, rate_index, ..PASSED_UNLIMITED };
+    let mut rest = words;
+    for (rate_index, rate) in rates.iter().enumerate() {
+        let (state, others) = rest.split_at_mut(rate.words().min(rest.len()));
+        rest = others;
+        let Left { remaining, reset_ns } = rate.charge(state, now, cost);
+        if (remaining, u64::MAX - reset_ns) < (tightest.remaining, u64::MAX - tightest.reset_ns) {
+            tightest = LimitVerdict { remaining, reset_ns, rate_index, ..PASSED_UNLIMITED };
         }
     }
     tightest
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 const PASSED_UNLIMITED: LimitVerdict = LimitVerdict {
@@ -224,8 +224,6 @@ const PASSED_UNLIMITED: LimitVerdict = LimitVerdict {
 
 const SHARD_BITS_MAX: u32 = 6;
 const KEYS_PER_SHARD_MIN: u32 = 256;
-/// About 146 years.
-const CAPACITY_NS_MAX: u64 = u64::MAX / 4;
 
 #[cfg(test)]
 mod tests;

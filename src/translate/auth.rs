@@ -186,6 +186,15 @@ fn condition(
     {
         return Err(unknown_provider(provider, field.key("provider"), lines));
     }
+    claim_condition(spec, field, lines)
+}
+
+/// What a claim must be, of whatever provider.
+pub(crate) fn claim_condition(
+    spec: &api::ClaimCondition,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<ClaimCondition, Refused> {
     let path = value::claim_path(&spec.claim, field.key("claim"), lines)?;
     let operator = match spec.operator {
         api::ClaimOperator::In => ClaimOperator::In,

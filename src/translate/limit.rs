@@ -8,10 +8,11 @@ use std::time::Duration;
 use api::{LimitKeyType, RateLimitPolicy, RateLimitPolicySpec, TargetKind};
 use ir::{
     CounterScope, FailReason, HeaderMatch, Kind, Limit, LimitHeaders, LimitKey, LimitMode, LimitPhase,
-    LimitPolicy, LimitWhen, Match, OnMissing, Rate,
+    LimitPolicy, LimitWhen, Match, OnMissing, Rate, RateCounting,
 };
 
 use crate::attach::{Effect, Target};
+use crate::auth::claim_condition;
 use crate::matches::{everything, path_match, value_match};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
@@ -22,6 +23,7 @@ const RATES_MAX: usize = 4;
 /// 31 days.
 const PER_MAX: Duration = Duration::from_hours(744);
 const PER_MIN: Duration = Duration::from_secs(1);
+const DAY_S: u64 = 24 * 3600;
 const REFUSED: &str = "the policy's targets answer 500";
 
 /// What a RateLimitPolicy is attached to.
@@ -90,16 +92,17 @@ fn limit(
     let when = spec.when.as_ref().map(|spec| when(spec, field.key("when"), lines)).transpose();
     let keys = value::all(&spec.keys, field.key("keys"), |spec, field| key(spec, field, lines));
     let rates_field = field.key("rates");
-    let rates = value::all(&spec.rates, rates_field, |spec, field| rate(spec, field, lines));
+    let rates = value::all(&spec.rates, rates_field, |rate_spec, field| {
+        rate(rate_spec, spec.algorithm, field, lines)
+    });
     if spec.rates.is_empty() || spec.rates.len() > RATES_MAX {
         let message = format!("a limit has 1 to {RATES_MAX} rates; the policy's targets answer 500");
         return Err(lines.error(rates_field, message, "write 1 to 4 rates"));
     }
     let (when, keys, rates) = (when?, keys?, rates?);
-    let phase = match keys.iter().any(|key| matches!(key, LimitKey::JwtClaim { .. })) {
-        true => LimitPhase::PostAuth,
-        false => LimitPhase::PreAuth,
-    };
+    let needs_identity = keys.iter().any(LimitKey::needs_identity)
+        || when.as_ref().is_some_and(|when| !when.claims.is_empty());
+    let phase = phase(spec.phase, needs_identity, field, lines)?;
     let mode = match (policy_mode, spec.mode.unwrap_or(policy_mode)) {
         (api::LimitMode::Disabled, _) | (_, api::LimitMode::Disabled) => return Ok(None),
         (_, api::LimitMode::Enforce) => LimitMode::Enforce,
@@ -107,6 +110,22 @@ fn limit(
     };
     let name = spec.name.as_str().into();
     Ok(Some(Limit { name, when, keys, rates, keys_max: spec.max_keys.max(1), mode, phase }))
+}
+
+fn phase(
+    spec: api::LimitPhase,
+    needs_identity: bool,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<LimitPhase, Refused> {
+    match (spec, needs_identity) {
+        (api::LimitPhase::PreAuth, true) => {
+            let message = format!("claims and API keys are known after authentication only; {REFUSED}");
+            Err(lines.error(field.key("phase"), message, "remove phase or write PostAuth"))
+        }
+        (api::LimitPhase::PostAuth, _) | (api::LimitPhase::Auto, true) => Ok(LimitPhase::PostAuth),
+        (api::LimitPhase::PreAuth | api::LimitPhase::Auto, false) => Ok(LimitPhase::PreAuth),
+    }
 }
 
 fn when(spec: &api::LimitWhen, field: Field<'_>, lines: &mut Lines) -> Result<LimitWhen, Refused> {
@@ -120,12 +139,14 @@ fn when(spec: &api::LimitWhen, field: Field<'_>, lines: &mut Lines) -> Result<Li
     });
     let client_cidrs = value::networks(&spec.client_cidrs, field.key("clientCIDRs"), lines);
     let except = value::networks(&spec.except_client_cidrs, field.key("exceptClientCIDRs"), lines);
+    let claims =
+        value::all(&spec.claims, field.key("claims"), |spec, field| claim_condition(spec, field, lines));
     let all = Match { methods: methods?, headers: headers?, client_cidrs: client_cidrs?, ..everything() };
     let mut matches: Vec<Match> = paths?.into_iter().map(|path| Match { path, ..all.clone() }).collect();
     if matches.is_empty() {
         matches.push(all);
     }
-    Ok(LimitWhen { matches, except: except? })
+    Ok(LimitWhen { matches, except: except?, claims: claims? })
 }
 
 fn key(spec: &api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Result<LimitKey, Refused> {
@@ -178,6 +199,9 @@ fn key(spec: &api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Result<Limi
                 on_missing: on_missing(OnMissing::UseClientIp),
             }
         }
+        LimitKeyType::ApiKeyClient => {
+            LimitKey::ApiKeyClient { on_missing: on_missing(OnMissing::UseClientIp) }
+        }
     })
 }
 
@@ -188,11 +212,30 @@ fn name<'s>(spec: &'s api::LimitKey, field: Field<'_>, lines: &mut Lines) -> Res
     })
 }
 
-fn rate(spec: &api::Rate, field: Field<'_>, lines: &mut Lines) -> Result<Rate, Refused> {
+fn rate(
+    spec: &api::Rate,
+    algorithm: api::LimitAlgorithm,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<Rate, Refused> {
     let per = spec.per.get();
     if !(PER_MIN..=PER_MAX).contains(&per) {
         let message = format!("a rate per {} cannot be kept; the policy's targets answer 500", spec.per);
         return Err(lines.error(field.key("per"), message, "write 1s to 744h"));
+    }
+    let counting = match (spec.calendar, algorithm) {
+        (true, _) => RateCounting::Calendar,
+        (false, api::LimitAlgorithm::SlidingWindow) => RateCounting::SlidingWindow,
+        (false, api::LimitAlgorithm::Gcra) => RateCounting::Gcra,
+    };
+    if counting == RateCounting::Calendar && !is_of_calendar(per) {
+        let message = format!("the calendar has no spans of {}; {REFUSED}", spec.per);
+        let remedy = "write a per that divides a day into equal parts (1m, 1h, 24h …), or 168h for weeks";
+        return Err(lines.error(field.key("per"), message, remedy));
+    }
+    if !counting.is_gcra() && spec.burst.is_some() {
+        let message = format!("only a rate of GCRA has a burst; {REFUSED}");
+        return Err(lines.error(field.key("burst"), message, "remove burst"));
     }
     // No request passes a rate of 0, so that its burst means nothing.
     let burst = spec.burst.unwrap_or(spec.requests.max(1));
@@ -201,5 +244,11 @@ fn rate(spec: &api::Rate, field: Field<'_>, lines: &mut Lines) -> Result<Rate, R
         let remedy = "write at least 1, or requests: 0 to refuse every request";
         return Err(lines.error(field.key("burst"), message, remedy));
     }
-    Ok(Rate { requests: spec.requests, per, burst })
+    Ok(Rate { requests: spec.requests, per, burst, counting })
+}
+
+/// Whether spans of this length begin anew with each day, or with each week.
+fn is_of_calendar(per: Duration) -> bool {
+    let seconds = per.as_secs();
+    per.subsec_nanos() == 0 && seconds > 0 && (DAY_S.is_multiple_of(seconds) || seconds == 7 * DAY_S)
 }

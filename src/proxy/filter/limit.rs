@@ -1,12 +1,16 @@
 //! Rate limits of a route: names the bucket of a request, asks its counters, and says in headers what is left.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
 use http::HeaderValue;
-use ir::{CounterScope, Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, ObjectRef, OnMissing, RouteId};
+use ir::{
+    CounterScope, Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, ObjectRef, OnMissing, RateCounting,
+    RouteId,
+};
 use table::When;
-use traffic::{FingerprintSeed, Fingerprinter, LimitStore};
+use traffic::{FingerprintSeed, Fingerprinter, LimitNow, LimitStore};
 
 use super::auth::Identity;
 use crate::observe::{LimitMetrics, Metrics};
@@ -28,6 +32,8 @@ pub(crate) struct RouteLimit {
     rule: Arc<str>,
     when: Arc<When>,
     store: Arc<LimitStore>,
+    /// One of its rates counts by the calendar.
+    by_calendar: bool,
     seed: FingerprintSeed,
     metrics: Arc<LimitMetrics>,
     /// `"name";q=…;w=…`, prepared: nothing of it changes with a request.
@@ -55,6 +61,9 @@ impl RouteLimit {
         if !self.when.is_always() && !self.when.holds(&asked.head()) {
             return Bucket::NotCounted;
         }
+        if limit.when.as_ref().is_some_and(|when| !when.claims.iter().all(|claim| identity.fulfils(claim))) {
+            return Bucket::NotCounted;
+        }
         let mut key = self.seed.start();
         for part in &limit.keys {
             let found = match part {
@@ -74,6 +83,9 @@ impl RouteLimit {
                 LimitKey::JwtClaim { provider, claim, on_missing } => {
                     let value = identity.claim(provider.as_deref(), claim);
                     text(&mut key, value.as_deref().map(str::as_bytes), *on_missing)
+                }
+                LimitKey::ApiKeyClient { on_missing } => {
+                    text(&mut key, identity.api_key_client().map(HeaderValue::as_bytes), *on_missing)
                 }
                 LimitKey::Path => text(&mut key, Some(asked.path().as_bytes()), OnMissing::Shared),
                 LimitKey::Host => text(&mut key, Some(asked.host().as_bytes()), OnMissing::Shared),
@@ -108,7 +120,8 @@ impl RouteLimit {
             Bucket::NotCounted => return Ok(()),
             Bucket::Rejected => return self.refuse(limit),
         };
-        let verdict = self.store.check(now_ns, fingerprint);
+        let now = LimitNow { monotonic_ns: now_ns, unix_ns: if self.by_calendar { unix_ns() } else { 0 } };
+        let verdict = self.store.check(now, fingerprint, 1);
         if verdict.evicted {
             self.metrics.evicted.inc();
         }
@@ -172,9 +185,14 @@ pub(crate) fn give_back(limits: &[RouteLimit], asked: &Asked, identity: &Identit
         if let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce)
             && let Bucket::Named(fingerprint) = route_limit.bucket(limit, asked, identity)
         {
-            route_limit.store.refund(fingerprint);
+            route_limit.store.refund(fingerprint, 1);
         }
     }
+}
+
+fn unix_ns() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// `"name";q=…;w=…` of each rate; the second and later ones are named `name.2` and so on.
@@ -236,6 +254,7 @@ impl LimitStores {
                     rule: Arc::clone(&rule),
                     when,
                     store,
+                    by_calendar: limit.rates.iter().any(|rate| rate.counting == RateCounting::Calendar),
                     seed: self.seed.clone(),
                     metrics: metrics.limit(&policy.source, &limit.name),
                     quota: quota(limit),

@@ -23,13 +23,20 @@ pub struct LimitKeys {
     /// False: the limit does not count this request.
     #[serde(skip_serializing_if = "is_true")]
     pub counts: bool,
+    /// It counts only requests whose tokens fulfil these, which cannot be told of a request that is made up.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<String>,
 }
 
 impl fmt::Display for LimitKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = if self.keys.is_empty() { "one bucket for all".to_owned() } else { self.keys.join(", ") };
         let not = if self.counts { "" } else { " (does not count this request)" };
-        write!(f, "{} {}: {keys}{not}", self.object, self.limit)
+        write!(f, "{} {}: {keys}{not}", self.object, self.limit)?;
+        match self.claims.as_slice() {
+            [] => Ok(()),
+            [..] => write!(f, " (only if the token has {})", self.claims.join(" and ")),
+        }
     }
 }
 
@@ -45,6 +52,7 @@ pub(super) fn limit_keys(route: &Route, head: &RequestHead<'_>) -> Vec<LimitKeys
                     limit: limit.name.to_string(),
                     keys: limit.keys.iter().map(|key| key_text(key, route, head)).collect(),
                     counts: counts(limit, head),
+                    claims: claims(limit).collect(),
                 });
             }
         }
@@ -60,19 +68,43 @@ pub(super) fn limit_steps(route: &Route, phase: LimitPhase, steps: &mut Vec<Step
                 LimitMode::Enforce => "Enforce",
                 LimitMode::Shadow => "Shadow",
             };
-            let rates = limit
-                .rates
-                .iter()
-                .map(|rate| format!("{} per {} (burst {})", rate.requests, duration(rate.per), rate.burst));
+            let rates = limit.rates.iter().map(rate_text);
             let step = Step::new("RateLimitPolicy", &policy.source);
             let step = step.with("limit", Detail::Text(limit.name.to_string()));
             let step = step.with("mode", Detail::Text(mode.to_owned())).list("rates", rates);
             let when = limit.when.as_ref();
             let step =
                 step.list("when", when.into_iter().flat_map(|when| &when.matches).map(text::match_text));
-            steps.push(step.list("except", when.into_iter().flat_map(|when| &when.except)));
+            let step = step.list("except", when.into_iter().flat_map(|when| &when.except));
+            let phase = match limit.phase {
+                LimitPhase::PreAuth => "PreAuth",
+                LimitPhase::PostAuth => "PostAuth",
+            };
+            steps.push(step.list("claims", claims(limit)).with("phase", Detail::Text(phase.to_owned())));
         }
     }
+}
+
+fn rate_text(rate: &ir::Rate) -> String {
+    let (requests, per) = (rate.requests, duration(rate.per));
+    match rate.counting {
+        ir::RateCounting::Gcra => format!("{requests} per {per} (burst {})", rate.burst),
+        ir::RateCounting::SlidingWindow => format!("{requests} in any {per}"),
+        ir::RateCounting::Calendar => format!("{requests} per {per} of the calendar"),
+    }
+}
+
+/// What tokens must say so that the limit counts a request.
+fn claims(limit: &ir::Limit) -> impl Iterator<Item = String> {
+    limit.when.iter().flat_map(|when| &when.claims).map(|condition| {
+        let ir::ClaimCondition { provider, path, operator, values } = condition;
+        let values: String = match values.as_slice() {
+            [] => String::new(),
+            [..] => format!(" [{}]", values.join(", ")),
+        };
+        let of = provider.as_ref().map(|provider| format!(" of {provider}")).unwrap_or_default();
+        format!("{}{of} {operator:?}{values}", path.join("."))
+    })
 }
 
 /// Whether the limit counts this request, as far as its head tells: a claim is not looked at.
@@ -93,7 +125,8 @@ fn counts(limit: &ir::Limit, head: &RequestHead<'_>) -> bool {
         | LimitKey::Host
         | LimitKey::Method
         | LimitKey::RouteRule
-        | LimitKey::JwtClaim { .. } => false,
+        | LimitKey::JwtClaim { .. }
+        | LimitKey::ApiKeyClient { .. } => false,
     };
     When::new(limit.when.as_ref()).holds(head) && !limit.keys.iter().any(skips)
 }
@@ -126,5 +159,6 @@ fn key_text(key: &LimitKey, route: &Route, head: &RequestHead<'_>) -> String {
         LimitKey::JwtClaim { provider: Some(provider), claim, .. } => {
             format!("JWTClaim {claim} of {provider}")
         }
+        LimitKey::ApiKeyClient { .. } => "APIKeyClient".to_owned(),
     }
 }

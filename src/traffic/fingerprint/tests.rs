@@ -80,3 +80,47 @@ proptest! {
         prop_assert_eq!(of(&a) == of(&b), a == b);
     }
 }
+
+#[test]
+fn rl03_all_addresses_of_a_network_are_one_key() {
+    let first = address("2001:db8:0:1::", 32, 64);
+    for number in 0..1u128 << 16 {
+        // Over the low bits, and over all bits of the interface's half.
+        let spread = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) & u128::from(u64::MAX);
+        for half in [number, spread] {
+            let one = std::net::Ipv6Addr::from_bits((0x2001_0db8_0000_0001 << 64) | half);
+            assert_eq!(address(&one.to_string(), 32, 64), first, "{one}");
+        }
+    }
+    assert_ne!(address("2001:db8:0:2::", 32, 64), first);
+    assert_eq!(address("::ffff:10.0.0.1", 32, 64), address("10.0.0.1", 32, 64));
+}
+
+#[test]
+fn rl05_odd_bytes_make_no_two_keys_one() {
+    let long = [b'k'; 4096];
+    let mut longer = long.to_vec();
+    longer.push(b'k');
+    let keys: [&[&[u8]]; 14] = [
+        &[b"a:b", b"c"],
+        &[b"a", b"b:c"],
+        &[b"a:b:c"],
+        &[b"a*", b""],
+        &[b"a", b"*"],
+        &[b"a*"],
+        &[b"a\r\nSET x 1"],
+        &[b"a", b"\r\nSET x 1"],
+        &[&long],
+        &[&longer],
+        &[&long, b""],
+        &[b"\xff\xfe"],
+        &["\u{fffd}\u{fffd}".as_bytes()],
+        &[b"\xff", b"\xfe"],
+    ];
+    for (index, left) in keys.iter().enumerate() {
+        for right in keys.iter().skip(index + 1) {
+            assert_ne!(texts(left), texts(right), "{left:?} and {right:?}");
+        }
+        assert_eq!(texts(left), texts(left));
+    }
+}

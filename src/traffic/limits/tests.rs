@@ -3,16 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 
+mod rates;
+mod simulation;
+
 const SECOND: u64 = 1_000_000_000;
 const MINUTE: u64 = 60 * SECOND;
 
 fn rate(requests: u32, per_s: u64, burst: u32) -> ir::Rate {
-    ir::Rate { requests, per: Duration::from_secs(per_s), burst }
+    ir::Rate { requests, per: Duration::from_secs(per_s), burst, counting: ir::RateCounting::Gcra }
 }
 
 fn store(rates: &[ir::Rate], keys_max: u32) -> LimitStore {
@@ -33,9 +37,17 @@ fn key(number: u64) -> u64 {
     (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }
 
+fn at(monotonic_ns: u64) -> LimitNow {
+    LimitNow { monotonic_ns, unix_ns: 0 }
+}
+
+fn check(store: &LimitStore, now: u64, key: u64) -> LimitVerdict {
+    store.check(at(now), key, 1)
+}
+
 /// How many of `tries` pass at one moment.
 fn admitted(store: &LimitStore, now: u64, key: u64, tries: u32) -> u32 {
-    (0..tries).map(|_| u32::from(store.check(now, key).allowed)).sum()
+    (0..tries).map(|_| u32::from(check(store, now, key).allowed)).sum()
 }
 
 fn memory_bytes(store: &LimitStore) -> usize {
@@ -63,7 +75,7 @@ fn burst_passes_at_once_and_then_the_rate() {
         let store = store(&[rate], 100);
         let start = 7 * SECOND;
         assert_eq!(admitted(&store, start, 1, at_once + 50), at_once, "{rate:?}");
-        assert!(!store.check(start + interval - 1, 1).allowed, "{rate:?}");
+        assert!(!check(&store, start + interval - 1, 1).allowed, "{rate:?}");
         assert_eq!(admitted(&store, start + interval, 1, 3), 1, "{rate:?}");
         assert_eq!(admitted(&store, start + 3 * interval, 1, 5), 2.min(at_once), "{rate:?}");
         let full_again = start + 3 * interval + u64::from(at_once) * interval;
@@ -88,7 +100,7 @@ fn a_whole_burst_is_there_again_after_one_period_even_where_the_interval_is_not_
 #[test]
 fn verdict_tells_remaining_reset_and_wait() {
     let store = store(&[rate(60, 60, 3)], 10);
-    let seen: Vec<_> = (0..4).map(|_| store.check(100, 1)).collect();
+    let seen: Vec<_> = (0..4).map(|_| check(&store, 100, 1)).collect();
     let passed = |remaining, reset_ns| LimitVerdict {
         allowed: true,
         remaining,
@@ -109,14 +121,14 @@ fn verdict_tells_remaining_reset_and_wait() {
         evicted: false,
     };
     assert_eq!(seen[3], refused);
-    assert_eq!(store.check(100 + SECOND / 4, 1).retry_after_ns, SECOND * 3 / 4);
-    assert!(store.check(100 + SECOND, 1).allowed);
+    assert_eq!(check(&store, 100 + SECOND / 4, 1).retry_after_ns, SECOND * 3 / 4);
+    assert!(check(&store, 100 + SECOND, 1).allowed);
 }
 
 #[test]
 fn zero_requests_block_everything_and_keep_no_key() {
     let store = store(&[rate(10, 1, 10), rate(0, 60, 1)], 10);
-    let verdict = store.check(5, 1);
+    let verdict = check(&store, 5, 1);
     assert!(!verdict.allowed);
     assert_eq!((verdict.retry_after_ns, verdict.rate_index, verdict.remaining), (MINUTE, 1, 0));
     assert_eq!((store.keys(), memory_bytes(&store)), (0, 0));
@@ -127,11 +139,11 @@ fn every_rate_must_pass_and_a_refusal_charges_none() {
     // Two a second, five a minute.
     let store = store(&[rate(2, 1, 2), rate(5, 60, 5)], 10);
     assert_eq!(admitted(&store, 0, 1, 10), 2);
-    assert_eq!(store.check(0, 1).rate_index, 0);
+    assert_eq!(check(&store, 0, 1).rate_index, 0);
     // The eight refused ones did not touch the minute: two more seconds let three more through.
     assert_eq!(admitted(&store, SECOND, 1, 10), 2);
     assert_eq!(admitted(&store, 2 * SECOND, 1, 10), 1);
-    let refused = store.check(2 * SECOND, 1);
+    let refused = check(&store, 2 * SECOND, 1);
     assert_eq!(refused.rate_index, 1, "the minute is the longer wait");
     assert_eq!(refused.retry_after_ns, 10 * SECOND);
     // One more after twelve seconds of the minute's refill.
@@ -141,7 +153,7 @@ fn every_rate_must_pass_and_a_refusal_charges_none() {
 #[test]
 fn a_pass_reports_the_rate_with_the_least_remaining() {
     let store = store(&[rate(100, 1, 100), rate(3, 60, 3)], 10);
-    let verdict = store.check(0, 1);
+    let verdict = check(&store, 0, 1);
     assert_eq!((verdict.rate_index, verdict.remaining, verdict.reset_ns), (1, 2, 20 * SECOND));
 }
 
@@ -149,10 +161,10 @@ fn a_pass_reports_the_rate_with_the_least_remaining() {
 fn keys_do_not_share_a_bucket() {
     let store = store(&[rate(1, 60, 1)], 1000);
     for number in 0..500 {
-        assert!(store.check(0, key(number)).allowed, "{number}");
+        assert!(check(&store, 0, key(number)).allowed, "{number}");
     }
     for number in 0..500 {
-        assert!(!store.check(0, key(number)).allowed, "{number}");
+        assert!(!check(&store, 0, key(number)).allowed, "{number}");
     }
     assert_eq!((store.keys(), store.evicted()), (500, 0));
 }
@@ -177,11 +189,11 @@ fn a_clock_that_steps_back_admits_nothing_extra() {
 fn extreme_rates_neither_overflow_nor_open_up() {
     let most = rate(u32::MAX, 1, u32::MAX);
     let slowest = rate(1, 744 * 3600, u32::MAX);
-    let odd = ir::Rate { requests: 1, per: Duration::MAX, burst: u32::MAX };
+    let odd = ir::Rate { per: Duration::MAX, ..rate(1, 1, u32::MAX) };
     for rate in [most, slowest, odd] {
         let store = store(&[rate], 1);
         for now in [0, SECOND, u64::MAX / 2, u64::MAX - 1, u64::MAX] {
-            let _ = store.check(now, 1);
+            let _ = check(&store, now, 1);
         }
     }
     // A burst that would take 349,000 years is cut to what the clock can hold, and then refuses.
@@ -235,11 +247,11 @@ fn a_full_bucket_goes_first_and_is_not_an_eviction() {
     assert_eq!(admitted(&store, 0, key(2), 1), 1);
     assert_eq!(admitted(&store, 0, key(3), 30), 30);
     // At 1 s the second key is full again: the fourth takes its place and the others keep theirs.
-    let verdict = store.check(SECOND, key(4));
+    let verdict = check(&store, SECOND, key(4));
     assert!(verdict.allowed && !verdict.evicted);
     assert_eq!((store.keys(), store.evicted()), (3, 0));
     assert_eq!(admitted(&store, SECOND, key(1), 5), 1);
-    assert_eq!(store.check(SECOND, key(3)).remaining, 30);
+    assert_eq!(check(&store, SECOND, key(3)).remaining, 30);
 }
 
 #[test]
@@ -248,10 +260,10 @@ fn with_no_full_bucket_the_least_drained_one_is_evicted_and_counted() {
     for (number, used) in [(1, 60), (2, 5), (3, 30)] {
         assert_eq!(admitted(&store, 0, key(number), used), used);
     }
-    assert!(store.check(0, key(4)).evicted);
+    assert!(check(&store, 0, key(4)).evicted);
     assert_eq!((store.keys(), store.evicted()), (3, 1));
-    assert!(!store.check(0, key(1)).allowed, "the drained bucket stays");
-    assert_eq!(store.check(0, key(3)).remaining, 29, "the half-drained bucket stays");
+    assert!(!check(&store, 0, key(1)).allowed, "the drained bucket stays");
+    assert_eq!(check(&store, 0, key(3)).remaining, 29, "the half-drained bucket stays");
 }
 
 #[test]
@@ -261,7 +273,7 @@ fn made_up_keys_do_not_give_a_drained_key_a_new_burst() {
         assert_eq!(admitted(&store, 0, key(number), 20), 10);
     }
     for number in 1_000..30_000 {
-        assert!(store.check(number, key(number)).allowed);
+        assert!(check(&store, number, key(number)).allowed);
     }
     let back: u32 = (0..50).map(|number| admitted(&store, 30_000, key(number), 1)).sum();
     assert_eq!(back, 0);
@@ -275,7 +287,7 @@ fn keys_that_come_and_go_do_not_grow_the_store() {
     let store = store(&[rate(1, 1, 1)], 100_000);
     for step in 0..200_000u64 {
         // A hundred new keys a second, each of which is full again after one.
-        assert!(store.check(step * SECOND / 100, key(step)).allowed);
+        assert!(check(&store, step * SECOND / 100, key(step)).allowed);
     }
     assert_eq!((store.evicted(), store.keys()), (0, buckets(&store)));
     let bytes = memory_bytes(&store);
@@ -288,12 +300,12 @@ fn memory_follows_the_keys() {
         let store = store(&vec![rate(100, 3600, 100); rates], 100_000);
         assert_eq!(memory_bytes(&store), 0, "nothing before the first key");
         for number in 0..3 {
-            let _ = store.check(0, key(number));
+            let _ = check(&store, 0, key(number));
         }
         let few = memory_bytes(&store);
         assert!(few <= 6 << 10, "three keys of {rates} rates take {few}");
         for number in 0..100_000 {
-            assert!(!store.check(0, key(number)).evicted);
+            assert!(!check(&store, 0, key(number)).evicted);
         }
         assert_eq!((store.keys(), buckets(&store)), (100_000, 100_000));
         let most = store.shard_sizes().iter().map(|(buckets, _)| *buckets).max().unwrap();
@@ -318,7 +330,7 @@ proptest! {
         let mut now = 0;
         for (number, pause) in steps {
             now += pause;
-            let verdict = store.check(now, key(number));
+            let verdict = check(&store, now, key(number));
             let full_at = model.entry(number).or_insert_with(|| vec![0; rates.len()]);
             let after: Vec<u64> = rates.iter().zip(full_at.iter()).map(|(rate, at)| {
                 (*at).max(now) + nanos(rate.per) / u64::from(rate.requests)
@@ -349,14 +361,14 @@ proptest! {
         for (number, pause) in steps {
             now += pause;
             let before = store.keys();
-            let verdict = store.check(now, key(number));
+            let verdict = check(&store, now, key(number));
             evicted += u64::from(verdict.evicted);
             prop_assert!(store.keys() <= keys_max);
             prop_assert_eq!(store.keys(), buckets(&store));
             prop_assert!(!verdict.evicted || before == keys_max);
             if verdict.allowed {
                 // It was charged and so is found again, with one less.
-                let again = store.check(now, key(number));
+                let again = check(&store, now, key(number));
                 prop_assert_eq!(again.allowed, verdict.remaining > 0);
                 prop_assert!(!again.evicted);
             }
@@ -371,26 +383,23 @@ fn a_refund_gives_back_one_charge_and_never_more_than_a_full_bucket() {
         name: "l".into(),
         when: None,
         keys: Vec::new(),
-        rates: vec![
-            ir::Rate { requests: 2, per: Duration::from_secs(60), burst: 2 },
-            ir::Rate { requests: 3, per: Duration::from_secs(3600), burst: 3 },
-        ],
+        rates: vec![rate(2, 60, 2), rate(3, 3600, 3)],
         keys_max: 100,
         mode: ir::LimitMode::Enforce,
         phase: ir::LimitPhase::PreAuth,
     };
     let store = LimitStore::new(&limit);
-    store.refund(7);
+    store.refund(7, 1);
     let now = 1_000_000_000_000;
-    assert!(store.check(now, 7).allowed);
-    assert!(store.check(now, 7).allowed);
-    assert!(!store.check(now, 7).allowed);
-    store.refund(7);
-    assert!(store.check(now, 7).allowed, "one charge is back");
-    assert!(!store.check(now, 7).allowed, "and only one");
+    assert!(check(&store, now, 7).allowed);
+    assert!(check(&store, now, 7).allowed);
+    assert!(!check(&store, now, 7).allowed);
+    store.refund(7, 1);
+    assert!(check(&store, now, 7).allowed, "one charge is back");
+    assert!(!check(&store, now, 7).allowed, "and only one");
     for _ in 0..10 {
-        store.refund(7);
+        store.refund(7, 1);
     }
-    let passed = (0..10).filter(|_| store.check(now, 7).allowed).count();
+    let passed = (0..10).filter(|_| check(&store, now, 7).allowed).count();
     assert_eq!(passed, 2, "a bucket is never more than full");
 }

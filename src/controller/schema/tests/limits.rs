@@ -25,7 +25,7 @@ fn the_rules_of_what_a_key_may_lack_hold() {
             Kind::RateLimitPolicy,
             key(json!({"type": "Cookie", "name": "x", "onMissing": "Skip"})),
             key(json!({"type": "ClientIP", "onMissing": "Skip"})),
-            "spec.limits[0].keys[0]: only a Header, Cookie, QueryParam or JWTClaim can be missing",
+            "spec.limits[0].keys[0]: only a Header, Cookie, QueryParam, JWTClaim or APIKeyClient can be missing",
         ),
     ]);
 }
@@ -97,6 +97,53 @@ fn the_rules_of_limits_hold() {
             policy(&json!({"targetRefs": [route]})),
             policy(&json!({"targetRefs": [route, route]})),
             "spec.targetRefs: a target stands twice in targetRefs",
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_known_after_authentication_is_not_asked_before_it() {
+    let limit = |limit: Value| limits(&with(json!({"rates": [{"requests": 1, "per": "1s"}]}), &limit));
+    let claims = json!({"claims": [{"claim": "plan", "operator": "Exists"}]});
+    let want = "spec.limits[0]: claims and API keys are known after authentication only";
+    check(&[
+        (
+            "conditions on claims",
+            Kind::RateLimitPolicy,
+            limit(json!({"phase": "PostAuth", "when": claims})),
+            limit(json!({"phase": "PreAuth", "when": claims})),
+            want,
+        ),
+        (
+            "keys of claims and of API keys",
+            Kind::RateLimitPolicy,
+            limit(json!({"phase": "PreAuth", "when": {"methods": ["GET"]}, "keys": [{"type": "Path"}]})),
+            limit(json!({"phase": "PreAuth", "keys": [{"type": "APIKeyClient", "onMissing": "Skip"}]})),
+            want,
+        ),
+    ]);
+}
+
+#[test]
+fn only_a_rate_of_gcra_has_a_burst() {
+    let rates = |limit: Value, rate: Value| {
+        limits(&with(limit, &json!({"rates": [with(json!({"requests": 1, "per": "1m"}), &rate)]})))
+    };
+    let sliding = json!({"algorithm": "SlidingWindow"});
+    check(&[
+        (
+            "a sliding window",
+            Kind::RateLimitPolicy,
+            rates(sliding.clone(), json!({"calendar": true})),
+            rates(sliding, json!({"burst": 1})),
+            "spec.limits[0]: a sliding window has no burst",
+        ),
+        (
+            "a rate of the calendar",
+            Kind::RateLimitPolicy,
+            rates(json!({"algorithm": "GCRA"}), json!({"calendar": false, "burst": 1})),
+            rates(json!({}), json!({"calendar": true, "burst": 1})),
+            "spec.limits[0].rates[0]: a rate of the calendar has no burst",
         ),
     ]);
 }

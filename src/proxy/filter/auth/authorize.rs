@@ -73,7 +73,8 @@ impl Rule {
     }
 }
 
-fn holds(condition: &ClaimCondition, token: &Verdict) -> bool {
+/// Whether this token says what is asked for.
+pub(super) fn holds(condition: &ClaimCondition, token: &Verdict) -> bool {
     let Some(claim) = claims::at(&token.claims, &condition.path) else { return false };
     let listed = |text: &str| condition.values.iter().any(|value| value == text);
     match condition.operator {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use ir::{Auth, Kind};
+use ir::{Auth, ClaimCondition, Kind};
 
-use super::authorize::Rules;
+use super::authorize::{self, Rules};
 use super::basic;
 use super::cache::VerdictCache;
 use super::claims;
@@ -301,6 +301,18 @@ impl Identity {
         self.verdicts()
             .filter(|verdict| provider.is_none_or(|wanted| *verdict.provider == *wanted))
             .find_map(|verdict| claims::named(&verdict.claims, name).and_then(claims::text))
+    }
+
+    /// Whether one of the tokens says what is asked for; an anonymous request says nothing.
+    pub(crate) fn fulfils(&self, condition: &ClaimCondition) -> bool {
+        self.verdicts()
+            .filter(|verdict| condition.provider.as_ref().is_none_or(|wanted| *verdict.provider == **wanted))
+            .any(|verdict| authorize::holds(condition, verdict))
+    }
+
+    /// The id of the client by its API key; that of the first object that asked for one.
+    pub(crate) fn api_key_client(&self) -> Option<&HeaderValue> {
+        self.clients.first().map(|(_, client)| client)
     }
 
     pub(super) fn push(&mut self, token: Verified) {

@@ -515,7 +515,12 @@ fn limited() -> Route {
         name: "once".into(),
         when: None,
         keys: vec![ir::LimitKey::Path],
-        rates: vec![ir::Rate { requests: 1, per: Duration::from_secs(3600), burst: 1 }],
+        rates: vec![ir::Rate {
+            requests: 1,
+            per: Duration::from_secs(3600),
+            burst: 1,
+            counting: ir::RateCounting::Gcra,
+        }],
         keys_max: 10,
         mode: ir::LimitMode::Enforce,
         phase: ir::LimitPhase::PreAuth,

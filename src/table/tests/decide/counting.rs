@@ -9,7 +9,7 @@ use crate::support::{Ask, get, on, route, table};
 
 fn when(matches: Vec<Match>, except: &[&str]) -> When {
     let except = except.iter().map(|net| net.parse().unwrap()).collect();
-    When::new(Some(&LimitWhen { matches, except }))
+    When::new(Some(&LimitWhen { matches, except, claims: Vec::new() }))
 }
 
 fn prefix(value: &str) -> Match {

@@ -16,7 +16,12 @@ fn limits() -> ir::LimitPolicy {
         name: name.into(),
         when: None,
         keys,
-        rates: vec![ir::Rate { requests: 100, per: Duration::from_secs(90), burst: 20 }],
+        rates: vec![ir::Rate {
+            requests: 100,
+            per: Duration::from_secs(90),
+            burst: 20,
+            counting: ir::RateCounting::Gcra,
+        }],
         keys_max: 1000,
         mode,
         phase,
@@ -36,7 +41,19 @@ fn limits() -> ir::LimitPolicy {
         counter_scope: ir::CounterScope::Policy,
         headers: ir::LimitHeaders::Standard,
         limits: vec![
-            limit("per-user", vec![claim], ir::LimitMode::Shadow, ir::LimitPhase::PostAuth),
+            ir::Limit {
+                when: Some(ir::LimitWhen {
+                    matches: vec![prefix("/")],
+                    except: Vec::new(),
+                    claims: vec![ir::ClaimCondition {
+                        provider: Some("corp".into()),
+                        path: vec!["realm".into(), "plan".into()],
+                        operator: ir::ClaimOperator::In,
+                        values: vec!["free".into(), "trial".into()],
+                    }],
+                }),
+                ..limit("per-user", vec![claim], ir::LimitMode::Shadow, ir::LimitPhase::PostAuth)
+            },
             limit("per-ip", vec![address, header], ir::LimitMode::Enforce, ir::LimitPhase::PreAuth),
         ],
     }
@@ -190,7 +207,7 @@ fn an_explanation_has_the_documented_shape() {
                 {"kind": "IPAccess", "object": object, "deny": ["10.0.0.0/8"]},
                 {"kind": "MaxRequestBody", "object": object, "bytes": 1024},
                 {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-ip",
-                 "mode": "Enforce", "rates": ["100 per 1m30s (burst 20)"]},
+                 "mode": "Enforce", "rates": ["100 per 1m30s (burst 20)"], "phase": "PreAuth"},
                 {"kind": "JWT", "object": "AuthPolicy/shop/jwt", "providers": ["corp"], "optional": false, "mode": "Any"},
                 {"kind": "APIKey", "object": "AuthPolicy/shop/jwt", "secrets": ["tier=gold"], "keys": 1,
                  "clientIdHeader": "x-client", "mode": "Any"},
@@ -201,12 +218,14 @@ fn an_explanation_has_the_documented_shape() {
                  "cachedFor": "5m", "mode": "Any"},
                 {"kind": "Authorization", "object": "AuthPolicy/shop/jwt", "rules": ["buyers Allow"]},
                 {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-user",
-                 "mode": "Shadow", "rates": ["100 per 1m30s (burst 20)"]},
+                 "mode": "Shadow", "rates": ["100 per 1m30s (burst 20)"], "when": ["path prefix /"],
+                 "claims": ["realm.plan of corp In [free, trial]"], "phase": "PostAuth"},
             ],
             "limitKeys": [
                 {"object": "RateLimitPolicy/shop/api", "limit": "per-ip",
                  "keys": ["ClientIP 192.0.2.0/24", "Header x-api-key"]},
-                {"object": "RateLimitPolicy/shop/api", "limit": "per-user", "keys": ["JWTClaim sub"]},
+                {"object": "RateLimitPolicy/shop/api", "limit": "per-user", "keys": ["JWTClaim sub"],
+                 "claims": ["realm.plan of corp In [free, trial]"]},
             ],
             "backends": [
                 {"backend": "shop/cart:80", "weight": 90, "missing": false},
