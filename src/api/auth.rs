@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::external::ExternalAuth;
 use crate::matches::yes;
 use crate::meta::{DEFAULT_REALM, JWKS_KEY};
+use crate::remote_jwks::RemoteJwks;
 use crate::text::{CIDR, DATA_KEY, DNS_LABEL, DNS_SUBDOMAIN, METHOD, TOKEN};
 use crate::value::Duration;
 
@@ -82,12 +83,15 @@ pub struct JwtProvider {
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
     {
-        "rule": "(has(self.secretRef) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) \
+        "rule": "(has(self.remote) ? 1 : 0) + (has(self.secretRef) ? 1 : 0) + (has(self.configMapRef) ? 1 : 0) \
                  + (has(self.inline) ? 1 : 0) == 1",
-        "message": "exactly one of secretRef, configMapRef and inline must be set; keep one of them",
+        "message": "exactly one of remote, secretRef, configMapRef and inline must be set; keep one of them",
     },
 ]))]
 pub struct Jwks {
+    /// The identity provider's own key set, fetched over the network and kept fresh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteJwks>,
     /// A Secret of the same namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<KeyRef>,

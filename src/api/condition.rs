@@ -11,7 +11,8 @@ pub struct Status {
     /// The `metadata.generation` that the conditions were made of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Accepted`, `ResolvedRefs` and `Programmed`, beside those that others may have written.
+    /// `Accepted`, `ResolvedRefs`, `Programmed` and, where keys are fetched by URL, `JWKSReady`, beside those that others may
+    /// have written.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions_schema")]
     pub conditions: Vec<Condition>,
@@ -26,6 +27,8 @@ pub enum ConditionType {
     ResolvedRefs,
     /// The object is live on every ready replica as it is written.
     Programmed,
+    /// The key sets that the object's providers name by URL are there. Only where a rule uses such a provider.
+    JwksReady,
 }
 
 /// Why a condition is as it is.
@@ -53,13 +56,21 @@ pub enum ConditionReason {
     Programmed,
     /// Some ready replica does not serve the object yet.
     Pending,
+    /// `JWKSReady` holds.
+    JwksReady,
+    /// `JWKSReady` holds by keys that came before the provider began to fail.
+    JwksStale,
+    /// The first fetch is under way.
+    JwksPending,
+    /// Keys never came, or are too old: requests are answered 503.
+    JwksUnavailable,
 }
 
 /// As other Kubernetes APIs have it, so that tools that know conditions know these.
 fn conditions_schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",
-        "description": "`Accepted`, `ResolvedRefs` and `Programmed`, beside those that others may have written.",
+        "description": "`Accepted`, `ResolvedRefs`, `Programmed` and, where keys are fetched by URL, `JWKSReady`, beside those that others may have written.",
         "maxItems": 16,
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
@@ -85,6 +96,7 @@ impl ConditionType {
             Self::Accepted => "Accepted",
             Self::ResolvedRefs => "ResolvedRefs",
             Self::Programmed => "Programmed",
+            Self::JwksReady => "JWKSReady",
         }
     }
 }
@@ -104,6 +116,10 @@ impl ConditionReason {
             Self::AddressNotPermitted => "AddressNotPermitted",
             Self::Programmed => "Programmed",
             Self::Pending => "Pending",
+            Self::JwksReady => "JWKSReady",
+            Self::JwksStale => "JWKSStale",
+            Self::JwksPending => "JWKSPending",
+            Self::JwksUnavailable => "JWKSUnavailable",
         }
     }
 }

@@ -15,6 +15,7 @@ mod grant;
 mod matches;
 mod meta;
 mod policy;
+mod remote_jwks;
 mod route;
 mod text;
 mod tls;
@@ -61,6 +62,7 @@ pub use policy::{
     LimitMode, LimitPhase, LimitResponse, LimitWhen, OnMissing, Rate, RateLimitPolicy, RateLimitPolicySpec,
     TargetGroup, TargetKind, TargetRef,
 };
+pub use remote_jwks::RemoteJwks;
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};
 pub use tls::{
     ClientAuth, ClientAuthMode, ClientForward, Hsts, RedirectHttp, SecretRef, Tls, TlsMode, TlsVersion,

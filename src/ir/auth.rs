@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{ApiKeys, BasicAuth, ExternalAuth, ObjectRef, Redacted, ser};
+use crate::{ApiKeys, BasicAuth, ExternalAuth, ObjectRef, Redacted, RemoteKeys, ser};
 
 /// One requirement of one object. A route may have several (its own and those of AuthPolicies); all must pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,7 +65,7 @@ pub struct JwtProvider {
     pub issuer: Option<String>,
     /// Any of them must stand in `aud`; empty means not checked.
     pub audiences: Vec<String>,
-    pub keys: KeySet,
+    pub keys: KeySource,
     /// The allow-list. Never empty, never `none`, HS* only with keys of a Secret.
     pub algorithms: Vec<Algorithm>,
     /// Tried in order; more than one token in a request is refused.
@@ -154,8 +154,18 @@ impl Algorithm {
     }
 }
 
-/// The keys of a provider.
+/// Where the keys of a provider are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum KeySource {
+    /// Here: objects hold them.
+    Given(KeySet),
+    /// The data plane fetches them. Never symmetric ones.
+    Remote(Arc<RemoteKeys>),
+}
+
+/// The keys of a provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KeySet {
     pub keys: Vec<Jwk>,
 }

@@ -1,10 +1,12 @@
-//! How the control plane is, for metrics and probes. The data plane shows it and never acts on it.
+//! How the halves are, each for the other: the control plane for metrics and probes, which the data plane shows and never
+//! acts on; the key sets that the data plane fetches for the status of objects.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::Kind;
+use crate::{KeysUri, Kind, ObjectRef};
 
 /// What the control plane says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -19,4 +21,34 @@ pub struct ControlState {
     pub last_good_in_use: bool,
     /// By kind, whether its watch stands. Empty where there is no cluster.
     pub watches: BTreeMap<Kind, bool>,
+}
+
+/// How the key sets are that the data plane fetches, by the object that names them and the name of its provider. Only those
+/// that a rule uses.
+pub type KeySetStates = BTreeMap<ObjectRef, BTreeMap<Arc<str>, KeySetState>>;
+
+/// How one key set is. Changes when something happens, not with time alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeySetState {
+    pub uri: KeysUri,
+    pub phase: KeySetPhase,
+    /// How many keys are in use.
+    pub keys: usize,
+    /// Why the last fetch brought nothing. Holds nothing secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Arc<str>>,
+}
+
+/// What tokens of its provider meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum KeySetPhase {
+    /// The first fetch is under way.
+    Waiting,
+    /// The newest keys.
+    Ready,
+    /// Keys that came before the provider began to fail.
+    Failing,
+    /// No keys: 503.
+    Unavailable,
 }

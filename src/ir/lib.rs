@@ -1,5 +1,5 @@
-//! The contract between what users wrote and what the proxy does: plain data, no behaviour but the one form of names and
-//! paths.
+//! The contract between what users wrote and what the proxy does: plain data, no behaviour but the one form of names,
+//! paths and key sets.
 //!
 //! Invariant: a value; equal values mean equal behaviour. Nothing here reads a clock, a socket or a file.
 
@@ -15,10 +15,12 @@ mod cors;
 mod external;
 mod filter;
 mod host;
+mod jwks;
 mod limit;
 mod object;
 mod passthrough;
 mod path;
+mod remote_keys;
 mod route;
 mod secret;
 mod ser;
@@ -30,19 +32,24 @@ pub use affinity::{Affinity, AffinityCookie, AffinityFailure, AffinityMode, Same
 pub use api_key::{ApiKey, ApiKeys};
 pub use auth::{
     Algorithm, Auth, AuthMode, Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition,
-    ClaimOperator, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, TokenSource,
+    ClaimOperator, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, KeySource,
+    TokenSource,
 };
 pub use backend::{BackendEndpoints, BackendId, Endpoint, EndpointMap};
 pub use balance::{BalancePolicy, HashOn, LoadBalancing, ZonePreference};
 pub use basic::{BasicAuth, BasicUser, HashScheme, PasswordHash};
 pub use config::{Applied, Config};
-pub use control::ControlState;
+pub use control::{ControlState, KeySetPhase, KeySetState, KeySetStates};
 pub use cors::{Cors, CorsOrigin};
 pub use external::{AnswerCache, CacheKey, ExternalAuth, FailureMode, SignIn, UrlPart, UrlTemplate};
 pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
 };
 pub use host::{HostName, HostNameError, HostPattern};
+pub use jwks::{
+    HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, JWKS_KEYS_MAX, KeyFinding, KeySetError, ParsedKeys, key_fits,
+    parse_jwks, was_meant_as_json,
+};
 pub use limit::{
     CounterScope, Limit, LimitHeaders, LimitKey, LimitMode, LimitPhase, LimitPolicy, LimitWhen, OnMissing,
     Rate, RateCounting,
@@ -50,6 +57,7 @@ pub use limit::{
 pub use object::{Kind, ObjectRef, RouteId};
 pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};
 pub use path::{PathError, canonical_path, hex_digit, push_escape};
+pub use remote_keys::{AddressRange, KeysUri, KeysUriError, RemoteKeys};
 pub use route::{
     Action, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, Match, PassiveHealth,
     PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,

@@ -1,6 +1,7 @@
 //! The admin interface: liveness, readiness, metrics, the live configuration and `explain`. Changes nothing.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -14,8 +15,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use serde::Deserialize;
-use table::RequestHead;
+use ir::{Config, KeySetStates};
+use serde::{Deserialize, Serialize};
+use table::{Detail, Explanation, RequestHead};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::warn;
 
@@ -33,8 +35,18 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Admin {
     metrics: Arc<Metrics>,
     generation: RefCell<Arc<Generation>>,
+    key_sets: RefCell<Arc<KeySetStates>>,
     synced: Cell<bool>,
     draining: Cell<bool>,
+}
+
+/// What `/config` shows: what is served, and how that is which the configuration only names.
+#[derive(Serialize)]
+struct Live<'a> {
+    #[serde(flatten)]
+    config: &'a Config,
+    #[serde(rename = "keySets", skip_serializing_if = "BTreeMap::is_empty")]
+    key_sets: &'a KeySetStates,
 }
 
 /// The body of `POST /explain`.
@@ -50,11 +62,21 @@ struct ExplainRequest {
 
 impl Admin {
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, generation: RefCell::default(), synced: Cell::new(false), draining: Cell::new(false) }
+        Self {
+            metrics,
+            generation: RefCell::default(),
+            key_sets: RefCell::default(),
+            synced: Cell::new(false),
+            draining: Cell::new(false),
+        }
     }
 
     pub(crate) fn set_generation(&self, generation: Arc<Generation>) {
         *self.generation.borrow_mut() = generation;
+    }
+
+    pub(crate) fn set_key_sets(&self, states: Arc<KeySetStates>) {
+        *self.key_sets.borrow_mut() = states;
     }
 
     pub(crate) fn set_synced(&self) {
@@ -74,7 +96,9 @@ impl Admin {
             (&Method::GET, "/metrics") => {
                 typed("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
-            (&Method::GET, "/config") => json(&*generation.config),
+            (&Method::GET, "/config") => {
+                json(&Live { config: &generation.config, key_sets: &self.key_sets.borrow() })
+            }
             (&Method::GET, "/routes") => routes(&generation, wants_text(request.headers())),
             (&Method::POST, "/explain") => self.explain(&generation, request).await,
             (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/routes" | "/explain") => {
@@ -108,11 +132,25 @@ impl Admin {
         match Question::new(&asked.method, &asked.url, &asked.headers) {
             Ok(question) => {
                 let client = asked.client_ip.unwrap_or(IpAddr::from([127, 0, 0, 1]));
-                let explanation = generation.table.explain(&question.head(client));
+                let mut explanation = generation.table.explain(&question.head(client));
+                tell_key_sets(&mut explanation, &self.key_sets.borrow());
                 if as_text { text(StatusCode::OK, &explanation.to_string()) } else { json(&explanation) }
             }
             Err(error) => text(StatusCode::BAD_REQUEST, &format!("{error}\n")),
         }
+    }
+}
+
+/// Says of each policy whose keys are fetched how they are.
+fn tell_key_sets(explanation: &mut Explanation, states: &KeySetStates) {
+    let policies = explanation.winner.iter_mut().flat_map(|winner| &mut winner.policies);
+    for step in policies.filter(|step| step.kind == "JWT") {
+        let Some(providers) = states.get(&step.object) else { continue };
+        let texts = providers.iter().map(|(name, state)| {
+            let error = state.error.as_deref().map_or(String::new(), |error| format!(": {error}"));
+            format!("{name} {:?}, {} keys{error}", state.phase, state.keys)
+        });
+        step.details.push(("keySets", Detail::List(texts.collect())));
     }
 }
 
@@ -195,7 +233,7 @@ fn typed(content_type: &'static str, body: String) -> Response<Full<Bytes>> {
     response
 }
 
-fn json<T: serde::Serialize + ?Sized>(value: &T) -> Response<Full<Bytes>> {
+fn json<T: Serialize + ?Sized>(value: &T) -> Response<Full<Bytes>> {
     match serde_json::to_string(value) {
         Ok(body) => typed("application/json", body),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),

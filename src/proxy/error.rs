@@ -37,6 +37,8 @@ pub(crate) enum Reason {
     AuthBusy,
     /// The service that decides could not be asked, or gave no answer that decides.
     AuthUnavailable,
+    /// The keys that tokens are verified with are not there: fail closed.
+    KeysUnavailable,
     /// The rule or one of its policies could not be built: fail closed.
     RuleInvalid,
     /// No such Service or port.
@@ -104,6 +106,11 @@ impl Reason {
             Self::AuthUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, "auth-unavailable", "Who may pass can't be found out now")
             }
+            Self::KeysUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "keys-unavailable",
+                "Credentials can't be checked at the moment",
+            ),
             Self::RuleInvalid => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "rule-invalid", "The route is not configured correctly")
             }
@@ -151,6 +158,14 @@ impl Reason {
     /// What a person reads. Names nothing inside.
     pub(crate) const fn title(self) -> &'static str {
         self.row().title
+    }
+
+    /// When a client may try again, in seconds, where it makes sense to say so.
+    pub(crate) fn retry_after(self) -> Option<&'static str> {
+        if matches!(self, Self::KeysUnavailable) {
+            return Some("5");
+        }
+        matches!(self, Self::BreakerOpen | Self::AuthBusy | Self::AuthUnavailable).then_some("1")
     }
 
     /// Whether the connection must end: what is left of the request on it can't be told from the next one.

@@ -5,12 +5,12 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ir::{Action, BackendTarget, Config, EndpointMap};
+use ir::{Action, BackendTarget, Config, EndpointMap, JwtProvider};
 use table::{CompiledRoute, RouteSlot, Table};
 use traffic::FingerprintSeed;
 
 use crate::filter::affinity::AffinityStage;
-use crate::filter::auth::{AuthStage, External, Verifiers};
+use crate::filter::auth::{AuthStage, External, RemoteKeySet, Verifiers};
 use crate::filter::limit::{LimitStores, RouteLimits};
 use crate::observe::{Metrics, RouteMetrics};
 use crate::passthrough::Passthroughs;
@@ -148,6 +148,11 @@ impl Builder {
         self.protocols.forget_unused();
         self.limits.forget_unused();
         self.verifiers.retain_used();
+    }
+
+    /// The providers whose keys are fetched, of the last generation and of those before it that are still served.
+    pub(crate) fn remote_keys(&self) -> impl Iterator<Item = (&Arc<JwtProvider>, &Arc<RemoteKeySet>)> {
+        self.verifiers.remote()
     }
 
     fn runtime(&mut self, compiled: &Arc<CompiledRoute>) -> RouteRuntime {

@@ -8,6 +8,7 @@ mod body;
 mod error;
 mod filter;
 mod generation;
+mod jwks;
 mod observe;
 mod passthrough;
 mod pipeline;

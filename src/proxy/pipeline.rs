@@ -404,8 +404,8 @@ fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: Refusal) -
             headers.append(header::WWW_AUTHENTICATE, challenge);
         }
     }
-    if matches!(refusal.reason, Reason::BreakerOpen | Reason::AuthBusy | Reason::AuthUnavailable) {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    if let Some(seconds) = refusal.reason.retry_after() {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
     }
     response
 }

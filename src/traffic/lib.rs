@@ -9,6 +9,7 @@ mod balance;
 mod breaker;
 mod chance;
 mod fingerprint;
+mod jwks;
 mod limits;
 mod outlier;
 mod retry;
@@ -20,6 +21,7 @@ pub use balance::{
 };
 pub use breaker::{Breaker, BreakerKind, BreakerPermit};
 pub use fingerprint::{FingerprintSeed, Fingerprinter};
+pub use jwks::KeysSchedule;
 pub use limits::{LimitNow, LimitStore, LimitVerdict};
 pub use outlier::{EndpointHealth, Outcome, Outlier, ejected_max};
 pub use retry::{RETRIES_FREE_PER_SECOND, RetryBudget, backoff};

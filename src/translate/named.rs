@@ -31,6 +31,8 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
         named.extend(tls_names(tls, &namespace));
     }
     for jwks in providers.iter().map(|provider| &provider.jwks) {
+        let ca = jwks.remote.as_ref().and_then(|remote| remote.ca_ref.as_ref());
+        named.extend(ca.map(|ca| authority::source(ca, &namespace)));
         let references = [(Kind::Secret, &jwks.secret_ref), (Kind::ConfigMap, &jwks.config_map_ref)];
         for (kind, reference) in references {
             if let Some(reference) = reference {

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{Jwks, JwtAlgorithm, KeyRef};
-use ir::{Algorithm, ClaimToHeader, Jwk, JwkMaterial, JwtProvider, KeySet, Kind, Redacted, TokenSource};
+use ir::{
+    Algorithm, ClaimToHeader, HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, Jwk, JwkMaterial, JwtProvider, KeySet,
+    KeySetError, KeySource, Kind, Redacted, TokenSource, key_fits, parse_jwks, was_meant_as_json,
+};
 
-use crate::jwks::{self, HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, KeySetError};
 use crate::reader::Reader;
+use crate::remote_keys::remote_keys;
 use crate::report::{Fault, Field, Lines, Refused};
 use crate::value::{self, Entries};
 
@@ -67,7 +70,7 @@ fn provider(
     }
     let from_secret = spec.jwks.secret_ref.is_some();
     let asked = allowed_algorithms(&spec.algorithms, from_secret, field.key("algorithms"), lines)?;
-    let keys = keys(&spec.jwks, &asked, field.key("jwks"), reader, lines);
+    let keys = key_source(&spec.jwks, &asked, field.key("jwks"), reader, lines);
     let from = value::all(&spec.from, field.key("from"), |source, field| token_source(source, field, lines));
     let claims = value::all(&spec.claims_to_headers, field.key("claimsToHeaders"), |claim, field| {
         let path = value::claim_path(&claim.claim, field.key("claim"), lines);
@@ -95,7 +98,7 @@ fn provider(
         name: spec.name.as_str().into(),
         issuer: spec.issuer.clone(),
         audiences: spec.audiences.clone(),
-        keys: KeySet { keys },
+        keys,
         algorithms,
         from,
         clock_skew: clock_skew.min(CLOCK_SKEW_MAX),
@@ -133,11 +136,19 @@ fn allowed_algorithms(
 /// The allow-list, or where it is empty everything that fits the keys.
 fn usable_algorithms(
     asked: Vec<Algorithm>,
-    keys: &[Jwk],
+    keys: &KeySource,
     field: Field<'_>,
     lines: &mut Lines,
 ) -> Result<Vec<Algorithm>, Refused> {
-    let fits = |algorithm: &Algorithm| keys.iter().any(|key| jwks::key_fits(key, *algorithm));
+    let keys = match keys {
+        KeySource::Given(set) => &set.keys,
+        // What its keys fit is not known before they come; an HMAC key is never among them.
+        KeySource::Remote(_) if asked.is_empty() => {
+            return Ok(Algorithm::ALL.into_iter().filter(|algorithm| !algorithm.is_hmac()).collect());
+        }
+        KeySource::Remote(_) => return Ok(asked),
+    };
+    let fits = |algorithm: &Algorithm| keys.iter().any(|key| key_fits(key, *algorithm));
     if asked.is_empty() {
         // HMAC keys are only ever read from a Secret, so what fits a key is allowed.
         return Ok(Algorithm::ALL.into_iter().filter(fits).collect());
@@ -149,7 +160,30 @@ fn usable_algorithms(
     Ok(asked)
 }
 
-/// Exactly one source; at least one usable key.
+/// Exactly one source.
+fn key_source(
+    spec: &Jwks,
+    asked: &[Algorithm],
+    field: Field<'_>,
+    reader: &mut Reader<'_>,
+    lines: &mut Lines,
+) -> Result<KeySource, Refused> {
+    match (&spec.remote, &spec.secret_ref, &spec.config_map_ref, &spec.inline) {
+        (Some(remote), None, None, None) => {
+            let remote = remote_keys(remote, field.key("remote"), reader, lines)?;
+            Ok(KeySource::Remote(Arc::new(remote)))
+        }
+        (Some(_), ..) => Err(not_one_source(field, lines)),
+        (None, ..) => Ok(KeySource::Given(KeySet { keys: keys(spec, asked, field, reader, lines)? })),
+    }
+}
+
+fn not_one_source(field: Field<'_>, lines: &mut Lines) -> Refused {
+    let message = "exactly one source of keys must be set; the provider cannot be used";
+    lines.error(field, message, "set one of remote, secretRef, configMapRef and inline")
+}
+
+/// Keys that objects hold: at least one usable key.
 fn keys(
     spec: &Jwks,
     asked: &[Algorithm],
@@ -162,8 +196,8 @@ fn keys(
             let field = field.key("secretRef");
             let bytes = secret_bytes(reference, field, reader, lines)?;
             let only_hmac = !asked.is_empty() && asked.iter().copied().all(Algorithm::is_hmac);
-            match jwks::parse_jwks(&bytes, true) {
-                Err(KeySetError::NotAKeySet) if only_hmac && !jwks::was_meant_as_json(&bytes) => {
+            match parse_jwks(&bytes, true) {
+                Err(KeySetError::NotAKeySet) if only_hmac && !was_meant_as_json(&bytes) => {
                     return raw_hmac(bytes, field, lines);
                 }
                 parsed => parsed,
@@ -171,12 +205,11 @@ fn keys(
         }
         (None, Some(reference), None) => {
             let bytes = config_map_bytes(reference, field.key("configMapRef"), reader, lines)?;
-            jwks::parse_jwks(&bytes, false)
+            parse_jwks(&bytes, false)
         }
-        (None, None, Some(text)) => jwks::parse_jwks(text.as_bytes(), false),
+        (None, None, Some(text)) => parse_jwks(text.as_bytes(), false),
         (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) | (None, None, None) => {
-            let message = "exactly one source of keys must be set; the provider cannot be used";
-            return Err(lines.error(field, message, "set one of secretRef, configMapRef and inline"));
+            return Err(not_one_source(field, lines));
         }
     };
     // What another object holds is not for this one's author to correct.

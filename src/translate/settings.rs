@@ -15,6 +15,9 @@ pub struct Settings {
     /// Whether backends may lead to loopback, link-local and the like, or to `own_addresses`
     /// (`--allow-local-endpoints`). True for a folder.
     pub allow_local_endpoints: bool,
+    /// Whether key sets may be fetched over `http` and from addresses that are not public (`--allow-private-jwks`). True for a
+    /// folder.
+    pub allow_private_jwks: bool,
     /// The addresses of the pod that this runs in.
     pub own_addresses: Vec<IpAddr>,
     /// Namespace and name of the Secret whose certificate is served to clients that name no host or an unknown one
@@ -54,6 +57,7 @@ impl Settings {
             ingress_class: api::DEFAULT_INGRESS_CLASS.to_owned(),
             allow_external_backends: true,
             allow_local_endpoints: true,
+            allow_private_jwks: true,
             own_addresses: Vec::new(),
             default_tls_secret: None,
             affinity_key_secret: None,
@@ -68,6 +72,7 @@ impl Settings {
             ingress_class: ingress_class.into(),
             allow_external_backends: false,
             allow_local_endpoints: false,
+            allow_private_jwks: false,
             own_addresses: Vec::new(),
             default_tls_secret: None,
             affinity_key_secret: None,

@@ -1,5 +1,7 @@
 //! Turns the metrics into the Prometheus text format. Counts nothing.
 
+use std::time::Instant;
+
 use prometheus::TextEncoder;
 use prometheus::proto::{
     Bucket, Counter as ProtoCounter, Gauge as ProtoGauge, Histogram, LabelPair, Metric, MetricFamily,
@@ -163,6 +165,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     all.extend(limits(metrics));
     all.push(passwords(metrics));
     all.extend(external(metrics));
+    all.extend(key_sets(metrics));
     all.extend([
         Series::single(&names::ACCESS_LOG_DROPPED_TOTAL, float(metrics.access_log_dropped.get())),
         Series::single(&names::PANICS_TOTAL, float(metrics.panics.get())),
@@ -252,6 +255,24 @@ fn external(metrics: &Metrics) -> [Series; 2] {
         durations.push_histogram(&[route.label()], &external.durations());
     }
     [results, durations]
+}
+
+fn key_sets(metrics: &Metrics) -> [Series; 4] {
+    let mut age = Series::new(&names::JWKS_AGE_SECONDS);
+    let mut keys = Series::new(&names::JWKS_KEYS);
+    let mut failures = Series::new(&names::JWKS_FETCH_FAILURES_TOTAL);
+    let mut refetches = Series::new(&names::JWKS_REFETCHES_TOTAL);
+    let now = Instant::now();
+    for provider in metrics.key_sets.load().iter() {
+        let (label, set) = (&*provider.label, &provider.metrics);
+        if let Some(since) = set.age(now) {
+            age.push(&[label], since.as_secs_f64());
+        }
+        keys.push(&[label], signed(set.keys.get()));
+        failures.push(&[label], float(set.failures.get()));
+        refetches.push_used(&[label], &set.refetches);
+    }
+    [age, keys, failures, refetches]
 }
 
 fn limits(metrics: &Metrics) -> [Series; 3] {

@@ -11,6 +11,7 @@ use ir::ControlState;
 use traffic::BreakerKind;
 
 use super::collect;
+use super::key_set::ProviderKeys;
 use super::passthrough::PassthroughMetrics;
 use super::password::PasswordMetrics;
 use super::route::RouteMetrics;
@@ -30,6 +31,7 @@ pub(crate) struct Metrics {
     pub(super) panics: Counter,
     pub(super) tunnels: Gauge,
     pub(crate) passwords: Arc<PasswordMetrics>,
+    pub(super) key_sets: ArcSwap<Vec<ProviderKeys>>,
     pub(super) certificates: Gauge,
     pub(super) certificates_not_after_s: Gauge,
     pub(super) stapled_until_s: Gauge,
@@ -68,6 +70,7 @@ impl Metrics {
             panics: Counter::default(),
             tunnels: Gauge::default(),
             passwords: Arc::default(),
+            key_sets: ArcSwap::default(),
             certificates: Gauge::default(),
             certificates_not_after_s: Gauge::default(),
             stapled_until_s: Gauge::default(),
@@ -160,6 +163,11 @@ impl Metrics {
     /// The control plane is so now.
     pub(crate) fn set_control_state(&self, state: ControlState) {
         self.control.store(Arc::new(state));
+    }
+
+    /// These key sets are fetched now, by provider.
+    pub(crate) fn set_key_sets(&self, key_sets: Vec<ProviderKeys>) {
+        self.key_sets.store(Arc::new(key_sets));
     }
 
     /// A panic was caught.

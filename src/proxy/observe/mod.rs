@@ -3,6 +3,7 @@
 mod access_log;
 mod collect;
 mod external;
+mod key_set;
 mod metrics;
 mod names;
 mod passthrough;
@@ -13,6 +14,7 @@ mod value;
 
 pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
 pub(crate) use external::ExternalResult;
+pub(crate) use key_set::{KeySetMetrics, ProviderKeys};
 pub(crate) use metrics::{BackendMetrics, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics};
 pub(crate) use passthrough::{PassthroughMetrics, PassthroughResult};
 pub(crate) use password::PasswordMetrics;

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 37] = [
+pub(super) const ALL: [&Family; 41] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -54,6 +54,10 @@ pub(super) const ALL: [&Family; 37] = [
     &PASSWORD_CHECKS_TOTAL,
     &EXTERNAL_AUTH_TOTAL,
     &EXTERNAL_AUTH_DURATION_SECONDS,
+    &JWKS_AGE_SECONDS,
+    &JWKS_KEYS,
+    &JWKS_FETCH_FAILURES_TOTAL,
+    &JWKS_REFETCHES_TOTAL,
     &ACCESS_LOG_DROPPED_TOTAL,
     &PANICS_TOTAL,
 ];
@@ -308,6 +312,34 @@ pub(super) const EXTERNAL_AUTH_DURATION_SECONDS: Family = Family {
     kind: FamilyKind::Histogram,
     labels: &["endpoint"],
     help: "Time that questions to such services took, failed ones too.",
+};
+
+pub(super) const JWKS_AGE_SECONDS: Family = Family {
+    name: "baribhara_jwks_age_seconds",
+    kind: FamilyKind::Gauge,
+    labels: &["provider"],
+    help: "Time since the provider's key set was fetched last. No series before the first success.",
+};
+
+pub(super) const JWKS_KEYS: Family = Family {
+    name: "baribhara_jwks_keys",
+    kind: FamilyKind::Gauge,
+    labels: &["provider"],
+    help: "Keys of the provider's fetched key set that are in use; 0: its routes answer 503.",
+};
+
+pub(super) const JWKS_FETCH_FAILURES_TOTAL: Family = Family {
+    name: "baribhara_jwks_fetch_failures_total",
+    kind: FamilyKind::Counter,
+    labels: &["provider"],
+    help: "Fetches of the provider's key set that brought nothing.",
+};
+
+pub(super) const JWKS_REFETCHES_TOTAL: Family = Family {
+    name: "baribhara_jwks_refetches_total",
+    kind: FamilyKind::Counter,
+    labels: &["provider"],
+    help: "Fetches of the provider's key set because a token named a key that was not in it.",
 };
 
 pub(super) const PANICS_TOTAL: Family = Family {

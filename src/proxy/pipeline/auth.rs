@@ -23,6 +23,7 @@ impl From<AuthRefusal> for Refusal {
                 Reason::AuthUnavailable
             }
             AuthRefusalKind::Unavailable => Reason::AuthBusy,
+            AuthRefusalKind::KeysUnavailable => Reason::KeysUnavailable,
         };
         Self { reason, auth: Some(refusal), response: None }
     }
@@ -49,7 +50,7 @@ impl Stage<'_> {
         runtime.auth.check(request, now_s, &mut self.worker.verdicts.borrow_mut(), answers)
     }
 
-    /// Who asks, where it takes long to find out. Ends: each need is another object's method, and is answered once.
+    /// Who asks, where it takes long to find out. Ends: each need is another object's or of another kind, and is answered once.
     pub(super) async fn authenticate_slowly(
         &self,
         (asked, body): (&mut Asked, &RequestBody),

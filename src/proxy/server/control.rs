@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ir::Applied;
+use ir::{Applied, KeySetStates};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tokio::time::{self, MissedTickBehavior};
@@ -17,6 +17,7 @@ use super::Feeds;
 use super::worker::Order;
 use crate::admin::{self, Admin};
 use crate::generation::{Builder, Generation};
+use crate::jwks::Keepers;
 use crate::observe::{Metrics, Sampler};
 use crate::settings::Settings;
 
@@ -30,6 +31,7 @@ pub(super) struct Control {
     pub(super) feeds: Feeds,
     pub(super) orders: Vec<mpsc::Sender<Order>>,
     pub(super) applied: watch::Sender<Applied>,
+    pub(super) key_sets: watch::Sender<Arc<KeySetStates>>,
     pub(super) stopping: watch::Receiver<bool>,
     pub(super) epoch: Instant,
 }
@@ -67,6 +69,7 @@ async fn sample(metrics: Arc<Metrics>) {
 impl Control {
     async fn lead(mut self, admin: &Rc<Admin>) {
         let mut builder = Builder::new(Arc::clone(&self.metrics), self.epoch);
+        let mut keepers = Keepers::new();
         let mut stopping = self.stopping.clone();
         // What is there already counts as changed.
         self.feeds.endpoints.mark_changed();
@@ -83,6 +86,7 @@ impl Control {
                 Ok(()) = self.feeds.state.changed() => {
                     self.metrics.set_control_state(self.feeds.state.borrow_and_update().clone());
                 }
+                () = keepers.changed() => self.tell_key_sets(&keepers, admin),
                 Ok(()) = self.feeds.config.changed() => {
                     let config = Arc::clone(&self.feeds.config.borrow_and_update());
                     // Generation 0 stands for "nothing yet": serving it would answer 404 for routes that exist.
@@ -93,13 +97,29 @@ impl Control {
                             error!("building a generation panicked; the last one is served on");
                             continue;
                         };
+                        // Before the first request can need them.
+                        keepers.follow(builder.remote_keys());
+                        self.tell_key_sets(&keepers, admin);
                         self.publish(generation, admin).await;
                         builder.forget_unused();
+                        keepers.follow(builder.remote_keys());
+                        self.tell_key_sets(&keepers, admin);
                     }
                 }
             }
         }
         self.end(admin).await;
+    }
+
+    fn tell_key_sets(&self, keepers: &Keepers, admin: &Rc<Admin>) {
+        let states = Arc::new(keepers.states());
+        self.metrics.set_key_sets(keepers.metrics());
+        admin.set_key_sets(Arc::clone(&states));
+        self.key_sets.send_if_modified(|last| {
+            let is_new = **last != *states;
+            *last = states;
+            is_new
+        });
     }
 
     /// Hands the generation to all workers and waits until each serves it.

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use ir::{Applied, Config, ControlState, EndpointMap};
+use ir::{Applied, Config, ControlState, EndpointMap, KeySetStates};
 use tokio::sync::{mpsc, watch};
 
 pub(crate) use downstream::Downstream;
@@ -72,6 +72,8 @@ pub struct Server {
     pub admin: SocketAddr,
     /// The last generation that every worker serves.
     pub applied: watch::Receiver<Applied>,
+    /// How the key sets are that are fetched by URL.
+    pub key_sets: watch::Receiver<Arc<KeySetStates>>,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<io::Result<()>>>,
     control: JoinHandle<io::Result<()>>,
@@ -119,9 +121,19 @@ impl Server {
         }
         let (stop, stopping) = watch::channel(false);
         let (applied_to, applied) = watch::channel(Applied::default());
-        let control = Control { settings, metrics, feeds, orders, applied: applied_to, stopping, epoch };
+        let (key_sets_to, key_sets) = watch::channel(Arc::default());
+        let control = Control {
+            settings,
+            metrics,
+            feeds,
+            orders,
+            applied: applied_to,
+            key_sets: key_sets_to,
+            stopping,
+            epoch,
+        };
         let control = spawn("control", move || control::run(control, admin_listener))?;
-        Ok(Self { http, https, admin, applied, stop, threads, control, log })
+        Ok(Self { http, https, admin, applied, key_sets, stop, threads, control, log })
     }
 
     /// Begins the end: not ready at once, connections are still taken for the lame-duck time, then what is in flight

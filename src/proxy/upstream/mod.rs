@@ -28,3 +28,4 @@ pub(crate) use protocol::{Protocol, Protocols};
 pub(crate) use switched::Switched;
 #[cfg(test)]
 pub(crate) use tls::Takes;
+pub(crate) use tls::{ClientTls, SystemTrust};

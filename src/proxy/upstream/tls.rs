@@ -24,7 +24,7 @@ const SESSIONS_MAX: usize = 256;
 
 /// What a handshake with a backend is led with.
 #[derive(Debug)]
-pub(super) struct ClientTls {
+pub(crate) struct ClientTls {
     config: Arc<ClientConfig>,
     name: ServerName<'static>,
 }
@@ -32,7 +32,7 @@ pub(super) struct ClientTls {
 impl ClientTls {
     /// # Errors
     /// A text for people. Nothing is sent to a backend whose TLS can't be made.
-    pub(super) fn new(
+    pub(crate) fn new(
         tls: &UpstreamTls,
         version: UpstreamVersion,
         system: &mut SystemTrust,
@@ -71,7 +71,7 @@ impl ClientTls {
     ///
     /// # Errors
     /// The peer is not who it should be, or does not speak what it is asked to.
-    pub(super) async fn handshake(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(crate) async fn handshake(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(Arc::clone(&self.config));
         let stream = connector.connect(self.name.clone(), tcp).await?;
         let agreed = stream.get_ref().1.alpn_protocol();
@@ -86,7 +86,7 @@ impl ClientTls {
 
 /// The authorities of the system, read when they are first asked for.
 #[derive(Debug, Default)]
-pub(super) struct SystemTrust(Option<Arc<RootCertStore>>);
+pub(crate) struct SystemTrust(Option<Arc<RootCertStore>>);
 
 impl SystemTrust {
     /// Authorities that can't be read are left out, as everybody does; that there is none at all is an error.

@@ -208,6 +208,11 @@ fn method_steps(auth: &ir::Auth, steps: &mut Vec<Step>) {
     if let Some(jwt) = &auth.jwt {
         let step = Step::new("JWT", &auth.source);
         let step = step.list("providers", jwt.providers.iter().map(|provider| &provider.name));
+        let fetched = jwt.providers.iter().filter_map(|provider| match &provider.keys {
+            ir::KeySource::Given(_) => None,
+            ir::KeySource::Remote(keys) => Some(format!("{} from {}", provider.name, keys.uri)),
+        });
+        let step = step.list("fetchedKeys", fetched);
         steps.push(step.with("optional", Detail::Flag(jwt.optional)).text("mode", mode()));
     }
     if let Some(keys) = &auth.api_key {

@@ -44,6 +44,8 @@ struct SettingsDocument {
     allow_external_backends: bool,
     allow_local_endpoints: bool,
     #[serde(default)]
+    allow_private_jwks: bool,
+    #[serde(default)]
     own_addresses: Vec<IpAddr>,
     default_tls_secret: Option<(String, String)>,
     #[serde(default)]
@@ -225,6 +227,7 @@ fn read(case: &str, input: &str) -> Input {
                     ingress_class: document.ingress_class,
                     allow_external_backends: document.allow_external_backends,
                     allow_local_endpoints: document.allow_local_endpoints,
+                    allow_private_jwks: document.allow_private_jwks,
                     own_addresses: document.own_addresses,
                     zone: document.zone,
                     affinity_key_secret: document.affinity_key_secret,

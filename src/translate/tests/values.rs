@@ -1,11 +1,13 @@
 //! Table tests of the small readers: paths, expressions, origins, claims, key sets, class rules, endpoints.
 
-use ir::{Algorithm, CorsOrigin, JwkMaterial, Kind, ObjectRef, PathError as Form};
+use ir::{
+    Algorithm, CorsOrigin, JwkMaterial, KeySetError, Kind, ObjectRef, PathError as Form, parse_jwks,
+    was_meant_as_json,
+};
 use serde_json::json;
 
 use super::build::rate_limit_policy;
 use crate::expression::{Anchoring, canonical_substitution, check_regex};
-use crate::jwks::{KeySetError, parse_jwks, was_meant_as_json};
 use crate::path::{PathError, canonical_path, canonical_prefix};
 use crate::report::{Field, Lines};
 use crate::{Object, RefusedPolicy, Snapshot, cors, value};

@@ -67,7 +67,7 @@ impl Rule {
             && self.rule.claims.iter().zip(&self.whose).all(|(condition, whose)| {
                 tokens
                     .clone()
-                    .filter(|token| whose.contains(&token.verifier))
+                    .filter(|token| whose.contains(&token.judge.verifier))
                     .any(|token| holds(condition, token))
             })
     }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::credential_cache::CredentialCache;
-use super::verifier::{Verdict, VerifierId};
+use super::verifier::{JudgeId, Verdict};
 
 /// Tokens kept by one worker unless it is told otherwise.
 const ENTRIES_MAX: usize = 4096;
@@ -49,16 +49,16 @@ struct Slot {
     token: Box<[u8]>,
     verdict: Rc<Verdict>,
     /// The verifiers that were asked before and refused, in order; nearly always none, which allocates nothing.
-    refused_by: Box<[VerifierId]>,
+    refused_by: Box<[JudgeId]>,
     bytes: usize,
     used: bool,
 }
 
 impl Slot {
     /// Whether these verifiers, asked in order, come to this verdict.
-    fn answers(&self, mut candidates: impl Iterator<Item = VerifierId>) -> bool {
+    fn answers(&self, mut candidates: impl Iterator<Item = JudgeId>) -> bool {
         self.refused_by.iter().all(|refused| candidates.next() == Some(*refused))
-            && candidates.next() == Some(self.verdict.verifier)
+            && candidates.next() == Some(self.verdict.judge)
     }
 }
 
@@ -102,7 +102,7 @@ impl VerdictCache {
     pub(super) fn get(
         &mut self,
         token: HashedToken<'_>,
-        candidates: &(impl Iterator<Item = VerifierId> + Clone),
+        candidates: &(impl Iterator<Item = JudgeId> + Clone),
         now_unix_s: u64,
     ) -> Option<Rc<Verdict>> {
         let slots = &self.slots;
@@ -130,12 +130,12 @@ impl VerdictCache {
     pub(super) fn insert(
         &mut self,
         token: HashedToken<'_>,
-        candidates: impl Iterator<Item = VerifierId>,
+        candidates: impl Iterator<Item = JudgeId>,
         verdict: &Rc<Verdict>,
         now_unix_s: u64,
     ) {
         let HashedToken { hash, token } = token;
-        let refused_by: Box<[VerifierId]> = candidates.take_while(|id| *id != verdict.verifier).collect();
+        let refused_by: Box<[JudgeId]> = candidates.take_while(|id| *id != verdict.judge).collect();
         let bytes = size_of::<Slot>() + token.len() + size_of_val(&*refused_by) + verdict.weight();
         if self.entries_max == 0 || bytes > self.bytes_max {
             return;

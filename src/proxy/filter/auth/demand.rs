@@ -14,6 +14,7 @@ use super::credential_cache::CredentialKey;
 use super::external::{External, ExternalVerdict};
 use super::extract::{self, Found, Place};
 use super::refusal::{AuthReason, AuthRefusalKind, Scheme};
+use super::remote::{KeysWait, Lack};
 use super::stage::{AuthRequest, Identity, Verified};
 use super::verifier::{self, Verdict, Verifier, Verifiers};
 
@@ -56,7 +57,13 @@ pub(super) enum Stop {
 #[derive(Debug)]
 pub(crate) struct AuthNeed {
     demand: usize,
-    check: PasswordCheck,
+    wait: Wait,
+}
+
+#[derive(Debug)]
+enum Wait {
+    Password(PasswordCheck),
+    Keys(Vec<KeysWait>),
 }
 
 /// A question to another service.
@@ -67,41 +74,51 @@ pub(crate) struct ExternalNeed {
 }
 
 /// What came of a need.
-pub(crate) enum AuthAnswer {
-    Password(PasswordAnswer),
-    External { demand: usize, verdict: ExternalVerdict },
+#[derive(Debug)]
+pub(crate) struct AuthAnswer {
+    demand: usize,
+    answer: Answer,
 }
 
-pub(crate) struct PasswordAnswer {
-    demand: usize,
-    key: CredentialKey,
-    result: Result<bool, AuthReason>,
+enum Answer {
+    Password {
+        key: CredentialKey,
+        result: Result<bool, AuthReason>,
+    },
+    /// The keys are as new as they get.
+    Keys,
+    External(ExternalVerdict),
 }
 
 impl AuthNeed {
     /// Waits for it. Comes back in bounded time.
     pub(crate) async fn answer(self) -> AuthAnswer {
-        let Self { demand, check } = self;
-        let key = check.key;
-        AuthAnswer::Password(PasswordAnswer { demand, key, result: check.run().await })
+        let Self { demand, wait } = self;
+        let answer = match wait {
+            Wait::Password(check) => Answer::Password { key: check.key, result: check.run().await },
+            Wait::Keys(waits) => {
+                KeysWait::run(waits).await;
+                Answer::Keys
+            }
+        };
+        AuthAnswer { demand, answer }
     }
 }
 
 impl ExternalNeed {
     pub(crate) fn answered(&self, verdict: ExternalVerdict) -> AuthAnswer {
-        AuthAnswer::External { demand: self.demand, verdict }
+        AuthAnswer { demand: self.demand, answer: Answer::External(verdict) }
     }
 }
 
-impl std::fmt::Debug for AuthAnswer {
+impl std::fmt::Debug for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Password(PasswordAnswer { demand, result, key: _ }) => {
-                f.debug_tuple("Password").field(demand).field(result).finish()
+            Self::Password { result, .. } => {
+                f.debug_struct("Password").field("result", result).finish_non_exhaustive()
             }
-            Self::External { demand, verdict } => {
-                f.debug_tuple("External").field(demand).field(verdict).finish()
-            }
+            Self::Keys => f.write_str("Keys"),
+            Self::External(verdict) => f.debug_tuple("External").field(verdict).finish(),
         }
     }
 }
@@ -179,13 +196,29 @@ impl Demand {
         let found = match extract::find(&tokens.places, request.headers, request.query) {
             Ok(Some(found)) => found,
             Ok(None) if tokens.optional => return Some(Ok(())),
+            // Whoever is told to bring a token could not pass with it either.
+            Ok(None) | Err(_) if self.mode.is_all() && tokens.is_without_keys() => {
+                return Some(Err(Stop::Refused(AuthReason::KeysUnavailable)));
+            }
             Ok(None) => return Some(Err(Stop::Refused(AuthReason::TokenMissing))),
             Err(reason) => return Some(Err(Stop::Refused(reason))),
         };
         let verified = tokens.verify(&found, check.now_unix_s, check.cache);
-        Some(verified.map_err(Stop::Refused).map(|verdict| {
-            identity.push(Verified { verdict, demand: index, place: found.place });
-        }))
+        Some(match verified {
+            Ok(verdict) => {
+                identity.push(Verified { verdict, demand: index, place: found.place });
+                Ok(())
+            }
+            Err(reason) => {
+                let has_waited = check
+                    .answers
+                    .iter()
+                    .any(|given| given.demand == index && matches!(given.answer, Answer::Keys));
+                Err(tokens.refuse(&found, reason, has_waited).map_or_else(Stop::Refused, |waits| {
+                    Stop::Needs(Box::new(AuthNeed { demand: index, wait: Wait::Keys(waits) }))
+                }))
+            }
+        })
     }
 
     fn check_api_key(
@@ -216,13 +249,13 @@ impl Demand {
             return Some(judged(users.verify(&credentials)));
         }
         let cache = &mut check.cache.credentials;
-        let answered = check.answers.iter().find_map(|answer| match answer {
-            AuthAnswer::Password(answer) if answer.demand == index => Some(answer),
-            AuthAnswer::Password(_) | AuthAnswer::External { .. } => None,
+        let answer = check.answers.iter().find_map(|given| match given.answer {
+            Answer::Password { key, result } if given.demand == index => Some((key, result)),
+            Answer::Password { .. } | Answer::Keys | Answer::External(_) => None,
         });
-        if let Some(answer) = answered {
-            return Some(answer.result.map_err(Stop::Refused).and_then(|is_good| {
-                cache.insert(answer.key, is_good);
+        if let Some((key, result)) = answer {
+            return Some(result.map_err(Stop::Refused).and_then(|is_good| {
+                cache.insert(key, is_good);
                 judged(is_good)
             }));
         }
@@ -232,7 +265,7 @@ impl Demand {
             return Some(judged(is_good));
         }
         let check = PasswordCheck::new(key, Arc::clone(users), credentials);
-        Some(Err(Stop::Needs(Box::new(AuthNeed { demand: index, check }))))
+        Some(Err(Stop::Needs(Box::new(AuthNeed { demand: index, wait: Wait::Password(check) }))))
     }
 
     fn check_external(
@@ -242,9 +275,9 @@ impl Demand {
         identity: &mut Identity,
     ) -> Option<Result<(), Stop>> {
         let external = self.external.as_ref()?;
-        let verdict = check.answers.iter().find_map(|answer| match answer {
-            AuthAnswer::External { demand, verdict } if *demand == index => Some(verdict),
-            AuthAnswer::Password(_) | AuthAnswer::External { .. } => None,
+        let verdict = check.answers.iter().find_map(|given| match &given.answer {
+            Answer::External(verdict) if given.demand == index => Some(verdict),
+            Answer::Password { .. } | Answer::Keys | Answer::External(_) => None,
         });
         Some(match verdict {
             None => Err(Stop::Asks(ExternalNeed { demand: index, external: Arc::clone(external) })),
@@ -268,6 +301,51 @@ impl Tokens {
         }
     }
 
+    /// Whether no token whatever could be verified now.
+    fn is_without_keys(&self) -> bool {
+        self.verifiers.iter().all(|verifier| verifier.is_without_keys())
+    }
+
+    /// What becomes of a token that was not found good: `Ok` says what to wait for first, because its key may be on its way.
+    /// Nobody waits twice.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    #[cold]
+    fn refuse(
+        &self,
+        found: &Found<'_, '_>,
+        reason: AuthReason,
+        has_waited: bool,
+    ) -> Result<Vec<KeysWait>, AuthReason> {
+        let is_of_keys = matches!(
+            reason,
+            AuthReason::KeyUnknown
+                | AuthReason::KeysUnavailable
+                | AuthReason::SignatureInvalid
+                | AuthReason::AlgorithmNotAllowed
+        );
+        let candidates = found.providers.iter().filter_map(|index| self.verifiers.get(*index));
+        let lacking = if is_of_keys { verifier::lacking(candidates, &found.token) } else { Vec::new() };
+        let mut waits = Vec::new();
+        let mut is_unavailable = false;
+        for set in &lacking {
+            match if has_waited { set.settled() } else { set.lack() } {
+                Lack::Settled => {}
+                Lack::Unavailable => is_unavailable = true,
+                Lack::Wait(wait) => waits.push(wait),
+            }
+        }
+        if !waits.is_empty() {
+            return Ok(waits);
+        }
+        if is_unavailable || (self.is_without_keys() && reason == AuthReason::KeysUnavailable) {
+            return Err(AuthReason::KeysUnavailable);
+        }
+        // It is another provider's token whose keys are not there.
+        Err(if reason == AuthReason::KeysUnavailable { AuthReason::KeyUnknown } else { reason })
+    }
+
     fn verify(
         &self,
         found: &Found<'_, '_>,
@@ -275,7 +353,7 @@ impl Tokens {
         cache: &mut VerdictCache,
     ) -> Result<Rc<Verdict>, AuthReason> {
         let candidates = || found.providers.iter().filter_map(|index| self.verifiers.get(*index));
-        let ids = || candidates().map(|verifier| verifier.id());
+        let ids = || candidates().map(|verifier| verifier.judge());
         let token = cache.hash(&found.token);
         if let Some(verdict) = cache.get(token, &ids(), now_unix_s) {
             return Ok(verdict);

@@ -12,6 +12,8 @@ pub(crate) enum AuthRefusalKind {
     Forbidden,
     /// 503: it cannot be found out now.
     Unavailable,
+    /// 503: the keys of the tokens are not there.
+    KeysUnavailable,
 }
 
 /// Why, for the log line and the metric label. Closed, so that no byte of a request becomes a label.
@@ -31,6 +33,8 @@ pub(crate) enum AuthReason {
     AlgorithmNotAllowed,
     /// No usable key has the token's `kid`, and every one has some.
     KeyUnknown,
+    /// The provider's keys never came, are too old, or may lack the token's: it cannot be asked now.
+    KeysUnavailable,
     /// No candidate key made the signature.
     SignatureInvalid,
     /// The claims are not one JSON object with unique names and bounded depth.
@@ -89,6 +93,7 @@ impl AuthReason {
             Self::HeaderUnsupported => "header_unsupported",
             Self::AlgorithmNotAllowed => "algorithm_not_allowed",
             Self::KeyUnknown => "key_unknown",
+            Self::KeysUnavailable => "keys_unavailable",
             Self::SignatureInvalid => "signature_invalid",
             Self::ClaimsMalformed => "claims_malformed",
             Self::ClaimWrongType => "claim_wrong_type",
@@ -136,6 +141,7 @@ impl AuthReason {
             | Self::HeaderUnsupported
             | Self::AlgorithmNotAllowed
             | Self::KeyUnknown
+            | Self::KeysUnavailable
             | Self::SignatureInvalid
             | Self::ClaimsMalformed
             | Self::ClaimWrongType
@@ -156,6 +162,7 @@ impl AuthReason {
     pub(super) const fn kind(self) -> AuthRefusalKind {
         match (self, self.scheme()) {
             (Self::ChecksBusy | Self::ExternalUnavailable, _) => AuthRefusalKind::Unavailable,
+            (Self::KeysUnavailable, _) => AuthRefusalKind::KeysUnavailable,
             (_, Some(Scheme::Token | Scheme::ApiKey | Scheme::Password | Scheme::External)) => {
                 AuthRefusalKind::Unauthenticated
             }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hashbrown::HashMap;
 use http::{HeaderName, HeaderValue, header};
-use ir::{ApiKeys, BasicAuth, ClaimToHeader, JwtProvider, ObjectRef};
+use ir::{ApiKeys, BasicAuth, ClaimToHeader, JwtProvider, KeySource, ObjectRef, RemoteKeys};
 use tracing::warn;
 
 use super::api_key::KeyRing;
@@ -16,6 +16,7 @@ use super::claims::{self, Claims, Window};
 use super::hashing::HashPool;
 use super::key::VerifyingKey;
 use super::refusal::AuthReason;
+use super::remote::{CurrentKeys, RemoteKeySet};
 use super::token::UnverifiedToken;
 use crate::observe::PasswordMetrics;
 
@@ -34,24 +35,55 @@ impl VerifierId {
     }
 }
 
+/// Names a verifier with the keys that it had: a verdict holds no longer than either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct JudgeId {
+    pub(super) verifier: VerifierId,
+    /// 0 where keys do not change, or are not there.
+    keys: u64,
+}
+
 /// A provider with its keys ready for use.
 pub(crate) struct Verifier {
     id: VerifierId,
     provider: Arc<JwtProvider>,
-    keys: Vec<VerifyingKey>,
+    keys: Keys,
+}
+
+enum Keys {
+    Given(Vec<VerifyingKey>),
+    Remote(Arc<RemoteKeySet>),
+}
+
+/// The keys of a verifier at one moment.
+enum Ring<'v> {
+    Given(&'v [VerifyingKey]),
+    Fetched(CurrentKeys),
+}
+
+impl Ring<'_> {
+    /// `None`: there are none to be had.
+    fn keys(&self) -> Option<&[VerifyingKey]> {
+        match self {
+            Self::Given(keys) => Some(keys),
+            Self::Fetched(current) => current.as_ref().map(|fetched| fetched.keys()),
+        }
+    }
+
+    fn version(&self) -> u64 {
+        match self {
+            Self::Given(_) => 0,
+            Self::Fetched(current) => current.as_ref().map_or(0, |fetched| fetched.version()),
+        }
+    }
 }
 
 impl Verifier {
-    fn new(provider: &Arc<JwtProvider>) -> Self {
-        let mut keys = Vec::new();
-        for (index, jwk) in provider.keys.keys.iter().enumerate() {
-            match VerifyingKey::new(jwk, &provider.algorithms) {
-                Ok(key) => keys.push(key),
-                Err(refusal) => warn!(
-                    source = %provider.source, provider = %provider.name, index, %refusal, "key of a set refused"
-                ),
-            }
-        }
+    fn new(provider: &Arc<JwtProvider>, remote: impl FnOnce(&Arc<RemoteKeys>) -> Arc<RemoteKeySet>) -> Self {
+        let keys = match &provider.keys {
+            KeySource::Given(set) => Keys::Given(given(provider, &set.keys)),
+            KeySource::Remote(spec) => Keys::Remote(remote(spec)),
+        };
         Self { id: VerifierId::next(), provider: Arc::clone(provider), keys }
     }
 
@@ -64,20 +96,48 @@ impl Verifier {
         &self.provider
     }
 
-    /// The keys that may have signed under this `kid`: all without one, else those of the name first, so that they are
-    /// within the bound of tries, and then those that have no name, like a bare secret (RFC 7515 §4.1.4: a hint only).
-    fn keys_for(&self, kid: Option<&str>) -> impl Iterator<Item = &VerifyingKey> {
-        let named = self.keys.iter().filter(move |key| kid.is_some() && key.kid.as_deref() == kid);
-        named.chain(self.keys.iter().filter(move |key| kid.is_none() || key.kid.is_none()))
+    /// Who judges now.
+    pub(super) fn judge(&self) -> JudgeId {
+        let keys = match &self.keys {
+            Keys::Given(_) => 0,
+            Keys::Remote(_) => self.ring().version(),
+        };
+        JudgeId { verifier: self.id, keys }
+    }
+
+    /// The key set that is fetched for it.
+    pub(super) fn remote(&self) -> Option<&Arc<RemoteKeySet>> {
+        match &self.keys {
+            Keys::Given(_) => None,
+            Keys::Remote(set) => Some(set),
+        }
+    }
+
+    /// Whether it can verify nothing now.
+    pub(super) fn is_without_keys(&self) -> bool {
+        self.remote().is_some_and(|set| set.current().is_none())
+    }
+
+    fn ring(&self) -> Ring<'_> {
+        match &self.keys {
+            Keys::Given(keys) => Ring::Given(keys),
+            Keys::Remote(set) => Ring::Fetched(set.current()),
+        }
     }
 
     /// Whether one of the keys made the signature.
-    fn check_signature(&self, token: &UnverifiedToken<'_>, tries_left: &mut usize) -> Result<(), AuthReason> {
+    fn check_signature(
+        &self,
+        ring: &Ring<'_>,
+        token: &UnverifiedToken<'_>,
+        tries_left: &mut usize,
+    ) -> Result<(), AuthReason> {
         if !self.provider.algorithms.contains(&token.algorithm) {
             return Err(AuthReason::AlgorithmNotAllowed);
         }
+        let keys = ring.keys().ok_or(AuthReason::KeysUnavailable)?;
         let mut refusal = AuthReason::KeyUnknown;
-        for key in self.keys_for(token.kid.as_deref()) {
+        for key in keys_for(keys, token.kid.as_deref()) {
             if !key.allows(token.algorithm) {
                 // Something better known than an unknown key, unless a signature was tried already.
                 if refusal == AuthReason::KeyUnknown {
@@ -95,7 +155,7 @@ impl Verifier {
         Err(refusal)
     }
 
-    fn verdict(&self, claims: Claims, window: Window) -> Verdict {
+    fn verdict(&self, ring: &Ring<'_>, claims: Claims, window: Window) -> Verdict {
         let headers = self
             .provider
             .claims_to_headers
@@ -104,7 +164,7 @@ impl Verifier {
             .filter_map(|wanted| prepare_header(&claims, wanted))
             .collect();
         Verdict {
-            verifier: self.id,
+            judge: JudgeId { verifier: self.id, keys: ring.version() },
             provider: Arc::clone(&self.provider.name),
             forward_token: self.provider.forward_token,
             window,
@@ -119,14 +179,14 @@ impl fmt::Debug for Verifier {
         f.debug_struct("Verifier")
             .field("source", &self.provider.source)
             .field("provider", &self.provider.name)
-            .field("keys", &self.keys.len())
+            .field("keys", &self.ring().keys().map_or(0, <[VerifyingKey]>::len))
             .finish_non_exhaustive()
     }
 }
 
 /// A token that was found good, and everything that later stages need of it. Prints no claim.
 pub(super) struct Verdict {
-    pub(super) verifier: VerifierId,
+    pub(super) judge: JudgeId,
     pub(super) provider: Arc<str>,
     pub(super) forward_token: bool,
     pub(super) window: Window,
@@ -176,7 +236,9 @@ pub(super) fn verify<'v>(
     let mut lasts = true;
     let mut parsed: Option<Claims> = None;
     for verifier in verifiers {
-        if let Err(reason) = verifier.check_signature(&token, &mut tries_left) {
+        // The same all through: keys may be replaced meanwhile.
+        let ring = verifier.ring();
+        if let Err(reason) = verifier.check_signature(&ring, &token, &mut tries_left) {
             forged = forged.or(Some(reason));
             continue;
         }
@@ -185,7 +247,7 @@ pub(super) fn verify<'v>(
             None => token.claims()?,
         };
         match claims::check(&verifier.provider, &claims, now_unix_s) {
-            Ok(window) => return Ok(Accepted { verdict: verifier.verdict(claims, window), lasts }),
+            Ok(window) => return Ok(Accepted { verdict: verifier.verdict(&ring, claims, window), lasts }),
             Err(reason) => {
                 lasts &= !matches!(reason, AuthReason::TokenExpired | AuthReason::TokenNotYetValid);
                 unfit = unfit.or(Some(reason));
@@ -194,6 +256,54 @@ pub(super) fn verify<'v>(
         parsed = Some(claims);
     }
     Err(unfit.or(forged).unwrap_or(AuthReason::KeyUnknown))
+}
+
+/// The fetched key sets in which the key of a refused token may be missing, each of which should have it if anyone: there is
+/// none, or it has none of the token's `kid` and no other verifier has.
+pub(super) fn lacking<'v>(
+    verifiers: impl IntoIterator<Item = &'v Arc<Verifier>>,
+    token: &[u8],
+) -> Vec<Arc<RemoteKeySet>> {
+    let Ok(token) = UnverifiedToken::parse(token) else { return Vec::new() };
+    let mut lacking: Vec<Arc<RemoteKeySet>> = Vec::new();
+    for verifier in verifiers {
+        let kid = token.kid.as_deref();
+        let ring = verifier.ring();
+        let is_named = |key: &VerifyingKey| kid.is_some() && key.kid.as_deref() == kid;
+        if ring.keys().is_some_and(|keys| keys.iter().any(is_named)) {
+            return Vec::new();
+        }
+        let may_be_missing = ring.keys().is_none() || kid.is_some();
+        if let Some(set) = verifier.remote()
+            && may_be_missing
+            && verifier.provider.algorithms.contains(&token.algorithm)
+            && !lacking.iter().any(|known| Arc::ptr_eq(known, set))
+        {
+            lacking.push(Arc::clone(set));
+        }
+    }
+    lacking
+}
+
+/// The keys that may have signed under this `kid`: all without one, else those of the name first, so that they are within
+/// the bound of tries, and then those that have no name, like a bare secret (RFC 7515 §4.1.4: a hint only).
+fn keys_for<'k>(keys: &'k [VerifyingKey], kid: Option<&'k str>) -> impl Iterator<Item = &'k VerifyingKey> {
+    let named = keys.iter().filter(move |key| kid.is_some() && key.kid.as_deref() == kid);
+    named.chain(keys.iter().filter(move |key| kid.is_none() || key.kid.is_none()))
+}
+
+/// The usable ones among the keys of an object.
+fn given(provider: &JwtProvider, set: &[ir::Jwk]) -> Vec<VerifyingKey> {
+    let mut keys = Vec::new();
+    for (index, jwk) in set.iter().enumerate() {
+        match VerifyingKey::new(jwk, &provider.algorithms) {
+            Ok(key) => keys.push(key),
+            Err(refusal) => warn!(
+                source = %provider.source, provider = %provider.name, index, %refusal, "key of a set refused"
+            ),
+        }
+    }
+    keys
 }
 
 /// Verifiers by what they were made from: an equal provider keeps its verifier, and so its verdicts, over a change of
@@ -205,6 +315,8 @@ pub(crate) struct Verifiers {
     /// By Secret.
     users: HashMap<ObjectRef, Vec<Arc<Users>>>,
     rings: Vec<Arc<KeyRing>>,
+    /// By what they are fetched by; equal ones are one.
+    remote: Vec<Arc<RemoteKeySet>>,
     pool: Arc<HashPool>,
 }
 
@@ -214,6 +326,7 @@ impl Verifiers {
             by_source: HashMap::new(),
             users: HashMap::new(),
             rings: Vec::new(),
+            remote: Vec::new(),
             pool: Arc::new(HashPool::new(passwords)),
         }
     }
@@ -249,9 +362,15 @@ impl Verifiers {
         if let Some(known) = known {
             return Arc::clone(known);
         }
-        let new = Arc::new(Verifier::new(provider));
+        let new = Arc::new(Verifier::new(provider, |spec| remote_set(&mut self.remote, spec)));
         of_object.push(Arc::clone(&new));
         new
+    }
+
+    /// The providers whose keys are fetched, each with its key set, in no order.
+    pub(crate) fn remote(&self) -> impl Iterator<Item = (&Arc<JwtProvider>, &Arc<RemoteKeySet>)> {
+        let verifiers = self.by_source.values().flatten();
+        verifiers.filter_map(|verifier| Some((&verifier.provider, verifier.remote()?)))
     }
 
     /// Forgets verifiers that no stage holds any more. Call it once the last generation is gone.
@@ -259,6 +378,12 @@ impl Verifiers {
         self.by_source.retain(|_, of_object| {
             of_object.retain(|verifier| Arc::strong_count(verifier) > 1);
             !of_object.is_empty()
+        });
+        let by_source = &self.by_source;
+        // Whoever fetches the keys holds them too.
+        self.remote.retain(|set| {
+            let mut used = by_source.values().flatten().filter_map(|verifier| verifier.remote());
+            used.any(|used| Arc::ptr_eq(used, set))
         });
         self.rings.retain(|ring| Arc::strong_count(ring) > 1);
         self.users.retain(|_, of_secret| {
@@ -272,6 +397,17 @@ impl Verifiers {
     pub(crate) fn len(&self) -> usize {
         self.by_source.values().map(Vec::len).sum()
     }
+}
+
+/// The key set of an equal description, or a new one, which begins with what is known of the same source.
+fn remote_set(known: &mut Vec<Arc<RemoteKeySet>>, spec: &Arc<RemoteKeys>) -> Arc<RemoteKeySet> {
+    if let Some(same) = known.iter().find(|known| known.spec() == spec) {
+        return Arc::clone(same);
+    }
+    let of_source = known.iter().rev().find(|known| known.spec().is_same_source(spec));
+    let new = Arc::new(RemoteKeySet::new(spec, of_source.map(AsRef::as_ref)));
+    known.push(Arc::clone(&new));
+    new
 }
 
 /// Whether a claim may become this header. What frames or routes a message stays out of an issuer's hands (RFC 9110

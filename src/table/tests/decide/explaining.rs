@@ -88,7 +88,9 @@ fn auth() -> ir::Auth {
         name: "corp".into(),
         issuer: None,
         audiences: Vec::new(),
-        keys: ir::KeySet { keys: vec![ir::Jwk { kid: None, algorithm: None, material: key }] },
+        keys: ir::KeySource::Given(ir::KeySet {
+            keys: vec![ir::Jwk { kid: None, algorithm: None, material: key }],
+        }),
         algorithms: vec![ir::Algorithm::HS256],
         from: Vec::new(),
         clock_skew: Duration::ZERO,

@@ -6,7 +6,8 @@ use ir::Algorithm;
 use serde_json::json;
 
 use super::support::{
-    Gate, NOW, auth, claims_with, good_claims, hs256, jwk, material, provider, provider_with, secret, token,
+    Gate, NOW, auth, claims_with, given, good_claims, hs256, jwk, material, provider, provider_with, secret,
+    token,
 };
 use crate::filter::auth::refusal::AuthReason;
 use crate::filter::auth::{AuthStage, VerdictCache, Verifiers};
@@ -61,7 +62,7 @@ fn verdicts_are_not_shared_between_providers_audiences_or_issuers() {
     other.required_claims.push("email".to_owned());
     assert_eq!(ask(other, &mut cache, &mut verifiers), Some(AuthReason::ClaimMissing));
     let mut other = provider();
-    other.keys.keys = vec![jwk(None, secret(b"another key"))];
+    other.keys = given(vec![jwk(None, secret(b"another key"))]);
     assert_eq!(ask(other, &mut cache, &mut verifiers), Some(AuthReason::SignatureInvalid));
     assert_eq!(cache.stats().hits, 0);
     // The same provider on another route shares its verdict.
@@ -114,7 +115,7 @@ fn the_first_provider_that_takes_a_token_wins_whatever_is_cached() {
 #[test]
 fn a_verdict_of_a_later_provider_is_found_again_behind_the_same_refusals_only() {
     let (mut first, second) = first_and_second();
-    first.keys.keys = vec![jwk(None, secret(b"of the first"))];
+    first.keys = given(vec![jwk(None, secret(b"of the first"))]);
     let good = hs256(&good_claims());
     let mut gate = Gate::of(provider());
     for hits in 0..3 {

@@ -15,8 +15,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use ir::{
-    Algorithm, Auth, AuthMode, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, Kind, ObjectRef,
-    Redacted, TokenSource,
+    Algorithm, Auth, AuthMode, Jwk, JwkMaterial, JwtProvider, JwtRequirement, KeySet, KeySource, Kind,
+    ObjectRef, Redacted, TokenSource,
 };
 use serde_json::{Value, json};
 
@@ -178,13 +178,17 @@ pub(super) fn bearer_source() -> TokenSource {
     TokenSource::Header { name: header::AUTHORIZATION, prefix: "Bearer ".to_owned() }
 }
 
+pub(super) fn given(keys: Vec<Jwk>) -> KeySource {
+    KeySource::Given(KeySet { keys })
+}
+
 pub(super) fn provider_with(algorithms: &[Algorithm], keys: Vec<Jwk>) -> JwtProvider {
     JwtProvider {
         source: ObjectRef::new(Kind::GatewayRoute, "shop", "shop"),
         name: "corp".into(),
         issuer: Some(ISSUER.to_owned()),
         audiences: vec![AUDIENCE.to_owned()],
-        keys: KeySet { keys },
+        keys: given(keys),
         algorithms: algorithms.to_vec(),
         from: vec![bearer_source()],
         clock_skew: Duration::from_secs(30),

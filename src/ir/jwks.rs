@@ -1,39 +1,40 @@
-//! JSON Web Key Sets (RFC 7517, RFC 7518 §6, RFC 8037) into keys. Must not fetch, and must not let a key's bytes into
-//! a message. Private parts are never read.
+//! JSON Web Key Sets (RFC 7517, RFC 7518 §6, RFC 8037) into keys: those of objects and those that are fetched. Must not
+//! fetch, and must not let a key's bytes into a message. Private parts are never read.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ir::{Algorithm, Jwk, JwkMaterial, Redacted};
 use serde::Deserialize;
 
+use crate::{Algorithm, Jwk, JwkMaterial, Redacted};
+
 /// The largest key set in bytes and in keys (hardening JW12).
-pub(crate) const JWKS_BYTES_MAX: usize = 256 * 1024;
-pub(crate) const JWKS_KEYS_MAX: usize = 100;
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;
+pub const JWKS_KEYS_MAX: usize = 100;
 /// RSA keys outside these sizes are refused (hardening JW09; the upper bound keeps verification cheap).
 const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 8192;
 /// HMAC keys shorter than the smallest hash (RFC 7518 §3.2) deserve a warning.
-pub(crate) const HMAC_BYTES_ADVISED: usize = 32;
+pub const HMAC_BYTES_ADVISED: usize = 32;
 
 /// The keys that can be used, and what is to be said about the others.
 #[derive(Debug, Default)]
-pub(crate) struct ParsedKeys {
-    pub(crate) keys: Vec<Jwk>,
-    pub(crate) findings: Vec<KeyFinding>,
+pub struct ParsedKeys {
+    pub keys: Vec<Jwk>,
+    pub findings: Vec<KeyFinding>,
 }
 
 /// One key that is not used, or used with a doubt.
 #[derive(Debug)]
-pub(crate) struct KeyFinding {
+pub struct KeyFinding {
     /// Place in `keys`.
-    pub(crate) index: usize,
-    pub(crate) refused: bool,
-    pub(crate) message: String,
+    pub index: usize,
+    pub refused: bool,
+    pub message: String,
 }
 
 /// Why a text is no key set at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeySetError {
+pub enum KeySetError {
     TooLarge,
     /// Not JSON, or JSON without an array `keys`.
     NotAKeySet,
@@ -71,7 +72,7 @@ enum KeyVerdict {
 }
 
 impl KeySetError {
-    pub(crate) const fn message(self) -> &'static str {
+    pub const fn message(self) -> &'static str {
         match self {
             Self::TooLarge => "the key set is larger than 256 KiB",
             Self::NotAKeySet => "this is no JSON Web Key Set: a JSON object with an array 'keys' is expected",
@@ -81,7 +82,7 @@ impl KeySetError {
 }
 
 /// Reads a key set. Symmetric keys are taken only where `from_secret`: anywhere else they are no secret.
-pub(crate) fn parse_jwks(bytes: &[u8], from_secret: bool) -> Result<ParsedKeys, KeySetError> {
+pub fn parse_jwks(bytes: &[u8], from_secret: bool) -> Result<ParsedKeys, KeySetError> {
     if bytes.len() > JWKS_BYTES_MAX {
         return Err(KeySetError::TooLarge);
     }
@@ -109,13 +110,13 @@ pub(crate) fn parse_jwks(bytes: &[u8], from_secret: bool) -> Result<ParsedKeys, 
 }
 
 /// Whether a key may verify this algorithm: its type fits, and its own `alg` (where it has one) is this.
-pub(crate) fn key_fits(key: &Jwk, algorithm: Algorithm) -> bool {
+pub fn key_fits(key: &Jwk, algorithm: Algorithm) -> bool {
     material_fits(&key.material, algorithm) && key.algorithm.is_none_or(|own| own == algorithm)
 }
 
 /// Whether bytes that are no key set look like an attempt at one, or at a single key: such bytes are no raw key, and to
 /// take them for one would hide the mistake. A random key may begin with a brace, but hardly holds one of the words too.
-pub(crate) fn was_meant_as_json(bytes: &[u8]) -> bool {
+pub fn was_meant_as_json(bytes: &[u8]) -> bool {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
     text.first() == Some(&b'{') && text.windows(4).any(|word| word == b"keys" || word == b"\"kty")
