@@ -73,6 +73,7 @@ fn ask(gate: &mut Gate, token: &str, answers: &[AuthAnswer]) -> Result<(), Met> 
         Ok(_) => Ok(()),
         Err(AuthStop::Refused(refusal)) => Err(Met::Refused(refusal.reason)),
         Err(AuthStop::Needs(need)) => Err(Met::Waits(need)),
+        Err(AuthStop::Asks(question)) => panic!("{question:?}"),
     }
 }
 

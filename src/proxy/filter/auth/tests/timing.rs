@@ -71,6 +71,7 @@ fn guarded(api_key: Option<ApiKeys>, basic: Option<BasicAuth>) -> Gate {
         jwt: None,
         api_key: api_key.map(Arc::new),
         basic: basic.map(Arc::new),
+        external: None,
         authorization: None,
     }])
 }
