@@ -10,6 +10,7 @@ mod client_auth;
 mod connecting;
 mod cors;
 mod drain;
+mod error_pages;
 mod external_auth;
 mod filters;
 mod folder;

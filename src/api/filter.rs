@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cors::Cors;
+use crate::error_page::ErrorPage;
 use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
 
 /// One filter. `type` says which, and the member of that name holds its settings, if it has any. Each type stands at most
@@ -37,6 +38,10 @@ use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
         "rule": "(self.type == 'CORS') == has(self.cors)",
         "message": "cors must be set exactly when type is CORS; set the member that type names",
     },
+    {
+        "rule": "(self.type == 'ErrorPages') == has(self.errorPages)",
+        "message": "errorPages must be set exactly when type is ErrorPages; set the member that type names",
+    },
 ]))]
 pub struct Filter {
     /// Which filter this is. GRPCWeb has no member: it lets browsers call the gRPC service behind the rule (gRPC-Web,
@@ -61,6 +66,11 @@ pub struct Filter {
     /// Lets browsers of other origins use the rule.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
+    /// Gives errors the page of another Service. The first entry that names the status counts. 1 to 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 8))]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub error_pages: Option<Vec<ErrorPage>>,
 }
 
 /// The filters that there are.
@@ -76,6 +86,7 @@ pub enum FilterType {
     Cors,
     #[serde(rename = "GRPCWeb")]
     GrpcWeb,
+    ErrorPages,
 }
 
 /// Header changes: `remove` first, then `set`, then `add`.

@@ -72,6 +72,15 @@ pub const LOAD_BALANCE_ANNOTATION: &str = "gateway.baribhara.io/load-balance";
 /// On an Ingress: `Header NAME`, `Cookie NAME`, `QueryParam NAME`, `SourceIP`, `Host`, `Path` or `URI`: requests that are
 /// alike in it go to one endpoint (ingress-nginx: `upstream-hash-by`).
 pub const UPSTREAM_HASH_BY_ANNOTATION: &str = "gateway.baribhara.io/upstream-hash-by";
+/// On an Ingress: statuses from 400 to 599, separated by commas, whose answers get a page of the Service that
+/// `default-backend` names (ingress-nginx: the same name).
+pub const CUSTOM_HTTP_ERRORS_ANNOTATION: &str = "gateway.baribhara.io/custom-http-errors";
+/// On an Ingress: the Service of its namespace that makes its error pages, by its first port; it answers, too, where a
+/// backend has no endpoint (ingress-nginx: the same name).
+pub const DEFAULT_BACKEND_ANNOTATION: &str = "gateway.baribhara.io/default-backend";
+/// ingress-nginx's own names of these, which are read where ours are not there.
+pub const NGINX_CUSTOM_HTTP_ERRORS_ANNOTATION: &str = "nginx.ingress.kubernetes.io/custom-http-errors";
+pub const NGINX_DEFAULT_BACKEND_ANNOTATION: &str = "nginx.ingress.kubernetes.io/default-backend";
 /// The entry of the Secret of `--affinity-key-secret`.
 pub const AFFINITY_KEY: &str = "key";
 /// On an Ingress: `cookie`: the requests of one client go to one endpoint (ingress-nginx: the same name).

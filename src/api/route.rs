@@ -162,7 +162,7 @@ pub struct RouteRule {
     pub matches: Vec<RouteMatch>,
     /// Filters, each type at most once; their order does not matter.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 6))]
+    #[schemars(length(max = 16))]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub filters: Vec<Filter>,
     /// Who may pass. Unset: `defaults.auth`.

@@ -13,6 +13,7 @@ mod config;
 mod control;
 mod cors;
 mod external;
+mod extras;
 mod filter;
 mod host;
 mod jwks;
@@ -42,6 +43,7 @@ pub use config::{Applied, Config};
 pub use control::{ControlState, KeySetPhase, KeySetState, KeySetStates};
 pub use cors::{Cors, CorsOrigin};
 pub use external::{AnswerCache, CacheKey, ExternalAuth, FailureMode, SignIn, UrlPart, UrlTemplate};
+pub use extras::{ErrorPage, RouteExtras, SideBackend, StatusRange};
 pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
 };

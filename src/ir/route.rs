@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, LoadBalancing,
-    Redirect, Rewrite, RouteId, RouteTls, Upgrades, UpstreamProtocol, ser,
+    Redirect, Rewrite, RouteExtras, RouteId, RouteTls, Upgrades, UpstreamProtocol, ser,
 };
 
 /// One rule of one object, with everything that the proxy needs to serve it.
@@ -39,6 +39,9 @@ pub struct Route {
     pub header_edits: HeaderEdits,
     pub timeouts: Timeouts,
     pub action: Action,
+    /// Only where the route forwards, and then not empty.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub extras: Option<Box<RouteExtras>>,
 }
 
 /// What becomes of a request that passed all policies.

@@ -89,6 +89,11 @@ impl RequestBody {
 
     /// No body at all, for a request that is made beside this one. It leaves the client's where it is.
     pub(crate) fn nothing_beside(&self) -> Self {
+        Self::empty(Rc::clone(&self.stream))
+    }
+
+    /// That of a request which has none.
+    pub(crate) fn empty(stream: Rc<Stream>) -> Self {
         Self {
             incoming: None,
             framing: RequestFraming::None,
@@ -97,8 +102,8 @@ impl RequestBody {
             sent_bytes: 0,
             received_bytes: 0,
             bytes_max: u64::MAX,
-            read_timeout: self.read_timeout,
-            stream: Rc::clone(&self.stream),
+            read_timeout: FOREVER,
+            stream,
             base64: None,
             forbidden_trailers: Vec::new(),
         }

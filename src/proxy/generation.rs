@@ -11,6 +11,7 @@ use traffic::FingerprintSeed;
 
 use crate::filter::affinity::AffinityStage;
 use crate::filter::auth::{AuthStage, External, RemoteKeySet, Verifiers};
+use crate::filter::extras::ExtrasStage;
 use crate::filter::limit::{LimitStores, RouteLimits};
 use crate::observe::{Metrics, RouteMetrics};
 use crate::passthrough::Passthroughs;
@@ -59,6 +60,8 @@ pub(crate) struct RouteRuntime {
     pub(crate) affinity: Option<AffinityStage>,
     /// Those that `auth` asks, each with the place of its demand.
     auth_services: Box<[(usize, RouteBackend)]>,
+    /// Only where the route forwards and has some.
+    pub(crate) extras: Option<Box<ExtrasStage>>,
     /// In the order of the rule's backends; `None`: its share is answered 500.
     pub(crate) backends: Vec<Option<RouteBackend>>,
 }
@@ -177,6 +180,10 @@ impl Builder {
             }
             Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => None,
         };
+        let extras = match (&route.action, &route.extras) {
+            (Action::Forward { .. }, Some(extras)) => Some(self.extras(extras, compiled.label())),
+            _ => None,
+        };
         let auth = AuthStage::new(&route.auth, &mut self.verifiers);
         let services = auth.services().map(|(demand, External { spec, .. })| {
             let backend = self.backends.get(&spec.backend, &self.metrics);
@@ -186,6 +193,7 @@ impl Builder {
         RouteRuntime {
             affinity,
             auth_services,
+            extras,
             compiled: Arc::clone(compiled),
             label: Arc::clone(compiled.label()),
             metrics: self.metrics.route(compiled.label()),
@@ -193,5 +201,13 @@ impl Builder {
             limits: self.limits.route_limits(route, &self.metrics),
             backends,
         }
+    }
+
+    fn extras(&mut self, extras: &ir::RouteExtras, label: &str) -> Box<ExtrasStage> {
+        let metrics = self.metrics.extras(label);
+        Box::new(ExtrasStage::new(extras, metrics, |id, side| RouteBackend {
+            backend: self.backends.get(id, &self.metrics),
+            protocol: self.protocols.get(id, &side.protocol),
+        }))
     }
 }

@@ -15,6 +15,7 @@ use crate::answer::{AnswerBody, DECISION, Payload, Problem, ROUTE, insert_decisi
 use crate::body::RequestBody;
 use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthStop, Identity};
+use crate::filter::error_page::Page;
 use crate::filter::grpc_web::GrpcWeb;
 use crate::filter::limit::{self, LimitNotes};
 use crate::filter::upgrade;
@@ -29,6 +30,7 @@ use crate::upstream::Switched;
 
 mod auth;
 mod external;
+mod page;
 mod send;
 
 /// Why a request got no further, and what its answer must say beside that.
@@ -63,6 +65,10 @@ struct Notes {
     grpc_web: Option<GrpcWeb>,
     /// The upstream has changed the protocol.
     switch: Option<Switch>,
+    /// The place of the request's backend among those of its rule.
+    place: usize,
+    /// Takes the place of the answer.
+    page: Option<Box<Page>>,
 }
 
 /// The upstream's side of a tunnel, and how the route wants it.
@@ -95,14 +101,20 @@ pub(crate) fn serve(
         is_preflight: false,
         grpc_web: None,
         switch: None,
+        place: 0,
+        page: None,
     };
     async move {
         let downstream = stream.connection();
         let stage = Stage { worker: &worker, downstream, generation: &generation, started };
-        let outcome = match fault {
+        let mut outcome = match fault {
             Some(reason) => Err(Refusal::from(reason)),
             None => stage.run(&mut asked, &mut body, &mut notes).await,
         };
+        if notes.route.as_ref().is_some_and(|route| route.extras.is_some()) {
+            let page = Box::pin(stage.page(&mut outcome, &asked, &stream, &mut notes)).await;
+            notes.page = page.map(Box::new);
+        }
         let (mut response, closes) = stage.answer(outcome, &asked, &mut notes);
         let ends = worker.is_closing() || downstream.is_retiring(started);
         if downstream.is_http2() {
@@ -276,6 +288,9 @@ impl Stage<'_> {
     ) -> (Response<Payload>, bool) {
         let refused = outcome.as_ref().err().map(|refusal| refusal.reason);
         let mut response = outcome.unwrap_or_else(|refusal| refuse(self.worker, asked, notes, refusal));
+        if let Some(page) = notes.page.take() {
+            page.replace(&mut response);
+        }
         // Any success would tell the client of HTTP/2 that its tunnel stands.
         if asked.tunnel.is_some() && notes.switch.is_none() && response.status().is_success() {
             response = refuse(self.worker, asked, notes, Reason::UpgradeRefused.into());

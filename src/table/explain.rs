@@ -3,6 +3,7 @@
 
 mod balance;
 mod external;
+mod extras;
 mod limit;
 mod policy;
 mod text;

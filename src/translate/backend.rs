@@ -117,7 +117,7 @@ pub(crate) fn resolved(
     }
 }
 
-fn service_name(id: &BackendId) -> String {
+pub(crate) fn service_name(id: &BackendId) -> String {
     match id {
         BackendId::Service { namespace, name, .. } => format!("{namespace}/{name}"),
         BackendId::Address { host, .. } => host.as_ref().to_owned(),

@@ -127,10 +127,13 @@ fn named_backends(route: &Route) -> impl Iterator<Item = &BackendId> {
         Action::Forward { backends, .. } => backends.as_slice(),
         Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => &[],
     };
+    let beside = route.extras.iter().flat_map(|extras| extras.targets());
     let asked = route.auth.iter().filter_map(|auth| auth.external.as_ref());
     backends
         .iter()
-        .filter_map(|backend| found(&backend.target))
+        .map(|backend| &backend.target)
+        .chain(beside)
+        .filter_map(found)
         .chain(asked.map(|external| &external.backend))
 }
 

@@ -6,13 +6,14 @@ use api::{Filter, FilterType, HeaderModifier, PathModifierType, RedirectScheme};
 use http::HeaderValue;
 use ir::{
     Cors, DirectResponse, HeaderEdit, HeaderEdits, HostName, Match, PathMatch, PathRewrite, Redirect,
-    Rewrite, Scheme,
+    Rewrite, RouteExtras, Scheme,
 };
 
 use crate::expression::{Anchoring, REGEX_REMEDY, canonical_substitution, check_regex};
 use crate::path::{PATH_REMEDY, canonical_path};
+use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
-use crate::{cors, value};
+use crate::{cors, error_page, value};
 
 /// The filters of one rule.
 #[derive(Debug, Default)]
@@ -23,6 +24,7 @@ pub(crate) struct Filters {
     pub(crate) respond: Option<DirectResponse>,
     pub(crate) cors: Option<Cors>,
     pub(crate) grpc_web: bool,
+    pub(crate) extras: RouteExtras,
 }
 
 /// `matches` are those of the rule: a prefix can only be replaced where a prefix matched.
@@ -30,6 +32,7 @@ pub(crate) fn filters(
     specs: &[Filter],
     matches: &[Match],
     field: Field<'_>,
+    reader: &mut Reader<'_>,
     lines: &mut Lines,
 ) -> Result<Filters, Refused> {
     let mut filters = Filters::default();
@@ -38,7 +41,7 @@ pub(crate) fn filters(
     for (index, spec) in specs.iter().enumerate() {
         let field = field.index(index);
         let added = if seen.insert(spec.kind) {
-            add(&mut filters, spec, matches, field, lines)
+            add(&mut filters, spec, (matches, field), reader, lines)
         } else {
             let message = "a filter of this type stands twice in the rule; the rule answers 500";
             Err(lines.error(field.key("type"), message, "keep one of them"))
@@ -59,8 +62,8 @@ pub(crate) fn filters(
 fn add(
     filters: &mut Filters,
     spec: &Filter,
-    matches: &[Match],
-    field: Field<'_>,
+    (matches, field): (&[Match], Field<'_>),
+    reader: &mut Reader<'_>,
     lines: &mut Lines,
 ) -> Result<(), Refused> {
     let missing = |member: &str, lines: &mut Lines| {
@@ -97,6 +100,11 @@ fn add(
             filters.cors = Some(cors::cors(spec, field.key("cors"), lines)?);
         }
         FilterType::GrpcWeb => filters.grpc_web = true,
+        FilterType::ErrorPages => {
+            let Some(specs) = &spec.error_pages else { return Err(missing("errorPages", lines)) };
+            filters.extras.error_pages =
+                error_page::error_pages(specs, field.key("errorPages"), reader, lines)?;
+        }
     }
     Ok(())
 }

@@ -164,7 +164,7 @@ impl RuleContext {
     ) -> Result<(), Refused> {
         let field = rule.field;
         let rule = rule.spec;
-        let filters = filter::filters(&rule.filters, &route.matches, field.key("filters"), lines);
+        let filters = filter::filters(&rule.filters, &route.matches, field.key("filters"), reader, lines);
         let timeouts = match &rule.timeouts {
             Some(spec) => upstream::timeouts(Some(spec), field.key("timeouts"), lines),
             None => self.defaults.timeouts.clone(),
@@ -200,6 +200,14 @@ impl RuleContext {
         };
         if filters.grpc_web {
             grpc_web::apply(route, field.key("filters"), lines);
+        }
+        if !filters.extras.is_empty() {
+            if let Action::Forward { .. } = route.action {
+                route.extras = Some(Box::new(filters.extras));
+            } else {
+                let message = "ErrorPages has no effect: the rule answers by itself";
+                lines.warning(field.key("filters"), message, "remove the filter");
+            }
         }
         route.ip_access = ip_access?;
         route.timeouts = timeouts?;

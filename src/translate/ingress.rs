@@ -9,6 +9,7 @@ use crate::annotation::IngressUpstream;
 use crate::attach::{self, Attached};
 use crate::backend::{self, PortRef};
 use crate::external_annotation::ingress_auth;
+use crate::ingress_extras::IngressExtras;
 use crate::path::{PATH_REMEDY, PathError, canonical_path, canonical_prefix};
 use crate::protocol::Offer;
 use crate::reader::Reader;
@@ -59,6 +60,7 @@ pub(crate) fn ingress_routes(
     let seed = RouteSeed::new(lines.object(), &ingress.metadata);
     let mut upstream = IngressUpstream::read(ingress, reader, lines);
     let auth = ingress_auth(ingress, reader, lines);
+    let extras = IngressExtras::read(ingress, reader, lines);
     let mut routes = Vec::new();
     let mut count = RuleCount::default();
     let mut flat_index = 0;
@@ -111,6 +113,7 @@ pub(crate) fn ingress_routes(
     for route in &mut routes {
         attach::own(route, &auth);
         upstream.finish(route);
+        extras.finish(route);
         route.tls = tls.of_route(&route.hosts);
     }
     Built { routes, tls: tls.claims, passthrough: None, extent: count.extent() }

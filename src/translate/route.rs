@@ -94,6 +94,7 @@ impl RouteSeed {
             header_edits: HeaderEdits::default(),
             timeouts: Timeouts::default(),
             action: forward_plainly(Vec::new()),
+            extras: None,
         }
     }
 }

@@ -158,6 +158,8 @@ fn routing_cases() -> Vec<Case> {
             let set = r.header("set-cookie").unwrap_or_default();
             if set.starts_with("SRV-") { Ok(()) } else { Err(format!("set-cookie {set}")) }
         }),
+        case("no error, no page", get("tools.example.com", "/"), 200, nothing_more),
+        case("no error, no page, by annotation", get("pages.example.com", "/"), 200, nothing_more),
         case("redirect to another host", get("old.example.com", "/x"), 308, |r| {
             header(r, "location", "https://new.example.com/x")
         }),

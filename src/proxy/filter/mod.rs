@@ -4,6 +4,8 @@ pub(crate) mod affinity;
 pub(crate) mod auth;
 pub(crate) mod balance;
 pub(crate) mod client_cert;
+pub(crate) mod error_page;
+pub(crate) mod extras;
 pub(crate) mod grpc;
 pub(crate) mod grpc_web;
 pub(crate) mod https;

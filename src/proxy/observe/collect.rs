@@ -152,6 +152,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     all.extend(listeners(metrics));
     all.push(Series::single(&names::TUNNELS_OPEN, signed(metrics.tunnels.get())));
     all.push(passthroughs(metrics));
+    all.extend(extras(metrics));
     all.extend([
         Series::single(&names::TLS_CERTIFICATES, signed(metrics.certificates.get())),
         Series::single(
@@ -216,6 +217,16 @@ fn passthroughs(metrics: &Metrics) -> Series {
         }
     }
     connections
+}
+
+fn extras(metrics: &Metrics) -> [Series; 1] {
+    let mut pages = Series::new(&names::ERROR_PAGES_TOTAL);
+    for route in metrics.extras.all() {
+        for (result, counter) in [("shown", &route.pages_shown), ("failed", &route.pages_failed)] {
+            pages.push_used(&[&route.label, result], counter);
+        }
+    }
+    [pages]
 }
 
 fn backends(metrics: &Metrics) -> [Series; 4] {

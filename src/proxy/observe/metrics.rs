@@ -11,6 +11,7 @@ use ir::ControlState;
 use traffic::BreakerKind;
 
 use super::collect;
+use super::extras::ExtraMetrics;
 use super::key_set::ProviderKeys;
 use super::passthrough::PassthroughMetrics;
 use super::password::PasswordMetrics;
@@ -42,6 +43,7 @@ pub(crate) struct Metrics {
     pub(super) backends: Alive<Arc<str>, BackendMetrics>,
     pub(super) listeners: Alive<Arc<str>, ListenerMetrics>,
     pub(super) passthroughs: Alive<Arc<str>, PassthroughMetrics>,
+    pub(super) extras: Alive<Arc<str>, ExtraMetrics>,
     unmatched: Arc<RouteMetrics>,
     workers: Box<[WorkerCounts]>,
 }
@@ -81,6 +83,7 @@ impl Metrics {
             backends: Alive::default(),
             listeners: Alive::default(),
             passthroughs: Alive::default(),
+            extras: Alive::default(),
             unmatched,
             workers: (0..shards).map(|_| WorkerCounts::default()).collect(),
         })
@@ -133,6 +136,11 @@ impl Metrics {
     /// The metrics of the route with this label whose connections are passed through.
     pub(crate) fn passthrough(&self, label: &str) -> Arc<PassthroughMetrics> {
         self.passthroughs.get_or_make(Arc::from(label), PassthroughMetrics::new)
+    }
+
+    /// The metrics of the extras of the route with this label.
+    pub(crate) fn extras(&self, label: &str) -> Arc<ExtraMetrics> {
+        self.extras.get_or_make(Arc::from(label), ExtraMetrics::new)
     }
 
     /// So many certificates are served now, and the first of them ends then (seconds since 1970).

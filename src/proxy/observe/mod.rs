@@ -3,6 +3,7 @@
 mod access_log;
 mod collect;
 mod external;
+mod extras;
 mod key_set;
 mod metrics;
 mod names;
@@ -14,6 +15,7 @@ mod value;
 
 pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
 pub(crate) use external::ExternalResult;
+pub(crate) use extras::ExtraMetrics;
 pub(crate) use key_set::{KeySetMetrics, ProviderKeys};
 pub(crate) use metrics::{BackendMetrics, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics};
 pub(crate) use passthrough::{PassthroughMetrics, PassthroughResult};

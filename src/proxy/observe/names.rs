@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 41] = [
+pub(super) const ALL: [&Family; 42] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -40,6 +40,7 @@ pub(super) const ALL: [&Family; 41] = [
     &TLS_HANDSHAKES_TOTAL,
     &TUNNELS_OPEN,
     &PASSTHROUGH_TOTAL,
+    &ERROR_PAGES_TOTAL,
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
     &TLS_OCSP_NEXT_UPDATE_SECONDS,
@@ -186,6 +187,13 @@ pub(super) const PASSTHROUGH_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["endpoint", "result"],
     help: "Connections to be passed through with their TLS as it is, by route and by what became of them.",
+};
+
+pub(super) const ERROR_PAGES_TOTAL: Family = Family {
+    name: "baribhara_error_pages_total",
+    kind: FamilyKind::Counter,
+    labels: &["endpoint", "result"],
+    help: "Errors for which a page was asked, by whether there was one.",
 };
 
 pub(super) const TLS_HANDSHAKES_TOTAL: Family = Family {

@@ -47,6 +47,7 @@ impl Stage<'_> {
         let upgrade = upgrade_asked_for(asked, sent, &route.action);
         let session = Visited::of(runtime, &asked.headers, &self.worker.random);
         let (place, upstream) = self.backend(runtime, session.as_ref())?;
+        notes.place = place;
         let query = forwarded_query(runtime, identity, asked.query());
         runtime.auth.apply(identity, &mut asked.headers);
         if !runtime.auth.claim_headers().is_empty() {
@@ -141,7 +142,7 @@ impl Stage<'_> {
     }
 
     /// A request that is still being sent goes on while the client does not ask for more of the answer.
-    fn payload(&self, body: Option<Rc<RefCell<UpstreamBody>>>) -> Payload {
+    pub(super) fn payload(&self, body: Option<Rc<RefCell<UpstreamBody>>>) -> Payload {
         let Some(body) = body else { return Payload::Empty };
         if body.borrow().is_uploading() && !self.downstream.is_http2() {
             *self.downstream.uploading.borrow_mut() = Rc::downgrade(&body);

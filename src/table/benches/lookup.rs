@@ -160,6 +160,7 @@ fn route(index: usize, host: &str, prefix: String) -> ir::Route {
             upgrades: ir::Upgrades::default(),
             grpc_web: false,
         },
+        extras: None,
     }
 }
 

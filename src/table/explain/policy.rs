@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
 use super::balance;
+use super::extras;
 use super::limit::limit_steps;
 use crate::route::CompiledRoute;
 
@@ -173,6 +174,7 @@ pub(super) fn filters(compiled: &CompiledRoute) -> Vec<Step> {
     }
     steps.extend(edit_step("RequestHeaderModifier", &route.header_edits.request, object));
     forward_steps(route, &mut steps);
+    steps.extend(extras::answer_steps(route));
     steps.extend(edit_step("ResponseHeaderModifier", &route.header_edits.response, object));
     steps
 }

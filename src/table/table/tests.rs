@@ -30,6 +30,7 @@ fn route(name: &str, hosts: &[&str]) -> ir::Route {
         header_edits: ir::HeaderEdits::default(),
         timeouts: ir::Timeouts::default(),
         action: ir::Action::Fail(ir::FailReason::InvalidRule),
+        extras: None,
     }
 }
 

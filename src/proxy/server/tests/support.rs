@@ -289,5 +289,6 @@ pub(super) fn route(name: &str, hosts: &[&str]) -> Route {
         header_edits: ir::HeaderEdits::default(),
         timeouts: ir::Timeouts::default(),
         action,
+        extras: None,
     }
 }

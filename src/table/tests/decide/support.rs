@@ -101,6 +101,7 @@ pub(crate) fn route(name: &str, hosts: &[&str], matches: Vec<ir::Match>) -> ir::
             upgrades: ir::Upgrades::default(),
             grpc_web: false,
         },
+        extras: None,
     }
 }
 

@@ -1,0 +1,56 @@
+//! What a rule may do beside sending a request to its backend. Seldom used, so a route keeps it apart.
+
+use serde::Serialize;
+
+use crate::{BackendTarget, UpstreamProtocol};
+
+/// The parts that most rules have none of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteExtras {
+    /// The first that names an answer's status makes its page.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub error_pages: Vec<ErrorPage>,
+}
+
+impl RouteExtras {
+    pub fn is_empty(&self) -> bool {
+        let Self { error_pages } = self;
+        error_pages.is_empty()
+    }
+
+    /// The backends that are asked beside the rule's own.
+    pub fn targets(&self) -> impl Iterator<Item = &BackendTarget> {
+        self.error_pages.iter().map(|page| &page.backend.target)
+    }
+}
+
+/// A Service that is asked beside the rule's backends, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SideBackend {
+    pub target: BackendTarget,
+    #[serde(skip_serializing_if = "UpstreamProtocol::is_plain_http1")]
+    pub protocol: UpstreamProtocol,
+}
+
+/// Answers whose place the page of a Service takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ErrorPage {
+    pub statuses: Vec<StatusRange>,
+    /// Whatever `statuses` says, also where the rule's backend has no endpoint (ingress-nginx `default-backend`).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub without_endpoints: bool,
+    pub backend: SideBackend,
+}
+
+/// From 400 to 599, ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct StatusRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl StatusRange {
+    pub fn contains(self, status: u16) -> bool {
+        (self.first..=self.last).contains(&status)
+    }
+}

@@ -1,0 +1,129 @@
+//! Error pages: asks the Service that makes them before the answer goes out. Where none can be had, the answer stays as
+//! it was.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use http::{Method, Response};
+use ir::{Action, CircuitBreaker, LoadBalancing, PassiveHealth, Retry, Timeouts};
+
+use super::{Notes, Refusal, Stage};
+use crate::answer::Payload;
+use crate::body::RequestBody;
+use crate::error::Reason;
+use crate::filter::error_page::{self, Page, PageSource};
+use crate::filter::grpc;
+use crate::generation::RouteRuntime;
+use crate::request::Asked;
+use crate::server::Stream;
+use crate::upstream::{Forward, Own, Trail, forward};
+
+/// How long a Service may take until the head of its page. The client waits for it.
+const PAGE_TIME_MAX: Duration = Duration::from_secs(3);
+/// The longest time without a part of a page that has begun.
+const PAGE_IDLE_MAX: Duration = Duration::from_secs(10);
+/// How much of the body that the page takes the place of is read away, so that its connection can be kept.
+const REPLACED_BYTES_MAX: usize = 64 << 10;
+
+impl Stage<'_> {
+    /// The page that takes the place of this outcome, if its route has one for it.
+    pub(super) async fn page(
+        &self,
+        outcome: &mut Result<Response<Payload>, Refusal>,
+        asked: &Asked,
+        stream: &Rc<Stream>,
+        notes: &mut Notes,
+    ) -> Option<Page> {
+        let (status, refused) = match &*outcome {
+            Ok(response) => (response.status(), None),
+            Err(refusal) => (refusal.reason.status(), Some(refusal.reason)),
+        };
+        let runtime = notes.route.clone()?;
+        let extras = runtime.extras.as_ref()?;
+        let source = extras.pages.iter().find(|page| page.takes(status, refused))?;
+        let is_grpc = notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers);
+        if is_grpc || refused == Some(Reason::ClientGone) || !error_page::can_be_shown(asked) {
+            return None;
+        }
+        let asking = self.ask_for_page(source, &runtime, (status, asked), stream, notes);
+        let page = tokio::time::timeout(PAGE_TIME_MAX, asking).await.ok().flatten();
+        let Some(mut page) = page else {
+            extras.metrics.pages_failed.inc();
+            return None;
+        };
+        extras.metrics.pages_shown.inc();
+        table::apply_header_edit(&runtime.compiled.route.header_edits.response, &mut page.headers);
+        if let Ok(response) = outcome {
+            read_away(std::mem::replace(response.body_mut(), Payload::Empty)).await;
+        }
+        Some(page)
+    }
+
+    async fn ask_for_page(
+        &self,
+        source: &PageSource,
+        runtime: &RouteRuntime,
+        (error, asked): (http::StatusCode, &Asked),
+        stream: &Rc<Stream>,
+        notes: &mut Notes,
+    ) -> Option<Page> {
+        let (upstream, extras) = (source.upstream.as_ref()?, runtime.extras.as_ref()?);
+        let route = &runtime.compiled.route;
+        let backend = match &route.action {
+            Action::Forward { backends, .. } => backends.get(notes.place).map(|backend| &backend.target),
+            Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => None,
+        };
+        let headers = error_page::fields(error, asked, &route.id, backend);
+        let request_id = notes.request_id.get_or_insert_with(|| asked.request_id(&self.worker.random));
+        let own = Own::new(asked, self.downstream, request_id);
+        let timeouts = Timeouts { idle: Some(PAGE_IDLE_MAX), ..Timeouts::default() };
+        let (retry, circuit_breaker) = (Retry::default(), CircuitBreaker::default());
+        let (load_balancing, passive_health) = (LoadBalancing::default(), PassiveHealth::default());
+        let ask = Forward {
+            worker: self.worker,
+            backend: &upstream.backend,
+            protocol: &upstream.protocol,
+            route_metrics: &extras.metrics.unshown,
+            method: if asked.method == Method::HEAD { &Method::HEAD } else { &Method::GET },
+            path: "/",
+            query: None,
+            host: asked.raw_host(),
+            headers: &headers,
+            own: own.lines(),
+            expects_continue: false,
+            upgrade: None,
+            started: Instant::now(),
+            is_grpc: false,
+            timeouts: &timeouts,
+            retry: &retry,
+            circuit_breaker: &circuit_breaker,
+            load_balancing: &load_balancing,
+            hash_key: None,
+            sticky: None,
+            passive_health: Some(&passive_health),
+        };
+        let mut body = Some(RequestBody::empty(Rc::clone(stream)));
+        let forwarded = forward(&ask, &mut body, &mut Trail::default()).await.ok()?;
+        let status = error_page::shown_status(error, forwarded.head.status)?;
+        Some(Page { status, headers: forwarded.head.headers, payload: self.payload(forwarded.body) })
+    }
+}
+
+/// Reads what is there of a body that nobody gets. With its end its connection can be used again; where it does not end
+/// at once it is closed.
+async fn read_away(payload: Payload) {
+    let Payload::Upstream(body) = payload else { return };
+    let mut bytes = 0;
+    poll_fn(|cx| {
+        while bytes < REPLACED_BYTES_MAX {
+            match body.borrow_mut().poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => bytes += frame.data_ref().map_or(1, |data| data.len().max(1)),
+                Poll::Ready(Some(Err(_)) | None) | Poll::Pending => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
