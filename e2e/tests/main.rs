@@ -23,6 +23,7 @@ mod h2_site;
 mod h2_smuggling;
 mod jwt;
 mod limits;
+mod mirror;
 mod observe;
 mod ocsp;
 mod passthrough;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cors::Cors;
 use crate::error_page::ErrorPage;
+use crate::mirror::RequestMirror;
 use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
 
 /// One filter. `type` says which, and the member of that name holds its settings, if it has any. Each type stands at most
@@ -39,6 +40,10 @@ use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
         "message": "cors must be set exactly when type is CORS; set the member that type names",
     },
     {
+        "rule": "(self.type == 'RequestMirror') == has(self.requestMirror)",
+        "message": "requestMirror must be set exactly when type is RequestMirror; set the member that type names",
+    },
+    {
         "rule": "(self.type == 'ErrorPages') == has(self.errorPages)",
         "message": "errorPages must be set exactly when type is ErrorPages; set the member that type names",
     },
@@ -71,6 +76,9 @@ pub struct Filter {
     #[schemars(length(min = 1, max = 8))]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub error_pages: Option<Vec<ErrorPage>>,
+    /// Sends copies of requests to another Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_mirror: Option<RequestMirror>,
 }
 
 /// The filters that there are.
@@ -87,6 +95,7 @@ pub enum FilterType {
     #[serde(rename = "GRPCWeb")]
     GrpcWeb,
     ErrorPages,
+    RequestMirror,
 }
 
 /// Header changes: `remove` first, then `set`, then `add`.

@@ -78,9 +78,16 @@ pub const CUSTOM_HTTP_ERRORS_ANNOTATION: &str = "gateway.baribhara.io/custom-htt
 /// On an Ingress: the Service of its namespace that makes its error pages, by its first port; it answers, too, where a
 /// backend has no endpoint (ingress-nginx: the same name).
 pub const DEFAULT_BACKEND_ANNOTATION: &str = "gateway.baribhara.io/default-backend";
+/// On an Ingress: the Service of its namespace that gets copies of its requests: `NAME`, `NAME:PORT`, or a URL of the
+/// cluster's such as `http://NAME.NAMESPACE.svc:PORT` (ingress-nginx: the same name).
+pub const MIRROR_TARGET_ANNOTATION: &str = "gateway.baribhara.io/mirror-target";
+/// On an Ingress: `on` or `off`: whether these copies have bodies. Default `on` (ingress-nginx: the same name).
+pub const MIRROR_REQUEST_BODY_ANNOTATION: &str = "gateway.baribhara.io/mirror-request-body";
 /// ingress-nginx's own names of these, which are read where ours are not there.
 pub const NGINX_CUSTOM_HTTP_ERRORS_ANNOTATION: &str = "nginx.ingress.kubernetes.io/custom-http-errors";
 pub const NGINX_DEFAULT_BACKEND_ANNOTATION: &str = "nginx.ingress.kubernetes.io/default-backend";
+pub const NGINX_MIRROR_TARGET_ANNOTATION: &str = "nginx.ingress.kubernetes.io/mirror-target";
+pub const NGINX_MIRROR_REQUEST_BODY_ANNOTATION: &str = "nginx.ingress.kubernetes.io/mirror-request-body";
 /// The entry of the Secret of `--affinity-key-secret`.
 pub const AFFINITY_KEY: &str = "key";
 /// On an Ingress: `cookie`: the requests of one client go to one endpoint (ingress-nginx: the same name).

@@ -10,17 +10,20 @@ pub struct RouteExtras {
     /// The first that names an answer's status makes its page.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub error_pages: Vec<ErrorPage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
 }
 
 impl RouteExtras {
     pub fn is_empty(&self) -> bool {
-        let Self { error_pages } = self;
-        error_pages.is_empty()
+        let Self { error_pages, mirror } = self;
+        error_pages.is_empty() && mirror.is_none()
     }
 
     /// The backends that are asked beside the rule's own.
     pub fn targets(&self) -> impl Iterator<Item = &BackendTarget> {
-        self.error_pages.iter().map(|page| &page.backend.target)
+        let mirror = self.mirror.iter().map(|mirror| &mirror.backend);
+        self.error_pages.iter().map(|page| &page.backend).chain(mirror).map(|backend| &backend.target)
     }
 }
 
@@ -40,6 +43,15 @@ pub struct ErrorPage {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub without_endpoints: bool,
     pub backend: SideBackend,
+}
+
+/// Requests that a Service gets a copy of, whose answer nobody sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mirror {
+    pub backend: SideBackend,
+    /// 0 to 100.
+    pub percent: u8,
+    pub includes_body: bool,
 }
 
 /// From 400 to 599, ends included.

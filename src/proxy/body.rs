@@ -17,6 +17,10 @@ use crate::filter::grpc_web::Base64Reader;
 use crate::server::Stream;
 use crate::upstream::h1::is_trailer_allowed;
 
+mod copy;
+
+pub(crate) use copy::{CopyFate, CopyReader, CopyWriter};
+
 /// How much of a request body is kept so that the request can be sent again (hardening BE16).
 const REPLAY_BYTES_MAX: usize = 64 << 10;
 
@@ -49,7 +53,7 @@ pub(crate) enum BodyError {
 /// A client's body: bounded in size and in the gaps between its parts, and kept for another try while it is small.
 #[derive(Debug)]
 pub(crate) struct RequestBody {
-    incoming: Option<Incoming>,
+    incoming: Option<Source>,
     framing: RequestFraming,
     again: VecDeque<Bytes>,
     sent: Option<Vec<Bytes>>,
@@ -62,6 +66,33 @@ pub(crate) struct RequestBody {
     base64: Option<Base64Reader>,
     /// Trailer names that would spoof what the gateway sets.
     forbidden_trailers: Vec<HeaderName>,
+    /// What is read is written there, too.
+    copy: Option<CopyWriter>,
+}
+
+/// Where a body comes from.
+#[derive(Debug)]
+enum Source {
+    Client(Incoming),
+    /// What is read of another body.
+    Copy(CopyReader),
+}
+
+impl Source {
+    /// `Err`: it breaks off.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ()>>> {
+        match self {
+            Self::Client(incoming) => Pin::new(incoming).poll_frame(cx).map_err(|_| ()),
+            Self::Copy(copy) => copy.poll_frame(cx).map_err(|_| ()),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(incoming) => incoming.is_end_stream(),
+            Self::Copy(copy) => copy.is_end_stream(),
+        }
+    }
 }
 
 impl RequestBody {
@@ -73,7 +104,7 @@ impl RequestBody {
             incoming.size_hint().exact().map_or(RequestFraming::Chunked, RequestFraming::Length)
         };
         Self {
-            incoming: (framing != RequestFraming::None).then_some(incoming),
+            incoming: (framing != RequestFraming::None).then_some(Source::Client(incoming)),
             framing,
             again: VecDeque::new(),
             sent: None,
@@ -84,6 +115,7 @@ impl RequestBody {
             stream,
             base64: None,
             forbidden_trailers: Vec::new(),
+            copy: None,
         }
     }
 
@@ -106,7 +138,26 @@ impl RequestBody {
             stream,
             base64: None,
             forbidden_trailers: Vec::new(),
+            copy: None,
         }
+    }
+
+    /// A request's body for a copy of the request, `whole` or none at all, and what tells afterwards whether it fell
+    /// behind. Of a body that is being read there is no copy.
+    pub(crate) fn copy(&mut self, whole: bool) -> (Self, Option<CopyFate>) {
+        let stream = Rc::new(self.stream.beside());
+        if !whole || self.framing == RequestFraming::None {
+            return (Self::empty(stream), None);
+        }
+        let length = match self.framing {
+            RequestFraming::Length(length) => Some(length),
+            RequestFraming::Chunked | RequestFraming::None => None,
+        };
+        let (writer, reader, fate) = copy::copy(length);
+        self.copy = Some(writer);
+        let body =
+            Self { incoming: Some(Source::Copy(reader)), framing: self.framing, ..Self::empty(stream) };
+        (body, Some(fate))
     }
 
     pub(crate) fn framing(&self) -> RequestFraming {
@@ -169,7 +220,7 @@ impl RequestBody {
         }
         loop {
             let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
-            let Poll::Ready(frame) = Pin::new(incoming).poll_frame(cx) else { break };
+            let Poll::Ready(frame) = incoming.poll_frame(cx) else { break };
             self.stream.on_body_moved();
             let frame = self.on_frame(frame);
             // Less than four letters of base64 may be nothing yet, and an empty part would be taken for an end.
@@ -192,7 +243,7 @@ impl RequestBody {
 
     fn on_frame(
         &mut self,
-        frame: Option<Result<Frame<Bytes>, hyper::Error>>,
+        frame: Option<Result<Frame<Bytes>, ()>>,
     ) -> Option<Result<Frame<Bytes>, BodyError>> {
         match frame {
             None => {
@@ -207,7 +258,13 @@ impl RequestBody {
             Some(Ok(frame)) => Some(match frame.into_data() {
                 Ok(data) => self.on_data(data),
                 Err(frame) => Ok(match frame.into_trailers() {
-                    Ok(trailers) => Frame::trailers(self.screen_trailers(&trailers)),
+                    Ok(trailers) => {
+                        let trailers = self.screen_trailers(&trailers);
+                        if let Some(copy) = &self.copy {
+                            copy.trailers(&trailers);
+                        }
+                        Frame::trailers(trailers)
+                    }
                     Err(frame) => frame,
                 }),
             }),
@@ -216,6 +273,9 @@ impl RequestBody {
 
     fn on_end(&mut self) {
         self.incoming = None;
+        if let Some(copy) = self.copy.take() {
+            copy.end();
+        }
         self.stream.body_unread.set(false);
     }
 
@@ -246,7 +306,7 @@ impl RequestBody {
             self.incoming = None;
             return Err(BodyError::TooLarge);
         }
-        let has_ended = self.incoming.as_ref().is_some_and(Body::is_end_stream);
+        let has_ended = self.incoming.as_ref().is_some_and(Source::is_end_stream);
         let data = match &mut self.base64 {
             None => data,
             Some(base64) => match base64.read(&data) {
@@ -257,6 +317,11 @@ impl RequestBody {
                 }
             },
         };
+        if let Some(copy) = &mut self.copy
+            && !copy.data(&data)
+        {
+            self.copy = None;
+        }
         if has_ended {
             self.on_end();
         }

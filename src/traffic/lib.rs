@@ -20,6 +20,7 @@ pub use balance::{
     weighted,
 };
 pub use breaker::{Breaker, BreakerKind, BreakerPermit};
+pub use chance::happens;
 pub use fingerprint::{FingerprintSeed, Fingerprinter};
 pub use jwks::KeysSchedule;
 pub use limits::{LimitNow, LimitStore, LimitVerdict};

@@ -13,7 +13,7 @@ use crate::expression::{Anchoring, REGEX_REMEDY, canonical_substitution, check_r
 use crate::path::{PATH_REMEDY, canonical_path};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
-use crate::{cors, error_page, value};
+use crate::{cors, error_page, mirror, value};
 
 /// The filters of one rule.
 #[derive(Debug, Default)]
@@ -100,6 +100,10 @@ fn add(
             filters.cors = Some(cors::cors(spec, field.key("cors"), lines)?);
         }
         FilterType::GrpcWeb => filters.grpc_web = true,
+        FilterType::RequestMirror => {
+            let Some(spec) = &spec.request_mirror else { return Err(missing("requestMirror", lines)) };
+            filters.extras.mirror = Some(mirror::mirror(spec, field.key("requestMirror"), reader, lines));
+        }
         FilterType::ErrorPages => {
             let Some(specs) = &spec.error_pages else { return Err(missing("errorPages", lines)) };
             filters.extras.error_pages =

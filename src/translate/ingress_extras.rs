@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ir::{Action, ErrorPage, Route, RouteExtras, SideBackend, StatusRange};
+use ir::{Action, ErrorPage, Mirror, Route, RouteExtras, SideBackend, StatusRange};
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::backend::{self, PortRef};
 use crate::error_page::{NO_PAGE, status_range};
+use crate::mirror::{NO_MIRROR, named_service};
 use crate::reader::Reader;
 use crate::report::{Field, Lines};
 use crate::side_backend;
@@ -17,6 +18,8 @@ type Names = (&'static str, &'static str);
 
 const ERRORS: Names = (api::CUSTOM_HTTP_ERRORS_ANNOTATION, api::NGINX_CUSTOM_HTTP_ERRORS_ANNOTATION);
 const DEFAULT_BACKEND: Names = (api::DEFAULT_BACKEND_ANNOTATION, api::NGINX_DEFAULT_BACKEND_ANNOTATION);
+const MIRROR_TARGET: Names = (api::MIRROR_TARGET_ANNOTATION, api::NGINX_MIRROR_TARGET_ANNOTATION);
+const MIRROR_BODY: Names = (api::MIRROR_REQUEST_BODY_ANNOTATION, api::NGINX_MIRROR_REQUEST_BODY_ANNOTATION);
 /// The most statuses that an annotation may name.
 const STATUSES_MAX: usize = 64;
 
@@ -31,7 +34,10 @@ impl IngressExtras {
         let Some(annotations) = &ingress.metadata.annotations else { return Self::default() };
         let root = Field::root("metadata");
         let notes = Notes { annotations, field: root.key("annotations") };
-        let extras = RouteExtras { error_pages: notes.error_pages(reader, lines).into_iter().collect() };
+        let extras = RouteExtras {
+            error_pages: notes.error_pages(reader, lines).into_iter().collect(),
+            mirror: notes.mirror(reader, lines),
+        };
         Self { extras }
     }
 
@@ -71,6 +77,33 @@ impl<'a> Notes<'a> {
     }
 }
 
+impl Notes<'_> {
+    fn mirror(&self, reader: &mut Reader<'_>, lines: &mut Lines) -> Option<Mirror> {
+        let (text, field) = self.get(MIRROR_TARGET)?;
+        let own = Arc::clone(&lines.object().namespace);
+        let Some(mut service) = named_service(text, &own) else {
+            let message = format!("'{text}' names no Service of the cluster; {NO_MIRROR}");
+            let remedy = "write the Service's name, NAME:PORT, or http://NAME.NAMESPACE.svc:PORT";
+            lines.warning(field, message, remedy);
+            return None;
+        };
+        if service.port == 0 {
+            service.port = first_port(&service.name, service.namespace.as_deref().unwrap_or(&own), reader);
+        }
+        let includes_body = match self.get(MIRROR_BODY) {
+            None | Some(("on", _)) => true,
+            Some(("off", _)) => false,
+            Some((text, field)) => {
+                let message = format!("'{text}' is neither on nor off; bodies are not mirrored");
+                lines.error(field, message, "write \"on\" or \"off\"");
+                false
+            }
+        };
+        let backend = side_backend::side_backend(&service, NO_MIRROR, field, reader, lines);
+        Some(Mirror { backend, percent: 100, includes_body })
+    }
+}
+
 /// Nothing is less safe for a status that is not understood, so the others hold.
 fn statuses(text: &str, field: Field<'_>, lines: &mut Lines) -> Vec<StatusRange> {
     let mut statuses = Vec::new();
@@ -94,9 +127,14 @@ fn statuses(text: &str, field: Field<'_>, lines: &mut Lines) -> Vec<StatusRange>
 /// The first port of a Service of the Ingress's own namespace.
 fn default_backend(name: &str, field: Field<'_>, reader: &mut Reader<'_>, lines: &mut Lines) -> SideBackend {
     let namespace: Arc<str> = Arc::clone(&lines.object().namespace);
-    let service = reader.service(&namespace, name);
-    let ports = service.and_then(|service| service.spec.as_ref()?.ports.as_ref());
-    let port = ports.and_then(|ports| ports.first()).and_then(|port| u16::try_from(port.port).ok());
-    let resolved = backend::service_target(&namespace, name, PortRef::Number(port.unwrap_or(0)), reader);
+    let port = first_port(name, &namespace, reader);
+    let resolved = backend::service_target(&namespace, name, PortRef::Number(port), reader);
     side_backend::found(resolved, NO_PAGE, (field, field), lines)
+}
+
+/// 0: it has none.
+fn first_port(name: &str, namespace: &str, reader: &mut Reader<'_>) -> u16 {
+    let service = reader.service(namespace, name);
+    let ports = service.and_then(|service| service.spec.as_ref()?.ports.as_ref());
+    ports.and_then(|ports| ports.first()).and_then(|port| u16::try_from(port.port).ok()).unwrap_or(0)
 }

@@ -32,6 +32,7 @@ mod ingress;
 mod ingress_extras;
 mod limit;
 mod matches;
+mod mirror;
 mod named;
 mod passthrough;
 mod path;

@@ -159,6 +159,7 @@ fn routing_cases() -> Vec<Case> {
             if set.starts_with("SRV-") { Ok(()) } else { Err(format!("set-cookie {set}")) }
         }),
         case("no error, no page", get("tools.example.com", "/"), 200, nothing_more),
+        case("mirrored", get("tools.example.com", "/mirrored"), 200, nothing_more),
         case("no error, no page, by annotation", get("pages.example.com", "/"), 200, nothing_more),
         case("redirect to another host", get("old.example.com", "/x"), 308, |r| {
             header(r, "location", "https://new.example.com/x")

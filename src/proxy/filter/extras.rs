@@ -5,13 +5,17 @@ use std::sync::Arc;
 use ir::{BackendTarget, SideBackend};
 
 use super::error_page::PageSource;
+use super::mirror::MirrorStage;
+use crate::body::RequestBody;
 use crate::generation::RouteBackend;
 use crate::observe::ExtraMetrics;
+use crate::upstream::Forward;
 
 /// What few routes have.
 #[derive(Debug)]
 pub(crate) struct ExtrasStage {
     pub(crate) pages: Vec<PageSource>,
+    mirror: Option<MirrorStage>,
     pub(crate) metrics: Arc<ExtraMetrics>,
 }
 
@@ -22,16 +26,28 @@ impl ExtrasStage {
         metrics: Arc<ExtraMetrics>,
         mut side: impl FnMut(&ir::BackendId, &SideBackend) -> RouteBackend,
     ) -> Self {
-        let ir::RouteExtras { error_pages } = extras;
+        let ir::RouteExtras { error_pages, mirror } = extras;
         let mut upstream = |backend: &SideBackend| match &backend.target {
             BackendTarget::Backend(id) => Some(side(id, backend)),
             BackendTarget::Missing(_) => None,
         };
+        let mirror = mirror.as_ref().map(|mirror| MirrorStage {
+            percent: mirror.percent,
+            includes_body: mirror.includes_body,
+            upstream: upstream(&mirror.backend),
+        });
         let pages = error_pages.iter().map(|page| PageSource {
             statuses: page.statuses.clone(),
             without_endpoints: page.without_endpoints,
             upstream: upstream(&page.backend),
         });
-        Self { pages: pages.collect(), metrics }
+        Self { pages: pages.collect(), mirror, metrics }
+    }
+
+    /// Begins the copy of a request that is about to be sent. `host`: the client's own.
+    pub(crate) fn mirror(&self, ask: &Forward<'_>, body: Option<&mut RequestBody>, host: &[u8]) {
+        if let (Some(mirror), Some(body)) = (&self.mirror, body) {
+            mirror.begin(&self.metrics, ask, body, host);
+        }
     }
 }

@@ -10,5 +10,6 @@ pub(crate) mod grpc;
 pub(crate) mod grpc_web;
 pub(crate) mod https;
 pub(crate) mod limit;
+pub(crate) mod mirror;
 pub(crate) mod upgrade;
 pub(crate) mod websocket;

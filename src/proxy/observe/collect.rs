@@ -219,14 +219,23 @@ fn passthroughs(metrics: &Metrics) -> Series {
     connections
 }
 
-fn extras(metrics: &Metrics) -> [Series; 1] {
+fn extras(metrics: &Metrics) -> [Series; 2] {
     let mut pages = Series::new(&names::ERROR_PAGES_TOTAL);
+    let mut mirrors = Series::new(&names::MIRRORED_REQUESTS_TOTAL);
     for route in metrics.extras.all() {
         for (result, counter) in [("shown", &route.pages_shown), ("failed", &route.pages_failed)] {
             pages.push_used(&[&route.label, result], counter);
         }
+        let results = [
+            ("sent", &route.mirrors_sent),
+            ("failed", &route.mirrors_failed),
+            ("dropped", &route.mirrors_dropped),
+        ];
+        for (result, counter) in results {
+            mirrors.push_used(&[&route.label, result], counter);
+        }
     }
-    [pages]
+    [pages, mirrors]
 }
 
 fn backends(metrics: &Metrics) -> [Series; 4] {

@@ -13,6 +13,12 @@ pub(crate) struct ExtraMetrics {
     pub(crate) pages_shown: Counter,
     /// Errors whose page could not be had.
     pub(crate) pages_failed: Counter,
+    /// Copies of requests that were answered.
+    pub(crate) mirrors_sent: Counter,
+    /// Copies that were not answered.
+    pub(crate) mirrors_failed: Counter,
+    /// Copies that were not made, or not to their end, because too much was under way.
+    pub(crate) mirrors_dropped: Counter,
     /// Takes the tries of requests that no client made, and is shown nowhere.
     pub(crate) unshown: RouteMetrics,
 }
@@ -23,6 +29,9 @@ impl ExtraMetrics {
             label: Arc::clone(label),
             pages_shown: Counter::default(),
             pages_failed: Counter::default(),
+            mirrors_sent: Counter::default(),
+            mirrors_failed: Counter::default(),
+            mirrors_dropped: Counter::default(),
             unshown: RouteMetrics::new(Arc::clone(label), 1),
         }
     }

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 42] = [
+pub(super) const ALL: [&Family; 43] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -41,6 +41,7 @@ pub(super) const ALL: [&Family; 42] = [
     &TUNNELS_OPEN,
     &PASSTHROUGH_TOTAL,
     &ERROR_PAGES_TOTAL,
+    &MIRRORED_REQUESTS_TOTAL,
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
     &TLS_OCSP_NEXT_UPDATE_SECONDS,
@@ -194,6 +195,13 @@ pub(super) const ERROR_PAGES_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["endpoint", "result"],
     help: "Errors for which a page was asked, by whether there was one.",
+};
+
+pub(super) const MIRRORED_REQUESTS_TOTAL: Family = Family {
+    name: "baribhara_mirrored_requests_total",
+    kind: FamilyKind::Counter,
+    labels: &["endpoint", "result"],
+    help: "Copies of requests for mirrors, by what became of them.",
 };
 
 pub(super) const TLS_HANDSHAKES_TOTAL: Family = Family {

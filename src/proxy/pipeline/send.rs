@@ -94,6 +94,9 @@ impl Stage<'_> {
             sticky: session.as_ref().and_then(|session| session.stage.sticky(&session.visit, place)),
             passive_health: passive_health.as_ref(),
         };
+        if let Some(extras) = &runtime.extras {
+            extras.mirror(&ask, body.as_mut(), asked.raw_host());
+        }
         let forwarded = forward(&ask, body, &mut notes.record.trail).await?;
         let cookie = session.and_then(|session| session.cookie(runtime, (place, &forwarded), asked));
         let mut response = self.answered(forwarded, key.as_ref(), route.timeouts.stream_idle, notes)?;

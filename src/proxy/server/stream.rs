@@ -29,6 +29,11 @@ impl Stream {
         }
     }
 
+    /// For a request of the gateway's own beside this one.
+    pub(crate) fn beside(&self) -> Self {
+        Self::new(&self.connection)
+    }
+
     /// A request begins.
     pub(super) fn on_request(&self) {
         if let Some(timer) = self.body_timer.get() {

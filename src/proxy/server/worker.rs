@@ -195,7 +195,7 @@ impl Worker {
     }
 
     /// Runs what a client's stream has begun, until it ends by itself.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         spawn(task, Arc::clone(&self.metrics));
     }
 

@@ -173,6 +173,7 @@ pub(super) fn filters(compiled: &CompiledRoute) -> Vec<Step> {
         Action::Forward { .. } | Action::Redirect(_) => {}
     }
     steps.extend(edit_step("RequestHeaderModifier", &route.header_edits.request, object));
+    steps.extend(extras::request_steps(route));
     forward_steps(route, &mut steps);
     steps.extend(extras::answer_steps(route));
     steps.extend(edit_step("ResponseHeaderModifier", &route.header_edits.response, object));
