@@ -12,6 +12,7 @@ mod cors;
 mod drain;
 mod error_pages;
 mod external_auth;
+mod faults;
 mod filters;
 mod folder;
 mod forwarding;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cors::Cors;
 use crate::error_page::ErrorPage;
+use crate::fault::Fault;
 use crate::mirror::RequestMirror;
 use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
 
@@ -44,6 +45,10 @@ use crate::text::{ABSOLUTE_PATH, FIELD_VALUE, PRECISE_HOSTNAME, TOKEN};
         "message": "requestMirror must be set exactly when type is RequestMirror; set the member that type names",
     },
     {
+        "rule": "(self.type == 'Fault') == has(self.fault)",
+        "message": "fault must be set exactly when type is Fault; set the member that type names",
+    },
+    {
         "rule": "(self.type == 'ErrorPages') == has(self.errorPages)",
         "message": "errorPages must be set exactly when type is ErrorPages; set the member that type names",
     },
@@ -79,6 +84,9 @@ pub struct Filter {
     /// Sends copies of requests to another Service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_mirror: Option<RequestMirror>,
+    /// Delays requests or answers them without asking the backend, by chance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 /// The filters that there are.
@@ -96,6 +104,7 @@ pub enum FilterType {
     GrpcWeb,
     ErrorPages,
     RequestMirror,
+    Fault,
 }
 
 /// Header changes: `remove` first, then `set`, then `add`.

@@ -11,6 +11,7 @@ mod cors;
 mod crd;
 mod error_page;
 mod external;
+mod fault;
 mod filter;
 mod grant;
 mod matches;
@@ -36,6 +37,7 @@ pub use cors::Cors;
 pub use crd::{crds, crds_reference, crds_yaml};
 pub use error_page::{ErrorPage, ServiceRef};
 pub use external::{AuthBackendRef, AuthCache, ExternalAuth, FailureMode, SignIn};
+pub use fault::{Fault, FaultAbort, FaultDelay, FaultHeader};
 pub use filter::{
     DirectResponse, Filter, FilterType, HeaderModifier, HttpHeader, PathModifier, PathModifierType,
     RedirectScheme, RequestRedirect, UrlRewrite,

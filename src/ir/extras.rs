@@ -1,8 +1,11 @@
 //! What a rule may do beside sending a request to its backend. Seldom used, so a route keeps it apart.
 
+use std::time::Duration;
+
+use http::HeaderName;
 use serde::Serialize;
 
-use crate::{BackendTarget, UpstreamProtocol};
+use crate::{BackendTarget, UpstreamProtocol, ser};
 
 /// The parts that most rules have none of.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -12,12 +15,14 @@ pub struct RouteExtras {
     pub error_pages: Vec<ErrorPage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mirror: Option<Mirror>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Fault>,
 }
 
 impl RouteExtras {
     pub fn is_empty(&self) -> bool {
-        let Self { error_pages, mirror } = self;
-        error_pages.is_empty() && mirror.is_none()
+        let Self { error_pages, mirror, fault } = self;
+        error_pages.is_empty() && mirror.is_none() && fault.is_none()
     }
 
     /// The backends that are asked beside the rule's own.
@@ -52,6 +57,50 @@ pub struct Mirror {
     /// 0 to 100.
     pub percent: u8,
     pub includes_body: bool,
+}
+
+/// What is done to requests on purpose, so that their clients can be tested.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Only requests that have it. `None`: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub header: Option<FaultHeader>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delay: Option<FaultDelay>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abort: Option<FaultAbort>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultHeader {
+    #[serde(serialize_with = "ser::header_name")]
+    pub name: HeaderName,
+    /// `None`: any value.
+    pub value: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultDelay {
+    #[serde(serialize_with = "ser::millis")]
+    pub duration: Duration,
+    /// 0 to 100.
+    pub percent: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultAbort {
+    pub answer: FaultAnswer,
+    /// 0 to 100.
+    pub percent: u8,
+}
+
+/// What an aborted request is answered with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum FaultAnswer {
+    /// 200 to 599.
+    Status(u16),
+    /// A status of gRPC, 1 to 16. Only requests of gRPC are aborted.
+    Grpc(u8),
 }
 
 /// From 400 to 599, ends included.

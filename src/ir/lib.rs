@@ -43,7 +43,10 @@ pub use config::{Applied, Config};
 pub use control::{ControlState, KeySetPhase, KeySetState, KeySetStates};
 pub use cors::{Cors, CorsOrigin};
 pub use external::{AnswerCache, CacheKey, ExternalAuth, FailureMode, SignIn, UrlPart, UrlTemplate};
-pub use extras::{ErrorPage, Mirror, RouteExtras, SideBackend, StatusRange};
+pub use extras::{
+    ErrorPage, Fault, FaultAbort, FaultAnswer, FaultDelay, FaultHeader, Mirror, RouteExtras, SideBackend,
+    StatusRange,
+};
 pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
 };

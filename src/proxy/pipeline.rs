@@ -30,6 +30,7 @@ use crate::upstream::Switched;
 
 mod auth;
 mod external;
+mod fault;
 mod page;
 mod send;
 
@@ -267,7 +268,13 @@ impl Stage<'_> {
             return Err(Reason::RateLimited.into());
         }
         let matched = Matched { runtime, match_index, identity: &identity };
-        let mut response = if let Action::Respond(direct) = &route.action {
+        let injected = match &runtime.extras {
+            Some(extras) if extras.fault.is_some() => Box::pin(self.inject(extras, asked, notes)).await,
+            Some(_) | None => None,
+        };
+        let mut response = if let Some(injected) = injected {
+            injected
+        } else if let Action::Respond(direct) = &route.action {
             respond(direct)
         } else {
             let sent = self.send(asked, body, &matched, notes).await;

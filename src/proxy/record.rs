@@ -113,6 +113,13 @@ impl Record {
         }
     }
 
+    /// Something was done to the request on purpose.
+    pub(crate) fn on_fault(&mut self, reason: &'static str) {
+        if let Some(log) = &mut self.log {
+            log.reason = Some(reason);
+        }
+    }
+
     /// A tunnel lasts longer than a configuration should be kept for it.
     pub(crate) fn forget_generation(&mut self) {
         let generation = self.generation.take();

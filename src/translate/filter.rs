@@ -13,7 +13,7 @@ use crate::expression::{Anchoring, REGEX_REMEDY, canonical_substitution, check_r
 use crate::path::{PATH_REMEDY, canonical_path};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
-use crate::{cors, error_page, mirror, value};
+use crate::{cors, error_page, fault, mirror, value};
 
 /// The filters of one rule.
 #[derive(Debug, Default)]
@@ -103,6 +103,10 @@ fn add(
         FilterType::RequestMirror => {
             let Some(spec) = &spec.request_mirror else { return Err(missing("requestMirror", lines)) };
             filters.extras.mirror = Some(mirror::mirror(spec, field.key("requestMirror"), reader, lines));
+        }
+        FilterType::Fault => {
+            let Some(spec) = &spec.fault else { return Err(missing("fault", lines)) };
+            filters.extras.fault = Some(fault::fault(spec, field.key("fault"), lines)?);
         }
         FilterType::ErrorPages => {
             let Some(specs) = &spec.error_pages else { return Err(missing("errorPages", lines)) };

@@ -205,7 +205,8 @@ impl RuleContext {
             if let Action::Forward { .. } = route.action {
                 route.extras = Some(Box::new(filters.extras));
             } else {
-                let message = "ErrorPages and RequestMirror have no effect: the rule answers by itself";
+                let message =
+                    "ErrorPages, RequestMirror and Fault have no effect: the rule answers by itself";
                 lines.warning(field.key("filters"), message, "remove the filter");
             }
         }

@@ -37,6 +37,7 @@ impl IngressExtras {
         let extras = RouteExtras {
             error_pages: notes.error_pages(reader, lines).into_iter().collect(),
             mirror: notes.mirror(reader, lines),
+            fault: None,
         };
         Self { extras }
     }

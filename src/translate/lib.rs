@@ -24,6 +24,7 @@ mod error_page;
 mod expression;
 mod external;
 mod external_annotation;
+mod fault;
 mod filter;
 mod gateway_route;
 mod grant;

@@ -160,6 +160,7 @@ fn routing_cases() -> Vec<Case> {
         }),
         case("no error, no page", get("tools.example.com", "/"), 200, nothing_more),
         case("mirrored", get("tools.example.com", "/mirrored"), 200, nothing_more),
+        case("no fault without the header", get("tools.example.com", "/faulty"), 200, nothing_more),
         case("no error, no page, by annotation", get("pages.example.com", "/"), 200, nothing_more),
         case("redirect to another host", get("old.example.com", "/x"), 308, |r| {
             header(r, "location", "https://new.example.com/x")

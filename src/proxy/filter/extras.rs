@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::{BackendTarget, SideBackend};
+use ir::{BackendTarget, Fault, SideBackend};
 
 use super::error_page::PageSource;
 use super::mirror::MirrorStage;
@@ -16,6 +16,7 @@ use crate::upstream::Forward;
 pub(crate) struct ExtrasStage {
     pub(crate) pages: Vec<PageSource>,
     mirror: Option<MirrorStage>,
+    pub(crate) fault: Option<Fault>,
     pub(crate) metrics: Arc<ExtraMetrics>,
 }
 
@@ -26,7 +27,7 @@ impl ExtrasStage {
         metrics: Arc<ExtraMetrics>,
         mut side: impl FnMut(&ir::BackendId, &SideBackend) -> RouteBackend,
     ) -> Self {
-        let ir::RouteExtras { error_pages, mirror } = extras;
+        let ir::RouteExtras { error_pages, mirror, fault } = extras;
         let mut upstream = |backend: &SideBackend| match &backend.target {
             BackendTarget::Backend(id) => Some(side(id, backend)),
             BackendTarget::Missing(_) => None,
@@ -41,7 +42,7 @@ impl ExtrasStage {
             without_endpoints: page.without_endpoints,
             upstream: upstream(&page.backend),
         });
-        Self { pages: pages.collect(), mirror, metrics }
+        Self { pages: pages.collect(), mirror, fault: fault.clone(), metrics }
     }
 
     /// Begins the copy of a request that is about to be sent. `host`: the client's own.

@@ -88,6 +88,18 @@ pub(crate) fn translate(response: &mut Response<Payload>, message: &str, is_late
     }
 }
 
+/// An answer of the gateway's own with this status.
+pub(crate) fn own_answer(status: u8, message: &str) -> Response<Payload> {
+    let mut response = Response::new(Payload::Empty);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, APPLICATION_GRPC);
+    headers.insert(GRPC_STATUS, HeaderValue::from(u16::from(status)));
+    if let Ok(message) = HeaderValue::try_from(encode(message)) {
+        headers.insert(GRPC_MESSAGE, message);
+    }
+    response
+}
+
 /// The table of gRPC's "HTTP to gRPC Status Code Mapping", which clients use for answers that are not gRPC; so they see
 /// the same as without the translation. Two rows go beyond it, because the gateway knows more than a status tells: a 504
 /// by a deadline, and a body that is too large (413), for which gRPC has a word of its own.

@@ -219,9 +219,10 @@ fn passthroughs(metrics: &Metrics) -> Series {
     connections
 }
 
-fn extras(metrics: &Metrics) -> [Series; 2] {
+fn extras(metrics: &Metrics) -> [Series; 3] {
     let mut pages = Series::new(&names::ERROR_PAGES_TOTAL);
     let mut mirrors = Series::new(&names::MIRRORED_REQUESTS_TOTAL);
+    let mut faults = Series::new(&names::FAULTS_INJECTED_TOTAL);
     for route in metrics.extras.all() {
         for (result, counter) in [("shown", &route.pages_shown), ("failed", &route.pages_failed)] {
             pages.push_used(&[&route.label, result], counter);
@@ -234,8 +235,11 @@ fn extras(metrics: &Metrics) -> [Series; 2] {
         for (result, counter) in results {
             mirrors.push_used(&[&route.label, result], counter);
         }
+        for (fault, counter) in [("delay", &route.faults_delayed), ("abort", &route.faults_aborted)] {
+            faults.push_used(&[&route.label, fault], counter);
+        }
     }
-    [pages, mirrors]
+    [pages, mirrors, faults]
 }
 
 fn backends(metrics: &Metrics) -> [Series; 4] {

@@ -19,6 +19,10 @@ pub(crate) struct ExtraMetrics {
     pub(crate) mirrors_failed: Counter,
     /// Copies that were not made, or not to their end, because too much was under way.
     pub(crate) mirrors_dropped: Counter,
+    /// Requests that were made to wait on purpose.
+    pub(crate) faults_delayed: Counter,
+    /// Requests that were answered on purpose without asking the backend.
+    pub(crate) faults_aborted: Counter,
     /// Takes the tries of requests that no client made, and is shown nowhere.
     pub(crate) unshown: RouteMetrics,
 }
@@ -32,6 +36,8 @@ impl ExtraMetrics {
             mirrors_sent: Counter::default(),
             mirrors_failed: Counter::default(),
             mirrors_dropped: Counter::default(),
+            faults_delayed: Counter::default(),
+            faults_aborted: Counter::default(),
             unshown: RouteMetrics::new(Arc::clone(label), 1),
         }
     }

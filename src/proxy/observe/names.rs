@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 43] = [
+pub(super) const ALL: [&Family; 44] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -42,6 +42,7 @@ pub(super) const ALL: [&Family; 43] = [
     &PASSTHROUGH_TOTAL,
     &ERROR_PAGES_TOTAL,
     &MIRRORED_REQUESTS_TOTAL,
+    &FAULTS_INJECTED_TOTAL,
     &TLS_CERTIFICATES,
     &TLS_CERTIFICATE_NOT_AFTER_SECONDS,
     &TLS_OCSP_NEXT_UPDATE_SECONDS,
@@ -202,6 +203,13 @@ pub(super) const MIRRORED_REQUESTS_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["endpoint", "result"],
     help: "Copies of requests for mirrors, by what became of them.",
+};
+
+pub(super) const FAULTS_INJECTED_TOTAL: Family = Family {
+    name: "baribhara_faults_injected_total",
+    kind: FamilyKind::Counter,
+    labels: &["endpoint", "fault"],
+    help: "Requests that were delayed or aborted on purpose.",
 };
 
 pub(super) const TLS_HANDSHAKES_TOTAL: Family = Family {

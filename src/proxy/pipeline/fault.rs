@@ -1,0 +1,66 @@
+//! Faults that a rule injects on purpose: a wait, or an answer in the place of the backend's.
+
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use ir::{Fault, FaultAnswer, FaultHeader};
+
+use super::{Notes, Stage, new_decision};
+use crate::answer::{Payload, insert_decision};
+use crate::filter::extras::ExtrasStage;
+use crate::filter::grpc;
+use crate::request::Asked;
+
+impl Stage<'_> {
+    /// Waits where that falls to the request; the answer where that does.
+    pub(super) async fn inject(
+        &self,
+        extras: &ExtrasStage,
+        asked: &Asked,
+        notes: &mut Notes,
+    ) -> Option<Response<Payload>> {
+        let Fault { header, delay, abort } = extras.fault.as_ref()?;
+        if !header.as_ref().is_none_or(|header| is_there(header, &asked.headers)) {
+            return None;
+        }
+        let random = &self.worker.random;
+        if let Some(delay) = delay.filter(|delay| traffic::happens(delay.percent, random.next())) {
+            extras.metrics.faults_delayed.inc();
+            notes.record.on_fault("fault-delay");
+            tokio::time::sleep(delay.duration).await;
+        }
+        let abort = abort.filter(|abort| traffic::happens(abort.percent, random.next()))?;
+        let is_grpc = notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers);
+        if matches!(abort.answer, FaultAnswer::Grpc(_)) && !is_grpc {
+            return None;
+        }
+        extras.metrics.faults_aborted.inc();
+        let decision = new_decision(self.worker);
+        notes.record.on_own_answer(Some("fault-abort"), decision);
+        let mut response = answer(abort.answer);
+        insert_decision(response.headers_mut(), &decision);
+        Some(response)
+    }
+}
+
+fn is_there(header: &FaultHeader, headers: &HeaderMap) -> bool {
+    let is_it = |value: &HeaderValue| {
+        header.value.as_ref().is_none_or(|wanted| value.as_bytes() == wanted.as_bytes())
+    };
+    headers.get_all(&header.name).iter().any(is_it)
+}
+
+fn answer(answer: FaultAnswer) -> Response<Payload> {
+    match answer {
+        FaultAnswer::Grpc(status) => grpc::own_answer(status, "fault injected"),
+        FaultAnswer::Status(status) => {
+            let mut response = Response::new(Payload::Empty);
+            *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            // RFC 9110 §15.3.5, §15.3.6 and §15.4.5: these answers have no content.
+            if !matches!(status, 204 | 205 | 304) {
+                *response.body_mut() = Payload::Full("fault injected\n".into());
+                let text = HeaderValue::from_static("text/plain; charset=utf-8");
+                response.headers_mut().insert(header::CONTENT_TYPE, text);
+            }
+            response
+        }
+    }
+}
