@@ -27,6 +27,7 @@ mod limits;
 mod mirror;
 mod observe;
 mod ocsp;
+mod overload;
 mod passthrough;
 mod paths;
 mod policies;

@@ -12,8 +12,9 @@ use ipnet::IpNet;
 use ir::Algorithm;
 use proxy::AccessLogTarget;
 
+use crate::memory::parse_budget;
 use crate::values::{
-    MaybeListen, duration, parse_access_log, parse_algorithm, parse_listen, parse_maybe_listen,
+    MaybeListen, MemoryBudget, duration, parse_access_log, parse_algorithm, parse_listen, parse_maybe_listen,
     parse_network, parse_secret, parse_statuses, size,
 };
 
@@ -173,6 +174,18 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", env = "BARIBHARA_UPSTREAM_IDLE", default_value = "4s",
           value_parser = duration(MS * 100..=HOUR))]
     pub(crate) upstream_idle: Duration,
+
+    /// Resident memory from which on new requests and connections get 503: a size (16Mi or more), a share of the memory
+    /// limit of the container (10% to 100%; nothing where there is no limit), or off
+    #[arg(long, value_name = "SIZE|PERCENT%|off", env = "BARIBHARA_MEMORY_BUDGET", default_value = "85%",
+          value_parser = parse_budget)]
+    pub(crate) memory_budget: MemoryBudget,
+
+    /// Open connections of clients from which on new ones are turned away with 503, or closed where they want TLS
+    /// [default: no bound]
+    #[arg(long, value_name = "N", env = "BARIBHARA_MAX_CONNECTIONS",
+          value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) max_connections: Option<u64>,
 
     /// Where the access log (one JSON line a request) goes: off, stdout or a file, which is appended to and kept open
     #[arg(long, value_name = "off|stdout|FILE", env = "BARIBHARA_ACCESS_LOG", default_value = "stdout",

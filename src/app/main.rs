@@ -9,6 +9,7 @@ mod echo;
 mod explain;
 mod folder;
 mod logging;
+mod memory;
 mod probe;
 mod routes;
 mod run;

@@ -174,6 +174,8 @@ impl RunArgs {
             connection_age_max: self.max_connection_age,
             upstream_idle: self.upstream_idle,
             upstream_idle_connections_max: Settings::default().upstream_idle_connections_max,
+            memory_bytes_max: memory::budget(self.memory_budget),
+            connections_max: self.max_connections,
             h2c: match self.h2c {
                 H2c::Auto => true,
                 H2c::Off => false,
@@ -238,7 +240,8 @@ mod tests {
                     --https 127.0.0.1:3 --handshake-timeout 11s \
                     --trusted-proxies 10.0.0.0/8 --proxy-protocol 10.1.0.0/16 --read-timeout 4s --write-timeout 5s --idle-timeout 6s \
                     --max-head 64Ki --lame-duck 7s --drain 8s --max-connection-age 9s --upstream-idle 10s \
-                    --access-log off --debug-errors --underscore-headers reject --h2c off";
+                    --access-log off --debug-errors --underscore-headers reject --h2c off \
+                    --memory-budget 64Mi --max-connections 12";
         let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
             panic!("not run")
         };
@@ -265,6 +268,7 @@ mod tests {
         assert!(got.debug_errors);
         assert_eq!(got.underscore_headers, proxy::UnderscoreHeaders::Reject);
         assert!(!got.h2c);
+        assert_eq!((got.memory_bytes_max, got.connections_max), (Some(64 << 20), Some(12)));
     }
 
     #[test]
@@ -272,7 +276,8 @@ mod tests {
         let Command::Run(args) = Cli::try_parse_from(["baribhara", "run"]).unwrap().command else {
             panic!("not run")
         };
-        let got = proxy::Settings { workers: 1, ..args.settings().unwrap() };
+        // What the machine has says what it may take.
+        let got = proxy::Settings { workers: 1, memory_bytes_max: None, ..args.settings().unwrap() };
         assert_eq!(format!("{got:?}"), format!("{:?}", proxy::Settings::default()));
         assert_eq!(got.drain, Duration::from_secs(30));
     }

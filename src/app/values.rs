@@ -167,6 +167,15 @@ pub(crate) fn size(
     }
 }
 
+/// How much memory the process may take before it turns load away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemoryBudget {
+    Off,
+    Bytes(u64),
+    /// Of the limit of the process's control group, if it has one.
+    Percent(u8),
+}
+
 /// Parses where to listen. `:8080` means every address of the machine.
 ///
 /// # Errors

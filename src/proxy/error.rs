@@ -21,6 +21,8 @@ pub(crate) enum Reason {
     UpgradeRefused,
     /// An expectation other than `100-continue`.
     ExpectationFailed,
+    /// The process has no memory left for it.
+    Overloaded,
     RouteNotFound,
     AddressDenied,
     BodyTooLarge,
@@ -86,6 +88,7 @@ impl Reason {
             Self::ExpectationFailed => {
                 (StatusCode::EXPECTATION_FAILED, "expectation-failed", "The expectation can't be met")
             }
+            Self::Overloaded => (StatusCode::SERVICE_UNAVAILABLE, "overloaded", "The gateway is overloaded"),
             Self::RouteNotFound => (StatusCode::NOT_FOUND, "route-not-found", "No route takes this request"),
             Self::AddressDenied => {
                 (StatusCode::FORBIDDEN, "address-denied", "The client address is not allowed")
@@ -165,7 +168,8 @@ impl Reason {
         if matches!(self, Self::KeysUnavailable) {
             return Some("5");
         }
-        matches!(self, Self::BreakerOpen | Self::AuthBusy | Self::AuthUnavailable).then_some("1")
+        matches!(self, Self::BreakerOpen | Self::AuthBusy | Self::AuthUnavailable | Self::Overloaded)
+            .then_some("1")
     }
 
     /// Whether the connection must end: what is left of the request on it can't be told from the next one.

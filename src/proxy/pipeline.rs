@@ -22,6 +22,7 @@ use crate::filter::upgrade;
 use crate::filter::websocket::SEC_WEBSOCKET_ACCEPT;
 use crate::filter::{client_cert, grpc, https};
 use crate::generation::{RouteRuntime, WorkerGeneration};
+use crate::observe::Shed;
 use crate::record::Record;
 use crate::request::{Asked, write_hex};
 use crate::server::{Downstream, Stream, Worker, begin_stream_tunnel};
@@ -91,6 +92,7 @@ pub(crate) fn serve(
     let (parts, incoming) = request.into_parts();
     let mut body = Some(RequestBody::new(incoming, Rc::clone(&stream), worker.settings.read_timeout));
     let (mut asked, fault) = Asked::new(parts, stream.connection(), &worker.settings);
+    let fault = fault.or_else(|| turned_away(&worker));
     let generation = worker.generation();
     let mut notes = Notes {
         record: Record::new(&worker, &stream, &generation, &asked, started),
@@ -134,6 +136,15 @@ pub(crate) fn serve(
         }
         Ok(hand_over(&worker, downstream, &mut asked, notes, response))
     }
+}
+
+/// Whether the process can't take one more request.
+fn turned_away(worker: &Worker) -> Option<Reason> {
+    let overload = &worker.metrics.overload;
+    overload.is_over().then(|| {
+        overload.shed(Shed::Request);
+        Reason::Overloaded
+    })
 }
 
 /// Gives the answer its record, or begins the tunnel that it announces.

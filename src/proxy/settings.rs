@@ -43,6 +43,10 @@ pub struct Settings {
     /// Idle upstream connections kept per backend, over all workers. Those that were used within the last second are
     /// kept beside them.
     pub upstream_idle_connections_max: usize,
+    /// Resident memory of the process from which on new requests and connections are turned away; `None`: no budget.
+    pub memory_bytes_max: Option<u64>,
+    /// Open connections of clients from which on new ones are turned away; `None`: no bound.
+    pub connections_max: Option<u64>,
     /// Whether a client without TLS may begin with HTTP/2 (RFC 9113 §3.3, prior knowledge).
     pub h2c: bool,
     /// What becomes of header names with `_`.
@@ -71,6 +75,8 @@ impl Default for Settings {
             connection_age_max: Duration::from_secs(600),
             upstream_idle: Duration::from_secs(4),
             upstream_idle_connections_max: 100,
+            memory_bytes_max: None,
+            connections_max: None,
             h2c: true,
             underscore_headers: UnderscoreHeaders::Drop,
             access_log: AccessLogTarget::Stdout,

@@ -30,6 +30,12 @@
 {{- with $v.gateway.workers }}
 - {{ printf "--workers=%d" (int .) | quote }}
 {{- end }}
+{{- with $v.gateway.memoryBudget }}
+- {{ printf "--memory-budget=%s" . | quote }}
+{{- end }}
+{{- with $v.gateway.maxConnections }}
+- {{ printf "--max-connections=%d" (int .) | quote }}
+{{- end }}
 {{- with $v.gateway.trustedProxies }}
 - {{ printf "--trusted-proxies=%s" (join "," .) | quote }}
 {{- end }}

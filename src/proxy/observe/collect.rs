@@ -10,6 +10,7 @@ use prometheus::proto::{
 
 use super::metrics::{BREAKER_KINDS, HANDSHAKE_RESULTS, Metrics};
 use super::names::{self, Family, FamilyKind};
+use super::overload::SHED;
 use super::passthrough::PASSTHROUGH_RESULTS;
 use super::password::PasswordMetrics;
 use super::route::{BUCKET_BOUNDS_SECONDS, MethodTotals};
@@ -140,6 +141,9 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
         Series::single(&names::HTTP_REQUESTS_PER_SECOND, process.requests_per_second.get()),
         Series::single(&names::MEMORY_USAGE_BYTES, signed(process.memory_bytes.get())),
         Series::single(&names::CPU_USAGE_PERCENT, process.cpu_percent.get()),
+        Series::single(&names::MEMORY_BUDGET_BYTES, float(metrics.overload.memory_budget())),
+        Series::single(&names::OVERLOADED, float(metrics.overload.is_over().into())),
+        shed(metrics),
         build_info,
         Series::single(&names::CONFIG_GENERATION, signed(metrics.config_generation.get())),
         Series::single(&names::CONFIG_GENERATION_PUBLISHED, float(control.published_generation)),
@@ -217,6 +221,14 @@ fn passthroughs(metrics: &Metrics) -> Series {
         }
     }
     connections
+}
+
+fn shed(metrics: &Metrics) -> Series {
+    let mut series = Series::new(&names::SHED_TOTAL);
+    for ((_, what, budget), counter) in SHED.iter().zip(&metrics.overload.shed) {
+        series.push_used(&[what, budget], counter);
+    }
+    series
 }
 
 fn extras(metrics: &Metrics) -> [Series; 3] {

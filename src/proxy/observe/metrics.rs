@@ -13,6 +13,7 @@ use traffic::BreakerKind;
 use super::collect;
 use super::extras::ExtraMetrics;
 use super::key_set::ProviderKeys;
+use super::overload::Overload;
 use super::passthrough::PassthroughMetrics;
 use super::password::PasswordMetrics;
 use super::route::RouteMetrics;
@@ -33,6 +34,7 @@ pub(crate) struct Metrics {
     pub(super) tunnels: Gauge,
     pub(crate) passwords: Arc<PasswordMetrics>,
     pub(super) key_sets: ArcSwap<Vec<ProviderKeys>>,
+    pub(crate) overload: Overload,
     pub(super) certificates: Gauge,
     pub(super) certificates_not_after_s: Gauge,
     pub(super) stapled_until_s: Gauge,
@@ -73,6 +75,7 @@ impl Metrics {
             tunnels: Gauge::default(),
             passwords: Arc::default(),
             key_sets: ArcSwap::default(),
+            overload: Overload::default(),
             certificates: Gauge::default(),
             certificates_not_after_s: Gauge::default(),
             stapled_until_s: Gauge::default(),

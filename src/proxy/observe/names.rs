@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 44] = [
+pub(super) const ALL: [&Family; 47] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -27,6 +27,9 @@ pub(super) const ALL: [&Family; 44] = [
     &HTTP_REQUESTS_PER_SECOND,
     &MEMORY_USAGE_BYTES,
     &CPU_USAGE_PERCENT,
+    &MEMORY_BUDGET_BYTES,
+    &OVERLOADED,
+    &SHED_TOTAL,
     &BUILD_INFO,
     &CONFIG_GENERATION,
     &CONFIG_GENERATION_PUBLISHED,
@@ -105,6 +108,27 @@ pub(super) const CPU_USAGE_PERCENT: Family = Family {
     kind: FamilyKind::Gauge,
     labels: &[],
     help: "CPU time of the process over the last second; 100 is one core.",
+};
+
+pub(super) const MEMORY_BUDGET_BYTES: Family = Family {
+    name: "baribhara_memory_budget_bytes",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Resident memory from which on new load is turned away; 0 without a budget.",
+};
+
+pub(super) const OVERLOADED: Family = Family {
+    name: "baribhara_overloaded",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "1 while new load is turned away for want of memory, else 0.",
+};
+
+pub(super) const SHED_TOTAL: Family = Family {
+    name: "baribhara_shed_total",
+    kind: FamilyKind::Counter,
+    labels: &["what", "budget"],
+    help: "Requests and connections that were turned away, by the budget that was used up.",
 };
 
 pub(super) const BUILD_INFO: Family = Family {

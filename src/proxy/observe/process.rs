@@ -56,7 +56,7 @@ impl Sampler {
 }
 
 /// 0 where the kernel does not say (not Linux, no /proc).
-fn read_memory_bytes() -> u64 {
+pub(crate) fn read_memory_bytes() -> u64 {
     fs::read_to_string("/proc/self/status").ok().and_then(|status| memory_bytes(&status)).unwrap_or(0)
 }
 

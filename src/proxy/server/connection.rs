@@ -146,6 +146,7 @@ impl Open {
         let local = stream.local_addr().unwrap_or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
         let downstream = Rc::new(Downstream::new(peer, local, worker));
         listener.connection_opened();
+        worker.metrics.overload.connection_opened();
         let id = worker.connections.borrow_mut().insert(Rc::clone(&downstream));
         Self { downstream, worker: Rc::clone(worker), listener: Arc::clone(listener), id }
     }
@@ -191,6 +192,7 @@ impl Drop for Open {
         // An offer holds the connection that holds it.
         drop(self.downstream.offer.take());
         self.listener.connection_closed();
+        self.worker.metrics.overload.connection_closed();
         self.worker.connections.borrow_mut().remove(self.id);
     }
 }

@@ -18,10 +18,12 @@ use super::worker::Order;
 use crate::admin::{self, Admin};
 use crate::generation::{Builder, Generation};
 use crate::jwks::Keepers;
-use crate::observe::{Metrics, Sampler};
+use crate::observe::{Metrics, Sampler, read_memory_bytes};
 use crate::settings::Settings;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+/// How often the memory is held against its budget.
+const BUDGET_EVERY: Duration = Duration::from_millis(100);
 
 /// What the control thread is made of.
 #[derive(Debug)]
@@ -51,6 +53,9 @@ pub(super) fn run(control: Control, admin_listeners: Vec<std::net::TcpListener>)
             ));
         }
         tokio::task::spawn_local(sample(Arc::clone(&control.metrics)));
+        if control.metrics.overload.has_memory_budget() {
+            tokio::task::spawn_local(hold_budget(Arc::clone(&control.metrics)));
+        }
         control.lead(&shared).await;
         Ok(())
     })
@@ -63,6 +68,22 @@ async fn sample(metrics: Arc<Metrics>) {
     loop {
         ticks.tick().await;
         sampler.tick(Instant::now());
+    }
+}
+
+async fn hold_budget(metrics: Arc<Metrics>) {
+    let mut ticks = time::interval(BUDGET_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let bytes = read_memory_bytes();
+        match metrics.overload.on_memory(bytes) {
+            Some(true) => {
+                warn!(bytes, "the memory budget is used up; new requests and connections are turned away")
+            }
+            Some(false) => info!(bytes, "memory is under its budget again"),
+            None => {}
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod stream_tunnel;
 mod tests;
 mod tls;
 mod tunnel;
+mod turn_away;
 mod worker;
 
 use std::io;
@@ -99,6 +100,7 @@ impl Server {
         let (https, https_listeners) = https.unzip();
         let mut https_listeners = https_listeners.into_iter().flatten();
         let metrics = Metrics::new();
+        metrics.overload.set_budgets(settings.memory_bytes_max, settings.connections_max);
         let log = open_log(&settings.access_log, &metrics)?;
         let epoch = Instant::now();
         let mut threads = Vec::new();

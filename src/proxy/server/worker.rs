@@ -22,6 +22,7 @@ use tracing::{debug, warn};
 
 use super::connection;
 use super::downstream::Downstream;
+use super::turn_away::turn_away;
 use crate::filter::auth::{AnswerCache, VerdictCache};
 use crate::generation::{Generation, WorkerGeneration};
 use crate::observe::{ListenerMetrics, LogBuffer, Metrics};
@@ -352,6 +353,11 @@ fn start(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
+    let overload = &worker.metrics.overload;
+    if let Some(why) = overload.refuses_connection() {
+        overload.shed(why);
+        return turn_away(stream, has_tls);
+    }
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, "the client was gone before its connection was served");
         return;
