@@ -77,7 +77,7 @@ pub use tls::{
     ClientAuth, ClientAuthMode, ClientForward, Hsts, RedirectHttp, SecretRef, Tls, TlsMode, TlsVersion,
 };
 pub use upstream::{
-    BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef, CircuitBreaker,
-    HealthCheck, PassiveHealthCheck, ProxyProtocol, Retry, Timeouts,
+    AdaptiveConcurrency, BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef,
+    CircuitBreaker, HealthCheck, PassiveHealthCheck, ProxyProtocol, Retry, Timeouts,
 };
 pub use value::{ByteQuantity, Duration};

@@ -263,6 +263,38 @@ pub struct CircuitBreaker {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub max_retries: Option<u32>,
+    /// Beside these bounds one on requests under way that the gateway finds itself: it grows while the backend answers as
+    /// quickly as it can, and falls in proportion when its answers slow down. For backends whose requests are much alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptiveConcurrency>,
+}
+
+/// Between which numbers the bound moves.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "self.minRequests <= self.maxRequests",
+        "message": "minRequests is at most maxRequests; raise maxRequests or lower minRequests",
+    },
+]))]
+pub struct AdaptiveConcurrency {
+    /// So many requests may always be under way: 1 to 1000000. Default 4.
+    #[serde(default = "least_requests")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub min_requests: u32,
+    /// Never more than so many: 1 to 1000000. Default 1000.
+    #[serde(default = "most_requests")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_requests: u32,
+}
+
+fn least_requests() -> u32 {
+    4
+}
+
+fn most_requests() -> u32 {
+    1000
 }
 
 /// How the health of endpoints is judged.

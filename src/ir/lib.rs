@@ -64,8 +64,8 @@ pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};
 pub use path::{PathError, canonical_path, hex_digit, push_escape};
 pub use remote_keys::{AddressRange, KeysUri, KeysUriError, RemoteKeys};
 pub use route::{
-    Action, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, Match, PassiveHealth,
-    PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
+    Action, AdaptiveLimit, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, Match,
+    PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
 };
 pub use secret::Redacted;
 pub use tls::{

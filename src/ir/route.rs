@@ -256,6 +256,18 @@ pub struct CircuitBreaker {
     pub max_pending_requests: Option<u32>,
     pub max_requests: Option<u32>,
     pub max_retries: Option<u32>,
+    /// A bound on requests under way that follows the backend's latency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adaptive: Option<AdaptiveLimit>,
+}
+
+/// Between which numbers a bound moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct AdaptiveLimit {
+    /// At least 1.
+    pub min: u32,
+    /// Not less than `min`.
+    pub max: u32,
 }
 
 /// When failures take an endpoint out for a time.

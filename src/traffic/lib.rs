@@ -4,6 +4,7 @@
 //! arguments; nothing here reads a clock, opens a socket, starts a task or makes chance of its own. What the worker
 //! threads share is a `&self` model over atomics (limit counters: over shards that are locked for one step).
 
+mod adaptive;
 mod affinity;
 mod balance;
 mod breaker;
@@ -14,6 +15,7 @@ mod limits;
 mod outlier;
 mod retry;
 
+pub use adaptive::{Adaptive, AdaptivePermit};
 pub use affinity::{Session, SessionPlace, pick_sticky};
 pub use balance::{
     Choice, EndpointState, InFlight, Latency, Lineup, Pick, Ring, TriedSet, capacity, pick, stable_hash,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use api::{BackendRef, RouteRule};
 use ir::{
-    Action, BackendId, BackendTarget, CircuitBreaker, PassiveHealth, Retry, RetryOn, Rewrite, Timeouts,
-    Upgrades, UpstreamProtocol, WeightedBackend,
+    Action, AdaptiveLimit, BackendId, BackendTarget, CircuitBreaker, PassiveHealth, Retry, RetryOn, Rewrite,
+    Timeouts, Upgrades, UpstreamProtocol, WeightedBackend,
 };
 
 use crate::address::{self, Leads};
@@ -323,6 +323,10 @@ pub(crate) fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
         max_pending_requests: spec.max_pending_requests,
         max_requests: spec.max_requests,
         max_retries: spec.max_retries,
+        adaptive: spec.adaptive.as_ref().map(|spec| {
+            let min = spec.min_requests.max(1);
+            AdaptiveLimit { min, max: spec.max_requests.max(min) }
+        }),
     }
 }
 

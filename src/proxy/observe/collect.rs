@@ -254,11 +254,12 @@ fn extras(metrics: &Metrics) -> [Series; 3] {
     [pages, mirrors, faults]
 }
 
-fn backends(metrics: &Metrics) -> [Series; 4] {
+fn backends(metrics: &Metrics) -> [Series; 5] {
     let mut connections = Series::new(&names::UPSTREAM_CONNECTIONS);
     let mut failures = Series::new(&names::UPSTREAM_CONNECT_FAILURES_TOTAL);
     let mut ejections = Series::new(&names::ENDPOINT_EJECTIONS_TOTAL);
     let mut rejected = Series::new(&names::BREAKER_REJECTED_TOTAL);
+    let mut limits = Series::new(&names::ADAPTIVE_LIMIT);
     for backend in metrics.backends.all() {
         let label = &*backend.label;
         connections.push(&[label], signed(backend.connections.get()));
@@ -267,8 +268,12 @@ fn backends(metrics: &Metrics) -> [Series; 4] {
         for ((_, kind), counter) in BREAKER_KINDS.iter().zip(&backend.breaker_rejected) {
             rejected.push_used(&[label, kind], counter);
         }
+        rejected.push_used(&[label, "adaptive"], &backend.adaptive_rejected);
+        if backend.adaptive_limit.get() > 0 {
+            limits.push(&[label], signed(backend.adaptive_limit.get()));
+        }
     }
-    [connections, failures, ejections, rejected]
+    [connections, failures, ejections, rejected, limits]
 }
 
 fn passwords(metrics: &Metrics) -> Series {

@@ -123,6 +123,8 @@ impl Metrics {
             connect_failures: Counter::default(),
             ejections: Counter::default(),
             breaker_rejected: Default::default(),
+            adaptive_rejected: Counter::default(),
+            adaptive_limit: Gauge::default(),
         })
     }
 
@@ -261,6 +263,9 @@ pub(crate) struct BackendMetrics {
     pub(super) connect_failures: Counter,
     pub(super) ejections: Counter,
     pub(super) breaker_rejected: [Counter; BREAKER_KINDS.len()],
+    pub(super) adaptive_rejected: Counter,
+    /// 0: no rule asks for one.
+    pub(super) adaptive_limit: Gauge,
 }
 
 impl BackendMetrics {
@@ -280,6 +285,15 @@ impl BackendMetrics {
     /// One of its endpoints was ejected.
     pub(crate) fn ejected(&self) {
         self.ejections.inc();
+    }
+
+    /// The backend had as many requests as it can do.
+    pub(crate) fn adaptive_rejected(&self) {
+        self.adaptive_rejected.inc();
+    }
+
+    pub(crate) fn set_adaptive_limit(&self, limit: u32) {
+        self.adaptive_limit.set(limit.into());
     }
 
     pub(crate) fn breaker_rejected(&self, kind: BreakerKind) {

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 47] = [
+pub(super) const ALL: [&Family; 48] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -54,6 +54,7 @@ pub(super) const ALL: [&Family; 47] = [
     &UPSTREAM_CONNECT_FAILURES_TOTAL,
     &ENDPOINT_EJECTIONS_TOTAL,
     &BREAKER_REJECTED_TOTAL,
+    &ADAPTIVE_LIMIT,
     &RATELIMIT_REJECTED_TOTAL,
     &RATELIMIT_SHADOWED_TOTAL,
     &RATELIMIT_EVICTED_KEYS_TOTAL,
@@ -311,6 +312,13 @@ pub(super) const BREAKER_REJECTED_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["backend", "kind"],
     help: "Times that the circuit breaker of a backend refused, by what was over its bound.",
+};
+
+pub(super) const ADAPTIVE_LIMIT: Family = Family {
+    name: "baribhara_adaptive_limit",
+    kind: FamilyKind::Gauge,
+    labels: &["backend"],
+    help: "Requests that an adaptive circuit breaker gives a backend at once.",
 };
 
 pub(super) const RATELIMIT_REJECTED_TOTAL: Family = Family {

@@ -13,7 +13,9 @@ use ir::{
     EndpointMap, LoadBalancing,
 };
 use tokio::sync::Notify;
-use traffic::{Breaker, BreakerKind, EndpointState, Lineup, Outlier, RetryBudget, Ring, stable_hash};
+use traffic::{
+    Adaptive, Breaker, BreakerKind, EndpointState, Lineup, Outlier, RetryBudget, Ring, stable_hash,
+};
 
 use crate::observe::{BackendMetrics, Metrics};
 
@@ -23,6 +25,8 @@ pub(crate) struct Backend {
     /// Tells backends apart in the workers' pools.
     pub(crate) key: u64,
     pub(crate) breaker: Arc<Breaker>,
+    /// Where a rule asks for one.
+    pub(crate) adaptive: Arc<Adaptive>,
     /// Told when a connection comes free while requests wait for one.
     pub(crate) freed: Notify,
     pub(crate) budget: RetryBudget,
@@ -120,6 +124,7 @@ impl Backend {
         Self {
             key: next_key(),
             breaker: Arc::default(),
+            adaptive: Arc::default(),
             freed: Notify::new(),
             budget: RetryBudget::default(),
             outlier: Outlier::default(),

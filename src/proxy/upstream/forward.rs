@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, RetryOn, Timeouts, UpstreamVersion};
 use tokio::time;
-use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, TriedSet};
+use traffic::{AdaptivePermit, BreakerKind, BreakerPermit, InFlight, Outcome, TriedSet};
 
 use super::backend::{Backend, Targets};
 use super::balance::Sticky;
@@ -26,6 +26,7 @@ use crate::filter::grpc;
 use crate::observe::RouteMetrics;
 use crate::server::Worker;
 
+mod adaptive;
 mod choice;
 mod connection;
 
@@ -90,6 +91,7 @@ pub(crate) struct Held {
     _in_flight: InFlight,
     _request: Option<BreakerPermit>,
     _retry: Option<BreakerPermit>,
+    _adaptive: Option<AdaptivePermit>,
 }
 
 impl Held {
@@ -135,12 +137,14 @@ pub(crate) async fn forward(
         ask.backend.metrics.breaker_rejected(BreakerKind::Requests);
         return Err(Reason::BreakerOpen);
     };
+    let adaptive = adaptive::permit(ask)?;
     ask.backend.budget.on_request(ask.worker.nanos(ask.started));
     let mut tries = Tries {
         ask,
         body,
         targets: ask.backend.targets(),
         request: Some(request),
+        adaptive,
         retry: None,
         tried: TriedSet::default(),
         endpoints_tried: 0,
@@ -158,10 +162,15 @@ pub(crate) async fn forward(
     }
     loop {
         trail.tries += 1;
+        let began = adaptive::began(ask);
         let error = match tries.once(trail).await {
-            Ok(forwarded) => return Ok(forwarded),
+            Ok(forwarded) => {
+                adaptive::measure(ask, began, None);
+                return Ok(forwarded);
+            }
             Err(error) => error,
         };
+        adaptive::measure(ask, began, Some(error));
         // In a box, as it is seldom needed: what a request keeps for its whole life is kept small.
         if trail.tries >= TRIES_MAX || !Box::pin(tries.may_try_again(error)).await {
             trail.is_late = error == TryError::RequestTimeout;
@@ -202,6 +211,7 @@ struct Tries<'a> {
     /// The same for all tries, so that a place in it means one endpoint.
     targets: Arc<Targets>,
     request: Option<BreakerPermit>,
+    adaptive: Option<AdaptivePermit>,
     retry: Option<BreakerPermit>,
     tried: TriedSet,
     endpoints_tried: usize,
@@ -254,6 +264,7 @@ impl Tries<'_> {
                         _in_flight: in_flight,
                         _request: self.request.take(),
                         _retry: self.retry.take(),
+                        _adaptive: self.adaptive.take(),
                     };
                     return Ok(self.forwarded(head, exchange, held, target.tag));
                 }

@@ -368,7 +368,9 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
             .number("maxConnections", circuit_breaker.max_connections.map(u64::from))
             .number("maxPendingRequests", circuit_breaker.max_pending_requests.map(u64::from))
             .number("maxRequests", circuit_breaker.max_requests.map(u64::from));
-        steps.push(step.number("maxRetries", circuit_breaker.max_retries.map(u64::from)));
+        let step = step.number("maxRetries", circuit_breaker.max_retries.map(u64::from));
+        let adaptive = circuit_breaker.adaptive.map(|limit| format!("{} to {}", limit.min, limit.max));
+        steps.push(step.text("adaptive", adaptive));
     }
     if let Some(health) = passive_health.filter(|health| *health != ir::PassiveHealth::default()) {
         let step = Step::new("PassiveHealth", object)
