@@ -72,6 +72,8 @@ POLICIES = [
         limits=limit("address", BY_ADDRESS, "[" + ", ".join(f"{{requests: {10**n}, per: {p}}}" for n, p in ((6, "1s"), (8, "1m"), (9, "1h"))) + "]"),
         answers="ratelimit",
     ),
+    Policy("limit, sliding window", limits=limit("sliding", BY_ADDRESS, more=", algorithm: SlidingWindow"), answers="ratelimit"),
+    Policy("limit of the calendar", limits=limit("calendar", BY_ADDRESS, "[{requests: 100000000, per: 1m, calendar: true}]"), answers="ratelimit"),
     Policy("limit in shadow", limits=limit("shadow", BY_ADDRESS, more=", mode: Shadow")),
     Policy("JWT HS256, verdict remembered", "auth: {jwt: {providers: [bench]}}", TOKEN, without=401),
     Policy(
@@ -87,6 +89,16 @@ POLICIES = [
         {"X-API-Key": API_KEY},
         without=401,
     ),
+    Policy(
+        "another service decides, answer kept",
+        "auth: {external: {backendRef: {name: web, port: 80}, path: /, cache: {key: [X-User], ttl: 10m}}}",
+        {"X-User": "bench"},
+    ),
+    Policy("another service decides, asked each time", "auth: {external: {backendRef: {name: web, port: 80}, path: /}}"),
+    Policy("error pages, none shown", "filters: [{type: ErrorPages, errorPages: [{statusCodes: ['500-599'], backendRef: {name: web, port: 80}}]}]"),
+    Policy("mirror of all requests", "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]"),
+    Policy("faults for a header that is not there", "filters: [{type: Fault, fault: {header: {name: X-Fault}, abort: {statusCode: 503}}}]"),
+    Policy("adaptive bound", "circuitBreaker: {adaptive: {}}"),
     Policy(
         "retry, timeouts, breaker, ejection",
         "retry: {attempts: 2, 'on': [ConnectFailure, Reset, '503']}, timeouts: {request: 10s, perTry: 3s, connect: 1s},"
