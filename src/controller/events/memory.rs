@@ -225,6 +225,7 @@ impl Word {
             ConditionType::Accepted => "Accept",
             ConditionType::ResolvedRefs => "ResolveReferences",
             ConditionType::Programmed => "Program",
+            ConditionType::JwksReady => "FetchKeys",
         }
     }
 }
@@ -243,6 +244,7 @@ fn recovery(about: ConditionType) -> &'static str {
         ConditionType::Accepted => "all of it is accepted now",
         ConditionType::ResolvedRefs => "all that it names can be used now",
         ConditionType::Programmed => "it is live now",
+        ConditionType::JwksReady => "its keys are there now",
     }
 }
 
