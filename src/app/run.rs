@@ -52,7 +52,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     info!(http = %server.http, https, admin = %server.admin, workers, objects = %origin, "listening");
     if origin == Origin::Cluster {
         match args.cluster.replica() {
-            Some(replica) => source.follow(replica, server.applied.clone()),
+            Some(replica) => source.follow(replica, server.applied.clone(), server.key_sets.clone()),
             None => warn!("POD_NAME is not set: no status is written and no Lease is held"),
         }
     }
@@ -132,6 +132,7 @@ fn cluster_settings(args: &RunArgs) -> translate::Settings {
     translate::Settings {
         allow_external_backends: args.cluster.allow_external_backends,
         allow_local_endpoints: args.cluster.allow_local_endpoints,
+        allow_private_jwks: args.cluster.allow_private_jwks,
         own_addresses,
         default_tls_secret: args.default_tls_secret.clone(),
         affinity_key_secret: args.affinity_key_secret.clone(),

@@ -52,6 +52,7 @@ impl<'a> Source<'a> {
                 };
                 let settings = Settings {
                     allow_external_backends: args.allow_external_backends,
+                    allow_private_jwks: args.allow_private_jwks,
                     ..Settings::cluster(args.ingress_class.clone())
                 };
                 controller::load_cluster(&cluster, settings, folder::check_certificate)?

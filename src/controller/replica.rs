@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ir::{Applied, ControlState};
+use ir::{Applied, ControlState, KeySetStates};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use tokio::sync::watch;
@@ -56,6 +56,8 @@ pub(crate) struct Inputs {
     pub(crate) outlook: watch::Receiver<Arc<Outlook>>,
     /// What the data plane serves.
     pub(crate) applied: watch::Receiver<Applied>,
+    /// How the key sets are that it fetches.
+    pub(crate) key_sets: watch::Receiver<Arc<KeySetStates>>,
     /// Only `is_leader` is written.
     pub(crate) state: watch::Sender<ControlState>,
     /// Turns true when the process is about to end; a lost sender says the same.
@@ -84,7 +86,7 @@ pub(crate) struct Progress {
 
 /// Works until `stop`, then lets go of the Leases. Ends within a few seconds even without an API server.
 pub(crate) async fn run(settings: ReplicaSettings, client: Client, scope: MarkScope, inputs: Inputs) {
-    let Inputs { outlook, applied, state, stop } = inputs;
+    let Inputs { outlook, applied, key_sets, state, stop } = inputs;
     let context = Context { settings: Arc::new(settings), client, scope };
     let (leads, leadership) = watch::channel(None);
     let leadership = Leadership(leadership);
@@ -94,7 +96,8 @@ pub(crate) async fn run(settings: ReplicaSettings, client: Client, scope: MarkSc
     let (owner, owner_inlet) = watch::channel(None);
 
     let writers_of_the_leader = async {
-        let feed = status::Feed { outlook: outlook.clone(), applied: applied.clone(), peers: ready_peers };
+        let feed =
+            status::Feed { outlook: outlook.clone(), applied: applied.clone(), key_sets, peers: ready_peers };
         tokio::join!(
             status::run(&context, feed, leadership.clone(), &is_pending, stop.clone()),
             events::run(&context, outlook.clone(), leadership.clone(), stop.clone()),

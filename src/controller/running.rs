@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
-use ir::{Applied, Config, ControlState, EndpointMap};
+use ir::{Applied, Config, ControlState, EndpointMap, KeySetStates};
 use tokio::sync::watch;
 use tracing::error;
 
@@ -40,12 +40,18 @@ pub(crate) enum Stop {
 
 impl Running {
     /// From now on keeps this replica's Lease, and writes status and Events while it leads, by what the data plane has
-    /// applied. Does nothing where there is no cluster.
-    pub fn follow(&self, replica: ReplicaSettings, applied: watch::Receiver<Applied>) {
+    /// applied and which keys it has. Does nothing where there is no cluster.
+    pub fn follow(
+        &self,
+        replica: ReplicaSettings,
+        applied: watch::Receiver<Applied>,
+        key_sets: watch::Receiver<Arc<KeySetStates>>,
+    ) {
         let Some(link) = &self.cluster else { return };
         let inputs = Inputs {
             outlook: link.outlook.clone(),
             applied,
+            key_sets,
             state: link.state.clone(),
             stop: self.leave.subscribe(),
         };

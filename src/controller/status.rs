@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use ir::Applied;
+use ir::{Applied, KeySetStates};
 use tokio::sync::watch;
 
 use crate::outlook::{Marks, Outlook};
@@ -34,6 +34,7 @@ const REST: u32 = 20;
 pub(crate) struct Feed {
     pub(crate) outlook: watch::Receiver<Arc<Outlook>>,
     pub(crate) applied: watch::Receiver<Applied>,
+    pub(crate) key_sets: watch::Receiver<Arc<KeySetStates>>,
     /// `None`: not known yet.
     pub(crate) peers: watch::Receiver<Option<Arc<ReadyPeers>>>,
 }
@@ -85,7 +86,9 @@ pub(crate) async fn run(
             let replicas: Vec<&Marks> = peers.values().chain(own).collect();
             let outlook = Arc::clone(&feed.outlook.borrow());
             let (outlook, scope, publication) = (&*outlook, context.scope, &publication);
-            plan.look(last, &View { outlook, replicas: &replicas, scope, publication });
+            let key_sets = Arc::clone(&feed.key_sets.borrow());
+            let key_sets = &key_sets;
+            plan.look(last, &View { outlook, replicas: &replicas, scope, publication, key_sets });
             is_new = false;
             next_look = last + now().saturating_duration_since(last) * REST;
         }
@@ -105,6 +108,7 @@ impl Feed {
         tokio::select! {
             () = changed(&mut self.outlook) => {}
             () = changed(&mut self.applied) => {}
+            () = changed(&mut self.key_sets) => {}
             () = changed(&mut self.peers) => {}
         }
     }

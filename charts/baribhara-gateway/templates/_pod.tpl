@@ -53,7 +53,7 @@
 - {{ printf "--%s=%s" (kebabcase $flag) . | quote }}
 {{- end }}
 {{- end }}
-{{- range $flag := list "debugErrors" "allowExternalBackends" "allowLocalEndpoints" }}
+{{- range $flag := list "debugErrors" "allowExternalBackends" "allowLocalEndpoints" "allowPrivateJwks" }}
 {{- if index $v.gateway $flag }}
 - {{ printf "--%s" (kebabcase $flag) }}
 {{- end }}

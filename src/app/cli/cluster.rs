@@ -45,6 +45,11 @@ pub(crate) struct ClusterArgs {
           value_parser = FalseyValueParser::new())]
     pub(crate) allow_local_endpoints: bool,
 
+    /// Let the keys of tokens be fetched over http, and from addresses that are not public, such as Services of the cluster
+    #[arg(long, env = "BARIBHARA_ALLOW_PRIVATE_JWKS", action = ArgAction::SetTrue,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) allow_private_jwks: bool,
+
     /// The Lease by which replicas agree who writes status; it stands in the pod's namespace
     #[arg(long, value_name = "NAME", env = "BARIBHARA_LEASE_NAME", default_value = "baribhara-gateway")]
     pub(crate) lease_name: String,
@@ -83,4 +88,9 @@ pub(crate) struct SourceArgs {
     #[arg(long, env = "BARIBHARA_ALLOW_EXTERNAL_BACKENDS", action = ArgAction::SetTrue,
           value_parser = FalseyValueParser::new())]
     pub(crate) allow_external_backends: bool,
+
+    /// With --kubeconfig: as of the gateway there
+    #[arg(long, env = "BARIBHARA_ALLOW_PRIVATE_JWKS", action = ArgAction::SetTrue,
+          value_parser = FalseyValueParser::new())]
+    pub(crate) allow_private_jwks: bool,
 }

@@ -34,7 +34,8 @@ fn every_flag_of_run_shows_its_default_or_says_that_there_is_none() {
     let run = command.find_subcommand("run").unwrap();
     for arg in run.get_arguments() {
         let Some(long) = arg.get_long() else { continue };
-        let switches = ["debug-errors", "allow-external-backends", "allow-local-endpoints"];
+        let switches =
+            ["debug-errors", "allow-external-backends", "allow-local-endpoints", "allow-private-jwks"];
         if ["help", "config", "publish-service", "publish-address"].contains(&long)
             || switches.contains(&long)
         {

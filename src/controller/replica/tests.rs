@@ -170,7 +170,13 @@ impl Running {
             ..ReplicaSettings::default()
         };
         let client = Client::new(server.clone(), "gw");
-        let inputs = Inputs { outlook: outlook_inlet, applied: applied_inlet, state, stop: stop_inlet };
+        let inputs = Inputs {
+            outlook: outlook_inlet,
+            applied: applied_inlet,
+            key_sets: watch::channel(Arc::default()).1,
+            state,
+            stop: stop_inlet,
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn(run(settings, client, MarkScope::Kind, inputs));
         Self { tasks, stop, state: state_inlet, _feeds: (outlook, applied) }

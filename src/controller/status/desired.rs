@@ -1,7 +1,11 @@
 //! What the conditions of an object of ours are to say, from how it stands and how far the replicas are. Talks to
 //! nobody.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use api::{ConditionReason, ConditionType};
+use ir::{KeySetPhase, KeySetState};
 use translate::{Judgement, MESSAGE_BYTES_MAX, Standing};
 
 use super::target::Verdict;
@@ -16,13 +20,53 @@ pub(super) struct Reach {
     pub(super) ready: usize,
 }
 
-/// The three conditions.
+/// The three conditions that every object has.
 pub(super) fn verdicts(standing: &Standing, reach: Reach) -> [Verdict; 3] {
     [
         verdict(ConditionType::Accepted, &standing.accepted),
         verdict(ConditionType::ResolvedRefs, &standing.resolved_refs),
         programmed(standing, reach),
     ]
+}
+
+/// Whether the keys are there that the object's providers fetch, as the data plane of the replica that leads has them.
+pub(super) fn keys_ready(providers: &BTreeMap<Arc<str>, KeySetState>) -> Option<Verdict> {
+    // The worst speaks.
+    let (name, state) = providers.iter().max_by_key(|(_, state)| severity(state.phase))?;
+    let KeySetState { uri, phase, keys: _, error } = state;
+    let why = error.as_deref().unwrap_or("they are too old");
+    let (holds, reason, message) = match phase {
+        KeySetPhase::Ready => (
+            true,
+            ConditionReason::JwksReady,
+            "the keys of every provider that is used are fetched".to_owned(),
+        ),
+        KeySetPhase::Failing => {
+            let message = format!(
+                "provider '{name}': keys are not renewed from {uri}: {why}; the last good ones are used"
+            );
+            (true, ConditionReason::JwksStale, message)
+        }
+        KeySetPhase::Waiting => {
+            let message = format!("provider '{name}': keys are being fetched from {uri}");
+            (false, ConditionReason::JwksPending, message)
+        }
+        KeySetPhase::Unavailable => {
+            let message =
+                format!("provider '{name}': there are no keys from {uri}: {why}; its rules answer 503");
+            (false, ConditionReason::JwksUnavailable, message)
+        }
+    };
+    Some(Verdict { about: ConditionType::JwksReady, holds, reason, message: short(&message) })
+}
+
+const fn severity(phase: KeySetPhase) -> u8 {
+    match phase {
+        KeySetPhase::Ready => 0,
+        KeySetPhase::Failing => 1,
+        KeySetPhase::Waiting => 2,
+        KeySetPhase::Unavailable => 3,
+    }
 }
 
 fn verdict(about: ConditionType, judgement: &Judgement) -> Verdict {

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use api::{ConditionReason, ConditionType, Status};
-use ir::{Kind, ObjectRef};
+use ir::{KeySetStates, Kind, ObjectRef};
 use k8s_openapi::api::networking::v1::IngressLoadBalancerIngress;
 use translate::{Object, Standing};
 
 use super::addresses::Publication;
-use super::desired::{Reach, verdicts};
+use super::desired::{Reach, keys_ready, verdicts};
 use super::target::{Said, Target, Verdict, condition, has_ours};
 use crate::outlook::{MarkScope, Marks, Outlook, is_marked, version};
 
@@ -45,6 +45,8 @@ pub(super) struct View<'a> {
     pub(super) replicas: &'a [&'a Marks],
     pub(super) scope: MarkScope,
     pub(super) publication: &'a Publication,
+    /// As this replica's data plane has them.
+    pub(super) key_sets: &'a KeySetStates,
 }
 
 /// One write.
@@ -255,7 +257,8 @@ impl Entry {
         }
         let has_it = |marks: &&&Marks| self.version.is_some_and(|at| marks.reach(view.scope, id, at));
         let reach = Reach { live: view.replicas.iter().filter(has_it).count(), ready: view.replicas.len() };
-        Some(Target::Conditions { generation: self.generation, verdicts: verdicts(standing, reach) })
+        let keys = view.key_sets.get(id).and_then(keys_ready);
+        Some(Target::Conditions { generation: self.generation, verdicts: verdicts(standing, reach), keys })
     }
 
     /// Notes what is to be written so that the object says this.
@@ -356,18 +359,22 @@ impl Target {
     fn patience(&self, said: &Said<'_>) -> Duration {
         match (self, said) {
             (
-                Self::Conditions { generation, verdicts: [accepted, refs, programmed] },
+                Self::Conditions { generation, verdicts: [accepted, refs, programmed], keys },
                 Said::Conditions(status),
             ) => {
                 let stands = |verdict: &Verdict| {
                     condition(status, verdict.about).is_some_and(|condition| verdict.is(condition))
                 };
-                let only_count =
-                    status.observed_generation == *generation && stands(accepted) && stands(refs);
+                let only_count = status.observed_generation == *generation
+                    && stands(accepted)
+                    && stands(refs)
+                    && keys.iter().all(stands);
+                let keys_may_come =
+                    keys.as_ref().is_some_and(|keys| keys.reason == ConditionReason::JwksPending);
                 let is_pending = programmed.reason == ConditionReason::Pending;
                 if only_count && says_live(status) && (is_pending || programmed.holds) {
                     COUNT_PATIENCE
-                } else if is_pending {
+                } else if is_pending || keys_may_come {
                     PENDING_PATIENCE
                 } else {
                     Duration::ZERO

@@ -9,14 +9,23 @@ use k8s_openapi::jiff::Timestamp;
 use translate::Object;
 
 /// The conditions that are ours.
-pub(super) const OUR_TYPES: [ConditionType; 3] =
-    [ConditionType::Accepted, ConditionType::ResolvedRefs, ConditionType::Programmed];
+pub(super) const OUR_TYPES: [ConditionType; 4] = [
+    ConditionType::Accepted,
+    ConditionType::ResolvedRefs,
+    ConditionType::Programmed,
+    ConditionType::JwksReady,
+];
 
 /// What is to be said.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Target {
     /// Of a route or policy of ours.
-    Conditions { generation: Option<i64>, verdicts: [Verdict; 3] },
+    Conditions {
+        generation: Option<i64>,
+        verdicts: [Verdict; 3],
+        /// `None`: no rule of it uses keys that are fetched.
+        keys: Option<Verdict>,
+    },
     /// Of a route or policy that is ours no more.
     NoConditions,
     /// Of an Ingress of ours.
@@ -45,9 +54,10 @@ impl Target {
     /// Whether `said` says this already.
     pub(super) fn is(&self, said: &Said<'_>) -> bool {
         match (self, said) {
-            (Self::Conditions { generation, verdicts }, Said::Conditions(status)) => {
+            (Self::Conditions { generation, verdicts, keys }, Said::Conditions(status)) => {
                 status.observed_generation == *generation
-                    && verdicts.iter().all(|verdict| {
+                    && (keys.is_some() || condition(status, ConditionType::JwksReady).is_none())
+                    && verdicts.iter().chain(keys).all(|verdict| {
                         condition(status, verdict.about).is_some_and(|condition| {
                             verdict.is(condition) && condition.observed_generation == *generation
                         })
@@ -66,12 +76,12 @@ impl Target {
         // As precise as it is written, so that what is read again is equal.
         let wall = Timestamp::from_second(wall.as_second()).unwrap_or(wall);
         match self {
-            Self::Conditions { generation, verdicts } => {
+            Self::Conditions { generation, verdicts, keys } => {
                 let last = match said {
                     Said::Conditions(status) => Some(status),
                     Said::Addresses(_) => None,
                 };
-                let conditions = verdicts.iter().map(|verdict| {
+                let conditions = verdicts.iter().chain(keys).map(|verdict| {
                     let last = last.and_then(|status| condition(status, verdict.about));
                     let same = last.filter(|last| last.status == verdict.status());
                     Condition {

@@ -3,8 +3,49 @@
 use super::*;
 
 #[test]
+fn the_rules_of_key_sets_by_url_hold() {
+    let remote = |more: serde_json::Value| {
+        let mut remote = json!({"uri": "https://id.example.com/jwks"});
+        for (name, value) in more.as_object().expect("fields") {
+            remote[name] = value.clone();
+        }
+        provider(&json!({"jwks": {"remote": remote}}))
+    };
+    let field = "spec.jwtProviders[0].jwks.remote";
+    let good = || remote(json!({"cacheDuration": "10s", "maxStale": "10s", "timeout": "5s"}));
+    let times = [
+        (json!({"cacheDuration": "9s"}), format!("{field}.cacheDuration: cacheDuration is 10s to 24h")),
+        (
+            json!({"cacheDuration": "25h", "maxStale": "30h"}),
+            format!("{field}.cacheDuration: cacheDuration is 10s to 24h"),
+        ),
+        (json!({"maxStale": "745h"}), format!("{field}.maxStale: maxStale is at most 744h")),
+        (json!({"timeout": "6s"}), format!("{field}.timeout: timeout is 100ms to 5s")),
+        (json!({"maxStale": "9m"}), format!("{field}: cacheDuration is not longer than maxStale")),
+        (json!({"caRef": {"kind": "Pod", "name": "x"}}), format!("{field}.caRef.kind: \"Pod\" is not known")),
+    ];
+    for (more, want) in &times {
+        check(&[("a time", Kind::GatewayRoute, good(), remote(more.clone()), want)]);
+    }
+    let both = provider(&json!({"jwks": {"inline": "{}", "remote": {"uri": "https://id.example.com/jwks"}}}));
+    let one =
+        "spec.jwtProviders[0].jwks: exactly one of remote, secretRef, configMapRef and inline must be set";
+    check(&[(
+        "one place",
+        Kind::GatewayRoute,
+        remote(json!({"caRef": {"kind": "Secret", "name": "ca"}})),
+        both,
+        one,
+    )]);
+    let secret = provider(&json!({"jwks": {"remote": {"uri": "https://i/"}}, "algorithms": ["HS256"]}));
+    let hmac = "spec.jwtProviders[0]: HS256, HS384 and HS512 need a key that is secret";
+    check(&[("no HMAC", Kind::GatewayRoute, remote(json!({})), secret, hmac)]);
+}
+
+#[test]
 fn the_rules_of_providers_hold() {
-    let jwks = "spec.jwtProviders[0].jwks: exactly one of secretRef, configMapRef and inline must be set";
+    let jwks =
+        "spec.jwtProviders[0].jwks: exactly one of remote, secretRef, configMapRef and inline must be set";
     let from = "spec.jwtProviders[0].from[0]: exactly one of header, cookie and query must be set";
     let issuer = "spec.jwtProviders[0]: exactly one of issuer and anyIssuer: true must be set";
     check(&[

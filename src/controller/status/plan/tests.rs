@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::GatewayRoute;
+use ir::{KeySetPhase, KeySetState};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
@@ -21,6 +22,7 @@ struct World {
     /// What each ready replica has taken in.
     replicas: Vec<Marks>,
     publication: Publication,
+    key_sets: KeySetStates,
     plan: Plan,
     writes: Vec<(u64, ObjectRef, String)>,
 }
@@ -55,6 +57,7 @@ impl World {
             standings: BTreeMap::new(),
             replicas: vec![Marks::default(), Marks::default()],
             publication: Publication::Nothing,
+            key_sets: KeySetStates::new(),
             plan: Plan::default(),
             writes: Vec::new(),
         }
@@ -114,11 +117,13 @@ impl World {
     }
 
     fn look(&mut self) {
+        let key_sets = &self.key_sets;
         let outlook =
             Outlook::default().next(1, &Marks::default(), &self.snapshot, self.standings.clone().into());
         let replicas: Vec<&Marks> = self.replicas.iter().collect();
         let (outlook, replicas, scope) = (&outlook, replicas.as_slice(), MarkScope::Kind);
-        self.plan.look(self.now, &View { outlook, replicas, scope, publication: &self.publication });
+        let publication = &self.publication;
+        self.plan.look(self.now, &View { outlook, replicas, scope, publication, key_sets });
     }
 
     /// A tenth of a second: a look, and the writes that are due with answers at once. `sees`: the watch brings back
@@ -575,6 +580,56 @@ fn an_object_that_is_gone_is_forgotten_and_one_of_the_same_name_is_new() {
     world.standings.clear();
     world.run(200);
     assert!(world.plan.entries.is_empty());
+}
+
+/// The key set of the one provider of a route is so now.
+fn keys(world: &mut World, name: &str, phase: KeySetPhase, error: Option<&str>) {
+    let state = KeySetState {
+        uri: ir::KeysUri::parse("https://id.example.com/jwks?key=canary").unwrap(),
+        phase,
+        keys: 1,
+        error: error.map(Arc::from),
+    };
+    world.key_sets.insert(id(name), BTreeMap::from([(Arc::from("corp"), state)]));
+}
+
+#[test]
+fn a_route_with_fetched_keys_says_whether_they_are_there_and_no_longer_than_it_uses_them() {
+    let mut world = World::new();
+    world.apply("a", 1, good());
+    world.catch_up_all();
+    keys(&mut world, "a", KeySetPhase::Waiting, None);
+    world.run(500);
+    assert!(world.wrote().is_empty(), "keys that come within a second are not said to be missing before");
+    keys(&mut world, "a", KeySetPhase::Ready, None);
+    world.run(500);
+    assert_eq!(world.wrote().len(), 1);
+    let said = |world: &World| {
+        let conditions = world.conditions("a");
+        let last = conditions.last().unwrap();
+        (conditions.len(), last.type_.clone(), last.status.clone(), last.reason.clone(), last.message.clone())
+    };
+    let (count, about, status, reason, _) = said(&world);
+    assert_eq!((count, &*about, &*status, &*reason), (4, "JWKSReady", "True", "JWKSReady"));
+    for (phase, status, reason) in [
+        (KeySetPhase::Failing, "True", "JWKSStale"),
+        (KeySetPhase::Unavailable, "False", "JWKSUnavailable"),
+        (KeySetPhase::Waiting, "False", "JWKSPending"),
+    ] {
+        keys(&mut world, "a", phase, Some("no connection: refused"));
+        world.run(3000);
+        let (_, _, is, why, message) = said(&world);
+        assert_eq!((&*is, &*why), (status, reason));
+        assert!(message.contains("'corp'") && message.contains("https://id.example.com/jwks"), "{message}");
+        assert!(!message.contains("canary"), "{message}");
+        assert_eq!(message.contains("refused"), phase != KeySetPhase::Waiting, "{message}");
+    }
+    world.key_sets.clear();
+    world.run(3000);
+    assert_eq!(world.conditions("a").len(), 3, "without such a provider nothing is said of keys");
+    world.wrote();
+    world.run(10_000);
+    assert!(world.wrote().is_empty(), "and it rests");
 }
 
 fn ingress(world: &mut World, name: &str) -> ObjectRef {
