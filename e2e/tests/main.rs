@@ -22,6 +22,7 @@ mod h2;
 mod h2_rules;
 mod h2_site;
 mod h2_smuggling;
+mod health;
 mod jwt;
 mod limits;
 mod mirror;

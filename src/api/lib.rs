@@ -78,6 +78,6 @@ pub use tls::{
 };
 pub use upstream::{
     AdaptiveConcurrency, BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef,
-    CircuitBreaker, HealthCheck, PassiveHealthCheck, ProxyProtocol, Retry, Timeouts,
+    CircuitBreaker, HealthCheck, PassiveHealthCheck, ProxyProtocol, Retry, SuccessRate, Timeouts,
 };
 pub use value::{ByteQuantity, Duration};

@@ -304,11 +304,24 @@ pub struct HealthCheck {
     /// By the answers to the requests themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passive: Option<PassiveHealthCheck>,
+    /// Where fewer than this share of a backend's endpoints are well, in per cent of those that can be reached, health is
+    /// ignored and all that can be reached are asked: so the last well ones are not overrun. 0 to 100; 0: only where none
+    /// is well. Default 25.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 100))]
+    pub panic_threshold: Option<u8>,
 }
 
-/// When failures take an endpoint out for a time.
+/// When failures take an endpoint out for a time. After it the endpoint gets one request, and that one says whether it
+/// is in again or out for longer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "!has(self.maxEjectFor) || !has(self.ejectFor) || duration(self.ejectFor) <= duration(self.maxEjectFor)",
+        "message": "maxEjectFor is at least ejectFor; raise maxEjectFor or lower ejectFor",
+    },
+]))]
 pub struct PassiveHealthCheck {
     /// So many answers with 5xx, or none at all (reset, timeout), in a row: 1 to 1000; 0: not counted. Default 5.
     #[serde(default = "five", rename = "consecutive5xx")]
@@ -319,7 +332,11 @@ pub struct PassiveHealthCheck {
     #[serde(default = "three")]
     #[schemars(range(min = 0, max = 1000))]
     pub consecutive_connect_failures: u32,
-    /// How long the endpoint stays out: 1s to 1h. Default 30s.
+    /// So few successes of all requests in an interval. Unset: not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_rate: Option<SuccessRate>,
+    /// How long the endpoint stays out the first time, and as many times as long when it must go out again before it was in
+    /// for as long: 1s to 1h. Default 30s.
     #[serde(default = "eject_for")]
     #[schemars(extend("x-kubernetes-validations" = [
         {
@@ -328,7 +345,17 @@ pub struct PassiveHealthCheck {
         },
     ]))]
     pub eject_for: Duration,
-    /// At most this share of a backend's endpoints is out at once, in per cent: 0 to 100. Default 50.
+    /// No endpoint stays out for longer: 1s to 24h. Unset: 5m, or `ejectFor` where that is more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "duration(self) >= duration('1s') && duration(self) <= duration('24h')",
+            "message": "maxEjectFor is 1s to 24h; write a time between them",
+        },
+    ]))]
+    pub max_eject_for: Option<Duration>,
+    /// At most this share of a backend's endpoints is out at once for what they answer, in per cent: 0 to 100. Those that
+    /// cannot be connected to are out whatever the share, as long as one is left. 0: no endpoint is ever out. Default 50.
     #[serde(default = "fifty")]
     #[schemars(range(min = 0, max = 100))]
     pub max_ejected_percent: u8,
@@ -339,10 +366,34 @@ impl Default for PassiveHealthCheck {
         Self {
             consecutive_5xx: five(),
             consecutive_connect_failures: three(),
+            success_rate: None,
             eject_for: eject_for(),
+            max_eject_for: None,
             max_ejected_percent: fifty(),
         }
     }
+}
+
+/// How many of an endpoint's requests must succeed. A failure is an answer with 5xx, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SuccessRate {
+    /// With less than this share of successes in an interval the endpoint goes out, in per cent: 1 to 100.
+    #[schemars(range(min = 1, max = 100))]
+    pub minimum_percent: u8,
+    /// Intervals with fewer requests say nothing: 1 to 1000000. Default 20.
+    #[serde(default = "twenty")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub minimum_requests: u32,
+    /// 1s to 10m. Default 10s.
+    #[serde(default = "rate_interval")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "duration(self) >= duration('1s') && duration(self) <= duration('10m')",
+            "message": "interval is 1s to 10m; write a time between them",
+        },
+    ]))]
+    pub interval: Duration,
 }
 
 fn ca_key() -> String {
@@ -372,6 +423,10 @@ fn twenty() -> u32 {
 
 fn fifty() -> u8 {
     50
+}
+
+fn rate_interval() -> Duration {
+    Duration::from_millis(10_000)
 }
 
 fn eject_for() -> Duration {

@@ -65,7 +65,8 @@ pub use path::{PathError, canonical_path, hex_digit, push_escape};
 pub use remote_keys::{AddressRange, KeysUri, KeysUriError, RemoteKeys};
 pub use route::{
     Action, AdaptiveLimit, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, Match,
-    PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, Timeouts, ValueMatch, WeightedBackend,
+    PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, SuccessRate, Timeouts, ValueMatch,
+    WeightedBackend,
 };
 pub use secret::Redacted;
 pub use tls::{

@@ -277,10 +277,44 @@ pub struct PassiveHealth {
     pub consecutive_5xx: u32,
     /// 0: not counted.
     pub consecutive_connect_failures: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub success_rate: Option<SuccessRate>,
+    /// The first time; as many times as long as the endpoint was ejected in a row.
     #[serde(serialize_with = "ser::millis")]
     pub eject_for: Duration,
-    /// At most this share of a backend's endpoints is out at once.
+    /// No ejection is longer, unless `eject_for` is.
+    #[serde(serialize_with = "ser::millis", skip_serializing_if = "is_default_eject_for_max")]
+    pub eject_for_max: Duration,
+    /// At most this share of a backend's endpoints is out at once for what they answer. Those that can't be reached are
+    /// out whatever the share, as long as one is left; 0: nobody is ejected.
     pub max_ejected_percent: u8,
+    /// Below this share of well endpoints, in per cent of those that can be reached, health is ignored: all that can be
+    /// reached are asked.
+    #[serde(skip_serializing_if = "is_default_panic_percent")]
+    pub panic_percent: u8,
+}
+
+/// How often an endpoint must answer well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct SuccessRate {
+    /// Out with less than this share of successes, 1 to 100.
+    pub minimum_percent: u8,
+    /// Fewer tries in an interval say nothing.
+    pub minimum_requests: u32,
+    #[serde(serialize_with = "ser::millis")]
+    pub interval: Duration,
+}
+
+const EJECT_FOR_MAX: Duration = Duration::from_mins(5);
+const PANIC_PERCENT: u8 = 25;
+
+fn is_default_eject_for_max(eject_for_max: &Duration) -> bool {
+    *eject_for_max == EJECT_FOR_MAX
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+fn is_default_panic_percent(panic_percent: &u8) -> bool {
+    *panic_percent == PANIC_PERCENT
 }
 
 impl Default for PassiveHealth {
@@ -290,8 +324,11 @@ impl Default for PassiveHealth {
         Self {
             consecutive_5xx: 0,
             consecutive_connect_failures: 3,
+            success_rate: None,
             eject_for: Duration::from_secs(30),
+            eject_for_max: EJECT_FOR_MAX,
             max_ejected_percent: 50,
+            panic_percent: PANIC_PERCENT,
         }
     }
 }

@@ -4,6 +4,7 @@
 mod balance;
 mod external;
 mod extras;
+mod health;
 mod limit;
 mod policy;
 mod text;

@@ -30,8 +30,8 @@ pub fn pick_sticky<E: AsRef<EndpointState>>(
     match session.place {
         SessionPlace::Endpoint(index) => {
             let may_take = |endpoint: &E| {
-                let is_out = || endpoint.as_ref().health().is_ejected(ask.now_ns);
-                session.is_strict || !(ask.tried.contains(index) || is_out())
+                let admits = || endpoint.as_ref().health().admits_session(ask.now_ns);
+                session.is_strict || (!ask.tried.contains(index) && admits())
             };
             if endpoints.get(index).is_some_and(may_take) { Some(index) } else { pick(endpoints, ask) }
         }

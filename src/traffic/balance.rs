@@ -164,13 +164,19 @@ pub struct Pick<'a> {
     pub slow_start_ns: u64,
     /// Whether the endpoints of this zone come first.
     pub prefers_local: bool,
+    /// See [`ir::PassiveHealth::panic_percent`].
+    pub panic_percent: u8,
 }
 
 /// Picks an endpoint by its index; `None` only when there is none at all.
 ///
-/// Taken from the first of these groups that has anyone: those of this zone that are healthy and untried, where they are
-/// preferred and this request stays in the zone (see [`zone::stays`]); healthy and untried; untried (the panic mode: when all are
-/// ejected, all are asked, since an ejected endpoint may be well again and a refusal never is); healthy; everyone.
+/// Taken from the first of these groups that has anyone: those of this zone that may be asked and are untried, where they
+/// are preferred and this request stays in the zone (see [`zone::stays`]); those that may be asked and are untried; untried
+/// (when all are out, all are asked, since one that is out may be well again and a refusal never is); those that may be
+/// asked; everyone.
+///
+/// One that is out (ejected, or its active checks fail) may not be asked; one on trial has few tries, which are taken here.
+/// Where fewer are well than the policy's panic threshold, all may be asked but those that can't be reached.
 ///
 /// Round robin gives each of k endpoints one of every k turns as long as the group stays the same. Least request
 /// takes two of the group at random and then the one with fewer requests in flight; EWMA takes the one whose latency
@@ -184,33 +190,94 @@ pub fn pick<E: AsRef<EndpointState>>(endpoints: &[E], ask: &Pick<'_>) -> Option<
     if all == 0 {
         return None;
     }
+    let is_calm = ask.outlier.is_calm();
+    if ask.tried.is_empty() && is_calm {
+        let warmup = Warmup::begin(ask);
+        let local = if ask.prefers_local { ask.lineup.local() } else { &[] };
+        if local.is_empty() {
+            return Group { endpoints, ask, warmup, member: |_| true, places: Places::All(all) }.choose();
+        }
+        let member = |index: usize| local.binary_search(&index).is_ok();
+        return Group { endpoints, ask, warmup, member, places: Places::Listed(local) }.choose();
+    }
+    if is_calm {
+        return pick_among(endpoints, ask, Survey::CALM);
+    }
+    let survey = Survey::of(endpoints, ask);
+    for _ in 0..TRIAL_RACES_MAX {
+        let index = pick_among(endpoints, ask, survey)?;
+        let health = endpoints.get(index)?.as_ref().health();
+        // Where health is ignored, or there was nobody better, no trial is taken: what comes of it does not count.
+        let free = survey.panics || health.is_out(ask.now_ns) || !health.has_trial(ask.now_ns);
+        if free || health.take_trial(ask.now_ns) {
+            return Some(index);
+        }
+    }
+    pick_among(endpoints, ask, survey)
+}
+
+/// How often a pick begins anew because another worker took the last trial of the endpoint in between.
+const TRIAL_RACES_MAX: usize = 4;
+
+/// How the endpoints of a backend are.
+#[derive(Clone, Copy, Debug)]
+struct Survey {
+    /// So few are well that those are asked, too, that are out for what they answer.
+    panics: bool,
+}
+
+impl Survey {
+    const CALM: Self = Self { panics: false };
+
+    fn of<E: AsRef<EndpointState>>(endpoints: &[E], ask: &Pick<'_>) -> Self {
+        let alerts = ask.outlier.alerts();
+        let (mut well, mut dead, mut all_trusted) = (0usize, 0usize, true);
+        for health in endpoints.iter().map(|endpoint| &endpoint.as_ref().health) {
+            well += usize::from(!health.is_out(ask.now_ns));
+            dead += usize::from(health.is_dead(ask.now_ns));
+            all_trusted &= health.is_trusted();
+        }
+        if all_trusted && well == endpoints.len() {
+            ask.outlier.settle(alerts);
+        }
+        let reachable = endpoints.len().saturating_sub(dead);
+        Self { panics: well * 100 < reachable * usize::from(ask.panic_percent) }
+    }
+
+    fn may_be_asked(self, health: &EndpointHealth, now_ns: u64) -> bool {
+        if self.panics { !health.is_dead(now_ns) } else { !health.is_out(now_ns) && health.has_trial(now_ns) }
+    }
+}
+
+/// See [`pick`].
+fn pick_among<E: AsRef<EndpointState>>(endpoints: &[E], ask: &Pick<'_>, survey: Survey) -> Option<usize> {
     let warmup = Warmup::begin(ask);
-    let everyone = Group { endpoints, ask, warmup, member: |_| true, places: Places::All(all) };
+    let health = |index: usize| endpoints.get(index).map(|endpoint| &endpoint.as_ref().health);
+    let askable = |index: usize| health(index).is_some_and(|health| survey.may_be_asked(health, ask.now_ns));
+    let well = |index: usize| health(index).is_some_and(|health| !health.is_out(ask.now_ns));
+    let untried = |index: usize| !ask.tried.contains(index);
     let local = if ask.prefers_local { ask.lineup.local() } else { &[] };
     let is_local = |index: usize| local.binary_search(&index).is_ok();
-    if ask.tried.is_empty() && ask.outlier.is_calm(ask.now_ns) {
-        if local.is_empty() {
-            return everyone.choose();
-        }
-        return Group { endpoints, ask, warmup, member: is_local, places: Places::Listed(local) }.choose();
-    }
-    let healthy = |index: usize| {
-        endpoints.get(index).is_some_and(|endpoint| !endpoint.as_ref().health.is_ejected(ask.now_ns))
-    };
-    let untried = |index: usize| !ask.tried.contains(index);
-    let local = (!local.is_empty() && zone::stays(ask, local, healthy)).then_some(is_local);
+    let local = (!local.is_empty() && zone::stays(ask, local, well)).then_some(is_local);
     local
         .and_then(|is_local| {
-            let member = |index| is_local(index) && healthy(index) && untried(index);
+            let member = |index| is_local(index) && askable(index) && untried(index);
             Group::scanned(endpoints, ask, warmup, member)?.choose()
         })
         .or_else(|| {
-            let member = |index| healthy(index) && untried(index);
+            let member = |index| askable(index) && untried(index);
+            Group::scanned(endpoints, ask, warmup, member)?.choose()
+        })
+        .or_else(|| {
+            let member = |index| well(index) && untried(index);
             Group::scanned(endpoints, ask, warmup, member)?.choose()
         })
         .or_else(|| Group::scanned(endpoints, ask, warmup, untried)?.choose())
-        .or_else(|| Group::scanned(endpoints, ask, warmup, healthy)?.choose())
-        .or_else(|| everyone.choose())
+        .or_else(|| Group::scanned(endpoints, ask, warmup, well)?.choose())
+        .or_else(|| {
+            let places = Places::All(endpoints.len());
+            Group { endpoints, ask, warmup, member: |_| true, places }.choose()
+        })
 }
 
 /// The most requests that consistent hashing brings to one of `members` endpoints at once, when `under_way` of them run:

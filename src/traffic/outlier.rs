@@ -1,18 +1,15 @@
-//! Passive health: takes an endpoint out for a time after consecutive failures. Sends no probe and sets no timer.
+//! Passive health: takes an endpoint out for a time after failures. Sends no probe and sets no timer.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::balance::EndpointState;
 
-/// What one endpoint's answers say about it, over all workers.
-#[derive(Debug, Default)]
-pub struct EndpointHealth {
-    consecutive_5xx: AtomicU32,
-    consecutive_connect_failures: AtomicU32,
-    /// On the caller's clock; 0: never.
-    ejected_until_ns: AtomicU64,
-}
+mod health;
+mod rate;
+
+pub use health::{CheckState, EndpointHealth};
+
+use self::health::{Counted, nanos};
 
 /// How one try at an endpoint ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,67 +28,39 @@ pub enum Outcome {
 /// What the endpoints of one backend share about ejection.
 ///
 /// An ejection ends by itself when its time is over. Results that come in while an endpoint is out do not count
-/// (they are of requests that were sent before, or in panic), and afterwards it starts with a clean record: it
-/// takes the whole threshold again to eject it.
+/// (they are of requests that were sent before, or in panic). Afterwards it is on trial: it gets one try, and that one
+/// says whether it is trusted again or out again, for longer.
 #[derive(Debug, Default)]
 pub struct Outlier {
     /// Held for the one step that counts who is out and ejects one more.
     ejecting: AtomicBool,
     /// The latest end of any ejection.
     ejected_until_ns: AtomicU64,
-}
-
-impl EndpointHealth {
-    /// Whether the endpoint is out at this moment.
-    pub fn is_ejected(&self, now_ns: u64) -> bool {
-        self.ejected_until_ns.load(Ordering::Relaxed) > now_ns
-    }
-
-    /// When its last ejection ends or ended; 0: there was none.
-    pub(crate) fn ejection_end_ns(&self) -> u64 {
-        self.ejected_until_ns.load(Ordering::Relaxed)
-    }
-
-    fn clear(&self) {
-        // Most answers find nothing to clear; a load does not take the cache line from the other workers.
-        for counter in [&self.consecutive_5xx, &self.consecutive_connect_failures] {
-            if counter.load(Ordering::Relaxed) != 0 {
-                counter.store(0, Ordering::Relaxed);
-            }
-        }
-    }
-
-    /// Counts a result. Returns whether a threshold is reached.
-    fn count(&self, outcome: Outcome, policy: &ir::PassiveHealth) -> bool {
-        let (counter, threshold) = match outcome {
-            Outcome::Success => {
-                self.clear();
-                return false;
-            }
-            Outcome::ServerError => {
-                self.consecutive_connect_failures.store(0, Ordering::Relaxed);
-                (&self.consecutive_5xx, policy.consecutive_5xx)
-            }
-            Outcome::NoAnswer => {
-                let before = self.consecutive_5xx.fetch_add(1, Ordering::Relaxed);
-                let threshold = policy.consecutive_5xx;
-                let by_5xx = threshold > 0 && before.saturating_add(1) >= threshold;
-                return self.count(Outcome::ConnectFailure, policy) || by_5xx;
-            }
-            // Not a success, so it does not end a row of 5xx.
-            Outcome::ConnectFailure => {
-                (&self.consecutive_connect_failures, policy.consecutive_connect_failures)
-            }
-        };
-        let before = counter.fetch_add(1, Ordering::Relaxed);
-        threshold > 0 && before.saturating_add(1) >= threshold
-    }
+    /// Counts up whenever an endpoint may not be asked as freely as before.
+    alerts: AtomicU64,
+    /// What `alerts` was when everyone was last seen to be well.
+    settled: AtomicU64,
 }
 
 impl Outlier {
-    /// Whether no endpoint of the backend is out. Cheap: one load.
-    pub fn is_calm(&self, now_ns: u64) -> bool {
-        self.ejected_until_ns.load(Ordering::Relaxed) <= now_ns
+    /// Whether every endpoint of the backend is trusted. Cheap: two loads.
+    pub fn is_calm(&self) -> bool {
+        self.alerts.load(Ordering::Acquire) == self.settled.load(Ordering::Relaxed)
+    }
+
+    /// To be asked for before the endpoints are looked at, and given to [`Self::settle`] after.
+    pub(crate) fn alerts(&self) -> u64 {
+        self.alerts.load(Ordering::Acquire)
+    }
+
+    /// Everyone was well, and nothing that came up since is forgotten.
+    pub(crate) fn settle(&self, alerts: u64) {
+        self.settled.store(alerts, Ordering::Relaxed);
+    }
+
+    /// Some endpoint is not to be asked as freely as before.
+    pub fn alert(&self) {
+        self.alerts.fetch_add(1, Ordering::Release);
     }
 
     /// When the last ejection of any endpoint ends or ended; 0: there was none.
@@ -101,8 +70,8 @@ impl Outlier {
 
     /// Counts how a try at `endpoints[index]` ended. Returns whether that ejected the endpoint.
     ///
-    /// When a threshold is reached but [`ejected_max`] endpoints are out already, the endpoint stays, and its next
-    /// failure tries again.
+    /// When a threshold is reached but as many endpoints are out as may be, the endpoint stays, and its next failure
+    /// tries again.
     pub fn on_result<E: AsRef<EndpointState>>(
         &self,
         endpoints: &[E],
@@ -113,42 +82,50 @@ impl Outlier {
         let Some(health) = endpoints.get(index).map(|endpoint| endpoint.as_ref().health()) else {
             return false;
         };
-        if !self.is_calm(now_ns) && health.is_ejected(now_ns) {
+        if !self.is_calm() && health.is_ejected(now_ns) {
             return false;
         }
-        if !health.count(outcome, policy) {
-            return false;
+        match health.count(now_ns, outcome, policy) {
+            Counted::Fine => return false,
+            Counted::Doubtful => {
+                self.alert();
+                return false;
+            }
+            Counted::Reached => {}
         }
         // Who does not get the flag leaves the counters as they are: the next failure tries again.
         if self.ejecting.swap(true, Ordering::Acquire) {
             return false;
         }
-        let out = endpoints.iter().filter(|e| e.as_ref().health().is_ejected(now_ns)).count();
+        let out = endpoints.iter().filter(|e| e.as_ref().health().is_out(now_ns)).count();
+        let out_max = match outcome {
+            // Who can't be reached serves nobody, so that it is no loss; but somebody must be left.
+            Outcome::ConnectFailure if policy.max_ejected_percent > 0 => endpoints.len().saturating_sub(1),
+            Outcome::ConnectFailure | Outcome::NoAnswer | Outcome::ServerError | Outcome::Success => {
+                ejected_max(endpoints.len(), policy.max_ejected_percent)
+            }
+        };
         // Asked again under the flag: another worker may have ejected it since.
-        let eject =
-            !health.is_ejected(now_ns) && out < ejected_max(endpoints.len(), policy.max_ejected_percent);
+        let eject = !health.is_ejected(now_ns) && out < out_max;
         if eject {
-            let until_ns = now_ns.saturating_add(nanos(policy.eject_for)).max(1);
-            health.ejected_until_ns.store(until_ns, Ordering::Relaxed);
-            health.clear();
+            let until_ns = health.eject(now_ns, outcome == Outcome::ConnectFailure, policy);
             self.ejected_until_ns.fetch_max(until_ns, Ordering::Relaxed);
+            self.alert();
+        } else {
+            health.trust();
         }
         self.ejecting.store(false, Ordering::Release);
         eject
     }
 }
 
-/// How many of `endpoints` may be out at once: the share, rounded down, but at least one of two or more; never the
-/// only one; and none at 0 per cent.
+/// How many of `endpoints` may be out at once for what they answer: the share, rounded down, but at least one of two or
+/// more; never the only one; and none at 0 per cent.
 pub fn ejected_max(endpoints: usize, percent: u8) -> usize {
     if endpoints < 2 || percent == 0 {
         return 0;
     }
     (endpoints * usize::from(percent.min(100)) / 100).max(1)
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use api::{BackendRef, RouteRule};
 use ir::{
     Action, AdaptiveLimit, BackendId, BackendTarget, CircuitBreaker, PassiveHealth, Retry, RetryOn, Rewrite,
-    Timeouts, Upgrades, UpstreamProtocol, WeightedBackend,
+    SuccessRate, Timeouts, Upgrades, UpstreamProtocol, WeightedBackend,
 };
 
 use crate::address::{self, Leads};
@@ -20,6 +20,8 @@ use crate::{balance, endpoint, value};
 const WEIGHT_MAX: u32 = 1_000_000;
 /// The most tries after the first.
 const ATTEMPTS_MAX: u32 = 10;
+/// The shortest ejection.
+const EJECT_FOR_MIN: Duration = Duration::from_secs(1);
 /// The most protocols that a rule may let clients change to.
 const UPGRADES_MAX: usize = 8;
 
@@ -331,12 +333,23 @@ pub(crate) fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
 }
 
 pub(crate) fn passive_health(rule: &RouteRule) -> PassiveHealth {
-    let passive = rule.health_check.as_ref().and_then(|spec| spec.passive.as_ref());
-    let Some(spec) = passive else { return PassiveHealth::default() };
+    let own = PassiveHealth::default();
+    let Some(check) = &rule.health_check else { return own };
+    let panic_percent = check.panic_threshold.map_or(own.panic_percent, |percent| percent.min(100));
+    let Some(spec) = &check.passive else { return PassiveHealth { panic_percent, ..own } };
+    let eject_for = spec.eject_for.get().max(EJECT_FOR_MIN);
+    let eject_for_max = spec.max_eject_for.map_or(own.eject_for_max, api::Duration::get).max(eject_for);
     PassiveHealth {
         consecutive_5xx: spec.consecutive_5xx,
         consecutive_connect_failures: spec.consecutive_connect_failures,
-        eject_for: spec.eject_for.get(),
+        success_rate: spec.success_rate.as_ref().map(|rate| SuccessRate {
+            minimum_percent: rate.minimum_percent.clamp(1, 100),
+            minimum_requests: rate.minimum_requests.max(1),
+            interval: rate.interval.get().max(Duration::from_secs(1)),
+        }),
+        eject_for,
+        eject_for_max,
         max_ejected_percent: spec.max_ejected_percent.min(100),
+        panic_percent,
     }
 }

@@ -269,6 +269,10 @@ pub(crate) struct BackendMetrics {
 }
 
 impl BackendMetrics {
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
     /// A connection stands. Every call is followed by one of [`BackendMetrics::connection_closed`].
     pub(crate) fn connection_opened(&self) {
         self.connections.inc();

@@ -13,6 +13,7 @@ use ir::{
     EndpointMap, LoadBalancing,
 };
 use tokio::sync::Notify;
+use tracing::info;
 use traffic::{
     Adaptive, Breaker, BreakerKind, EndpointState, Lineup, Outlier, RetryBudget, Ring, stable_hash,
 };
@@ -138,6 +139,15 @@ impl Backend {
     /// The endpoints that may be asked now.
     pub(crate) fn targets(&self) -> Arc<Targets> {
         self.endpoints.load_full()
+    }
+
+    /// One of them was taken out for a time.
+    #[cold]
+    pub(super) fn ejected(&self, targets: &[Target], index: usize) {
+        self.metrics.ejected();
+        let Some(target) = targets.get(index) else { return };
+        let ejected_for = target.state.health().ejected_for();
+        info!(backend = self.metrics.label(), endpoint = %target.label, ?ejected_for, "endpoint ejected");
     }
 
     /// The next turn of the round robin.

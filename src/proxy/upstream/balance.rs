@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ir::{BalancePolicy, LoadBalancing, ZonePreference};
+use ir::{BalancePolicy, LoadBalancing, PassiveHealth, ZonePreference};
 use traffic::{BreakerKind, Choice, Outcome, Session, SessionPlace};
 
 use super::backend::{Backend, Target};
@@ -49,6 +49,10 @@ pub(super) fn choice(backend: &Backend, load_balancing: &LoadBalancing, key: Opt
 
 pub(super) fn prefers_local(load_balancing: &LoadBalancing) -> bool {
     load_balancing.zone == ZonePreference::PreferLocal
+}
+
+pub(super) fn panic_percent(health: Option<&PassiveHealth>) -> u8 {
+    health.map_or(0, |health| health.panic_percent)
 }
 
 pub(super) fn slow_start_ns(load_balancing: &LoadBalancing) -> u64 {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use ir::Passthrough;
 use tokio::net::TcpStream;
-use tracing::{debug, info};
+use tracing::debug;
 use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
 
 use super::backend::{Backend, ConnectionPermit, Target, Targets};
@@ -100,6 +100,7 @@ impl Passage<'_> {
             lineup: &targets.lineup,
             slow_start_ns: balance::slow_start_ns(&self.config.load_balancing),
             prefers_local: balance::prefers_local(&self.config.load_balancing),
+            panic_percent: balance::panic_percent(self.config.passive_health.as_ref()),
         };
         let index = traffic::pick(targets, &pick)?;
         targets.get(index).map(|target| (index, target))
@@ -114,8 +115,7 @@ impl Passage<'_> {
         }
         let Some(health) = &self.config.passive_health else { return };
         if self.backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
-            self.backend.metrics.ejected();
-            info!(endpoint = %targets.get(index).map_or("", |target| &target.label), "endpoint ejected");
+            self.backend.ejected(targets, index);
         }
     }
 }

@@ -8,9 +8,9 @@ use ir::{Action, LimitPhase, ObjectRef, PathRewrite, RetryOn, Route};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::balance;
 use super::extras;
 use super::limit::limit_steps;
+use super::{balance, health};
 use crate::route::CompiledRoute;
 
 /// One part of the pipeline. Serialises as one object: `kind`, `object` and the details by name.
@@ -141,7 +141,7 @@ impl Step {
         }
     }
 
-    fn number(self, name: &'static str, value: Option<u64>) -> Self {
+    pub(super) fn number(self, name: &'static str, value: Option<u64>) -> Self {
         match value {
             Some(value) => self.with(name, Detail::Number(value)),
             None => self,
@@ -373,11 +373,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         steps.push(step.text("adaptive", adaptive));
     }
     if let Some(health) = passive_health.filter(|health| *health != ir::PassiveHealth::default()) {
-        let step = Step::new("PassiveHealth", object)
-            .with("consecutive5xx", Detail::Number(health.consecutive_5xx.into()))
-            .with("consecutiveConnectFailures", Detail::Number(health.consecutive_connect_failures.into()))
-            .with("ejectFor", Detail::Text(duration(health.eject_for)));
-        steps.push(step.with("maxEjectedPercent", Detail::Number(health.max_ejected_percent.into())));
+        steps.push(health::passive_step(&health, object));
     }
     if *upgrades != ir::Upgrades::default() {
         steps.push(Step::new("Upgrades", object).with("protocols", Detail::List(upgrades.names().to_vec())));

@@ -40,6 +40,7 @@ impl Backend {
             lineup: &self.lineup,
             slow_start_ns: 0,
             prefers_local: true,
+            panic_percent: 0,
         };
         pick_sticky(&self.endpoints, &ask, Session { place, is_strict }).unwrap()
     }
@@ -111,6 +112,7 @@ fn without_endpoints_nothing_is_picked() {
         lineup: &lineup,
         slow_start_ns: 0,
         prefers_local: false,
+        panic_percent: 0,
     };
     for place in [SessionPlace::Endpoint(0), SessionPlace::Key(3), SessionPlace::None] {
         for is_strict in [false, true] {

@@ -63,6 +63,7 @@ fn counts(
             lineup,
             slow_start_ns: 0,
             prefers_local: false,
+            panic_percent: 0,
         };
         counts[pick(endpoints, &ask).unwrap()] += 1;
     }
@@ -103,7 +104,17 @@ fn plain<'a>(
     random: u64,
     (tried, outlier, lineup): (&'a TriedSet, &'a Outlier, &'a Lineup),
 ) -> Pick<'a> {
-    Pick { choice, random, now_ns: 1, tried, outlier, lineup, slow_start_ns: 0, prefers_local: false }
+    Pick {
+        choice,
+        random,
+        now_ns: 1,
+        tried,
+        outlier,
+        lineup,
+        slow_start_ns: 0,
+        prefers_local: false,
+        panic_percent: 0,
+    }
 }
 
 #[test]

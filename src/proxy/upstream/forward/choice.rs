@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use tracing::info;
 use traffic::{Outcome, Pick};
 
 use super::Tries;
@@ -30,6 +29,7 @@ impl Tries<'_> {
             lineup: &targets.lineup,
             slow_start_ns: balance::slow_start_ns(load_balancing),
             prefers_local: balance::prefers_local(load_balancing),
+            panic_percent: balance::panic_percent(self.ask.passive_health),
         };
         let index = match self.ask.sticky {
             None => traffic::pick(targets, &pick)?,
@@ -54,8 +54,7 @@ impl Tries<'_> {
         let now = if outcome == Outcome::Success { self.ask.started } else { Instant::now() };
         let now_ns = self.ask.worker.nanos(now);
         if backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
-            backend.metrics.ejected();
-            info!(endpoint = %targets.get(index).map_or("", |target| &target.label), "endpoint ejected");
+            backend.ejected(targets, index);
         }
     }
 }

@@ -148,7 +148,17 @@ fn forward() -> ir::Action {
         retry: ir::Retry { attempts: 2, ..ir::Retry::default() },
         circuit_breaker: ir::CircuitBreaker { max_requests: Some(7), ..ir::CircuitBreaker::default() },
         load_balancing: ir::BalancePolicy::LeastRequest.into(),
-        passive_health: Some(ir::PassiveHealth { consecutive_5xx: 5, ..ir::PassiveHealth::default() }),
+        passive_health: Some(ir::PassiveHealth {
+            consecutive_5xx: 5,
+            success_rate: Some(ir::SuccessRate {
+                minimum_percent: 80,
+                minimum_requests: 20,
+                interval: Duration::from_secs(10),
+            }),
+            eject_for_max: Duration::from_mins(1),
+            panic_percent: 0,
+            ..ir::PassiveHealth::default()
+        }),
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
     }
@@ -199,7 +209,8 @@ fn an_explanation_has_the_documented_shape() {
                 {"kind": "LoadBalancing", "object": object, "policy": "LeastRequest"},
                 {"kind": "CircuitBreaker", "object": object, "maxRequests": 7},
                 {"kind": "PassiveHealth", "object": object, "consecutive5xx": 5, "consecutiveConnectFailures": 3,
-                 "ejectFor": "30s", "maxEjectedPercent": 50},
+                 "successRate": "80 % of at least 20 in 10s", "ejectFor": "30s", "maxEjectFor": "1m",
+                 "maxEjectedPercent": 50, "panicThreshold": 0},
                 {"kind": "Retry", "object": object, "attempts": 2, "on": ["ConnectFailure", "Reset"],
                  "methods": ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]},
                 {"kind": "Timeouts", "object": object, "connect": "3s", "request": "1m30s500ms", "idle": "30s"},

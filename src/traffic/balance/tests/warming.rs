@@ -118,6 +118,8 @@ fn an_endpoint_that_was_out_starts_slowly_too() {
     };
     let back = 30 * S + 1;
     assert_eq!(at(back - 1, 10 * S), 0);
+    let policy = ir::PassiveHealth::default();
+    outlier.on_result(&endpoints, 0, (back, Outcome::Success), &policy);
     assert!((120..250).contains(&at(back, 10 * S)), "{}", at(back, 10 * S));
     assert!((550..780).contains(&at(back + 5 * S, 10 * S)), "{}", at(back + 5 * S, 10 * S));
     assert_eq!(at(back + 10 * S, 10 * S), 1000);

@@ -19,7 +19,11 @@ fn count(policy: Policy, (count, near): (usize, usize), out: &[usize], skip: &[u
             }
             Policy::RoundRobin | Policy::LeastRequest | Policy::Ewma | Policy::Random => policy.choice(turn),
         };
-        let ask = Pick { prefers_local: true, ..plain(choice, chance.next(), (&tried, &outlier, &lineup)) };
+        let ask = Pick {
+            prefers_local: true,
+            panic_percent: 0,
+            ..plain(choice, chance.next(), (&tried, &outlier, &lineup))
+        };
         counts[pick(&endpoints, &ask).unwrap()] += 1;
     }
     counts
