@@ -157,3 +157,106 @@ fn an_endpoint_with_a_low_rate_of_successes_is_ejected() {
     let asked = half.arrived().len();
     assert!((20..=22).contains(&asked), "{asked} requests");
 }
+
+/// A route to the Service `web` with this active check.
+fn checked(active: &str, fields: &str, endpoints: &[SocketAddr]) -> String {
+    let spec = format!(
+        "hostnames: [{HOST}]\nrules:\n- name: all\n  backendRefs: [{{name: web, port: 80}}]\n  retry: {{attempts: 0}}\n  \
+         healthCheck: {{active: {active}{fields}}}"
+    );
+    service("web", endpoints) + &route("shop", &spec)
+}
+
+#[test]
+fn an_endpoint_whose_checks_fail_gets_no_request_until_they_pass_again() {
+    let (moody, bad) = moody();
+    let good = Backend::named("good");
+    let active = "{path: \"/healthz?deep=1\", host: shop.internal, headers: [{name: X-Check, value: \"yes\"}], interval: \
+                  100ms, timeout: 1s, healthy: 2, unhealthy: 2}";
+    let site = site(&checked(active, "", &[moody.address, good.address]));
+    let who = || {
+        let mut names: Vec<String> = (0..20).map(|_| site.gateway.get(HOST, "/").text()).collect();
+        names.sort();
+        names.dedup();
+        names
+    };
+    assert_eq!(who(), ["good", "moody"], "nothing is known yet, so all are asked");
+    until("both are checked", || {
+        let checks = good.arrived().into_iter().filter(|arrived| arrived.target().starts_with("/healthz"));
+        (checks.count() > 2).then_some(())
+    });
+    let check = good.arrived().into_iter().find(|arrived| arrived.target() == "/healthz?deep=1").unwrap();
+    assert_eq!((check.all("host"), check.all("x-check")), (vec!["shop.internal"], vec!["yes"]));
+    assert!(check.all("user-agent")[0].starts_with("baribhara-health/"), "{}", check.head);
+    let state = |state: &str| {
+        site.gateway
+            .metric(&format!("baribhara_backend_endpoints{{backend=\"shop/web:80\",state=\"{state}\"}}"))
+    };
+    bad.store(true, Ordering::SeqCst);
+    until("it is out", || (who() == ["good"]).then_some(()));
+    until("the metrics say so", || (state("failing") == 1.0 && state("healthy") == 1.0).then_some(()));
+    let config: serde_json::Value = serde_json::from_str(&site.gateway.admin_text("/config")).unwrap();
+    assert_eq!(config["endpoint_health"]["shop/web:80"][moody.address.to_string()], "failing");
+    assert_eq!(who(), ["good"]);
+    bad.store(false, Ordering::SeqCst);
+    until("it is in again", || (who() == ["good", "moody"]).then_some(()));
+    let changes = |to: &str| {
+        site.gateway.metric(&format!("baribhara_health_changes_total{{backend=\"shop/web:80\",to=\"{to}\"}}"))
+    };
+    assert_eq!((changes("failing"), changes("healthy")), (1.0, 1.0));
+    // Nobody asks for checks any more.
+    site.folder.write("all.yaml", &watched("{}", &[moody.address, good.address]));
+    let checks = |backend: &Backend| {
+        backend.arrived().iter().filter(|arrived| arrived.target().starts_with("/healthz")).count()
+    };
+    until("the checks end", || {
+        let before = checks(&good);
+        thread::sleep(Duration::from_millis(400));
+        (checks(&good) == before).then_some(())
+    });
+}
+
+#[test]
+fn checks_follow_the_endpoints_and_one_that_can_not_be_reached_fails() {
+    let (a, b) = (Backend::named("a"), Backend::named("b"));
+    let dead = e2e::port::Port::reserve();
+    let active = "{type: TCP, interval: 100ms, unhealthy: 1, healthy: 1}";
+    let site = site(&checked(active, "", &[a.address, dead.loopback()]));
+    let failing =
+        || site.gateway.metric("baribhara_backend_endpoints{backend=\"shop/web:80\",state=\"failing\"}");
+    until("the dead one fails", || (failing() == 1.0).then_some(()));
+    for _ in 0..20 {
+        assert_eq!(site.gateway.get(HOST, "/").text(), "a");
+    }
+    let before = b.connections();
+    site.folder.write("all.yaml", &checked(active, "", &[a.address, b.address]));
+    until("the new one is checked", || (b.connections() > before + 2).then_some(()));
+    until("nobody fails", || (failing() == 0.0).then_some(()));
+    assert!(!site.gateway.admin_text("/config").contains("endpoint_health"));
+}
+
+#[test]
+fn in_panic_the_failing_are_asked_too() {
+    let backends: Vec<_> = (0..5)
+        .map(|_| {
+            Backend::start(|arrived| match arrived.target() {
+                "/healthz" => Reply::status(503, "no"),
+                _ => Reply::ok("served"),
+            })
+        })
+        .collect();
+    let good = Backend::named("good");
+    let mut addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    addresses.push(good.address);
+    let active = "{path: /healthz, interval: 100ms, unhealthy: 1}";
+    // One of six is well: 16 per cent.
+    for (threshold, all) in [(0, false), (50, true)] {
+        let site = site(&checked(active, &format!(", panicThreshold: {threshold}"), &addresses));
+        until("five fail", || {
+            let failing = "baribhara_backend_endpoints{backend=\"shop/web:80\",state=\"failing\"}";
+            (site.gateway.metric(failing) == 5.0).then_some(())
+        });
+        let others = (0..30).filter(|_| site.gateway.get(HOST, "/").text() == "served").count();
+        assert_eq!(others, if all { 25 } else { 0 }, "threshold {threshold}");
+    }
+}

@@ -14,6 +14,7 @@ mod external;
 mod fault;
 mod filter;
 mod grant;
+mod health;
 mod matches;
 mod meta;
 mod mirror;
@@ -43,6 +44,7 @@ pub use filter::{
     RedirectScheme, RequestRedirect, UrlRewrite,
 };
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
+pub use health::{ActiveCheckType, ActiveHealthCheck};
 pub use matches::{
     CookieMatch, HeaderMatch, PathMatch, PathMatchType, QueryParamMatch, RouteMatch, ValueMatchType,
 };

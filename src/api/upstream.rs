@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::health::ActiveHealthCheck;
 use crate::matches::yes;
 use crate::text::{DATA_KEY, DNS_LABEL, DNS_SUBDOMAIN, METHOD, PRECISE_HOSTNAME};
 use crate::tls::SecretRef;
@@ -304,6 +305,9 @@ pub struct HealthCheck {
     /// By the answers to the requests themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub passive: Option<PassiveHealthCheck>,
+    /// By requests of the gateway's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<ActiveHealthCheck>,
     /// Where fewer than this share of a backend's endpoints are well, in per cent of those that can be reached, health is
     /// ignored and all that can be reached are asked: so the last well ones are not overrun. 0 to 100; 0: only where none
     /// is well. Default 25.

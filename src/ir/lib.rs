@@ -15,6 +15,7 @@ mod cors;
 mod external;
 mod extras;
 mod filter;
+mod health;
 mod host;
 mod jwks;
 mod limit;
@@ -50,6 +51,7 @@ pub use extras::{
 pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
 };
+pub use health::{ActiveHealth, Probe};
 pub use host::{HostName, HostNameError, HostPattern};
 pub use jwks::{
     HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, JWKS_KEYS_MAX, KeyFinding, KeySetError, ParsedKeys, key_fits,

@@ -8,8 +8,8 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::{
-    Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy, LoadBalancing,
-    Redirect, Rewrite, RouteExtras, RouteId, RouteTls, Upgrades, UpstreamProtocol, ser,
+    ActiveHealth, Auth, BackendId, Cors, DirectResponse, HeaderEdits, HostPattern, IpAccess, LimitPolicy,
+    LoadBalancing, Redirect, Rewrite, RouteExtras, RouteId, RouteTls, Upgrades, UpstreamProtocol, ser,
 };
 
 /// One rule of one object, with everything that the proxy needs to serve it.
@@ -56,6 +56,8 @@ pub enum Action {
         circuit_breaker: CircuitBreaker,
         load_balancing: LoadBalancing,
         passive_health: Option<PassiveHealth>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        active_health: Option<Arc<ActiveHealth>>,
         #[serde(skip_serializing_if = "Upgrades::is_default")]
         upgrades: Upgrades,
         /// Requests of gRPC-Web are sent on as gRPC, and their answers come back as gRPC-Web.

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
@@ -36,17 +36,22 @@ pub(crate) struct Admin {
     metrics: Arc<Metrics>,
     generation: RefCell<Arc<Generation>>,
     key_sets: RefCell<Arc<KeySetStates>>,
+    /// The zero of the workers' clock.
+    epoch: Instant,
     synced: Cell<bool>,
     draining: Cell<bool>,
 }
 
-/// What `/config` shows: what is served, and how that is which the configuration only names.
-#[derive(Serialize)]
-struct Live<'a> {
+/// What `/config` shows: what is served, how that is which the configuration only names, and how endpoints are that are not
+/// simply healthy.
+#[derive(Debug, Serialize)]
+struct Live<'g> {
     #[serde(flatten)]
-    config: &'a Config,
-    #[serde(rename = "keySets", skip_serializing_if = "BTreeMap::is_empty")]
-    key_sets: &'a KeySetStates,
+    config: &'g Config,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    key_sets: &'g KeySetStates,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    endpoint_health: BTreeMap<String, BTreeMap<Arc<str>, &'static str>>,
 }
 
 /// The body of `POST /explain`.
@@ -61,11 +66,12 @@ struct ExplainRequest {
 }
 
 impl Admin {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, epoch: Instant) -> Self {
         Self {
             metrics,
             generation: RefCell::default(),
             key_sets: RefCell::default(),
+            epoch,
             synced: Cell::new(false),
             draining: Cell::new(false),
         }
@@ -96,9 +102,7 @@ impl Admin {
             (&Method::GET, "/metrics") => {
                 typed("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
-            (&Method::GET, "/config") => {
-                json(&Live { config: &generation.config, key_sets: &self.key_sets.borrow() })
-            }
+            (&Method::GET, "/config") => self.config(&generation),
             (&Method::GET, "/routes") => routes(&generation, wants_text(request.headers())),
             (&Method::POST, "/explain") => self.explain(&generation, request).await,
             (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/routes" | "/explain") => {
@@ -106,6 +110,15 @@ impl Admin {
             }
             _ => text(StatusCode::NOT_FOUND, "/livez /readyz /metrics /config /routes, POST /explain\n"),
         }
+    }
+
+    fn config(&self, generation: &Generation) -> Response<Full<Bytes>> {
+        let now_ns = u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        json(&Live {
+            config: &generation.config,
+            key_sets: &self.key_sets.borrow(),
+            endpoint_health: generation.endpoint_health(now_ns),
+        })
     }
 
     fn ready(&self) -> Response<Full<Bytes>> {

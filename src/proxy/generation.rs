@@ -1,6 +1,7 @@
 //! One generation: everything that requests see, immutable, behind one pointer. Built beside the path of requests from
 //! the one before it, so that what did not change is shared.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +14,11 @@ use crate::filter::affinity::AffinityStage;
 use crate::filter::auth::{AuthStage, External, RemoteKeySet, Verifiers};
 use crate::filter::extras::ExtrasStage;
 use crate::filter::limit::{LimitStores, RouteLimits};
-use crate::observe::{Metrics, RouteMetrics};
+use crate::observe::{EndpointCondition, Metrics, RouteMetrics};
 use crate::passthrough::Passthroughs;
 use crate::random;
 use crate::tls::{TlsBuilder, TlsRuntime};
-use crate::upstream::{Backend, Backends, Protocol, Protocols};
+use crate::upstream::{Backend, Backends, Check, Protocol, Protocols};
 
 /// What requests see.
 #[derive(Debug, Default)]
@@ -81,6 +82,49 @@ impl RouteRuntime {
 }
 
 impl Generation {
+    /// How the endpoints of each backend are to be checked. Where rules want it differently, the first by name has the word.
+    pub(crate) fn checks(&self) -> Vec<Check> {
+        let asking =
+            self.runtimes.iter().flatten().filter_map(|runtime| match &runtime.compiled.route.action {
+                Action::Forward { active_health, .. } => Some((runtime, active_health.as_ref()?)),
+                Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => None,
+            });
+        let mut asking: Vec<_> = asking.collect();
+        asking.sort_by(|(one, _), (other, _)| one.compiled.route.id.cmp(&other.compiled.route.id));
+        let mut by_backend: BTreeMap<u64, Check> = BTreeMap::new();
+        for (runtime, config) in asking {
+            for RouteBackend { backend, protocol } in runtime.backends.iter().flatten() {
+                let known = by_backend.entry(backend.key).or_insert_with(|| Check {
+                    backend: Arc::downgrade(backend),
+                    protocol: Arc::clone(protocol),
+                    config: Arc::clone(config),
+                });
+                if known.config != *config || !Arc::ptr_eq(&known.protocol, protocol) {
+                    let (route, backend) = (&runtime.label, backend.metrics.label());
+                    tracing::warn!(%route, backend, "another rule checks the backend in another way, and has the word");
+                }
+            }
+        }
+        by_backend.into_values().collect()
+    }
+
+    /// How endpoints are that are not simply healthy, by backend.
+    pub(crate) fn endpoint_health(&self, now_ns: u64) -> BTreeMap<String, BTreeMap<Arc<str>, &'static str>> {
+        let mut unwell = BTreeMap::new();
+        for RouteBackend { backend, .. } in
+            self.runtimes.iter().flatten().flat_map(|route| route.backends.iter().flatten())
+        {
+            let conditions = backend.conditions(now_ns).into_iter();
+            let others = conditions.filter(|(_, condition)| *condition != EndpointCondition::Healthy);
+            let others: BTreeMap<_, _> =
+                others.map(|(endpoint, condition)| (endpoint, condition.as_str())).collect();
+            if !others.is_empty() {
+                unwell.insert(backend.metrics.label().to_owned(), others);
+            }
+        }
+        unwell
+    }
+
     /// The route of a slot that this generation's table gave.
     pub(crate) fn runtime(&self, slot: RouteSlot) -> Option<&Arc<RouteRuntime>> {
         self.runtimes.get(slot.index())?.as_ref()
@@ -112,6 +156,11 @@ impl Builder {
             tls: TlsBuilder::default(),
             last: None,
         }
+    }
+
+    /// Shows how endpoints are now.
+    pub(crate) fn sample(&self) {
+        self.backends.sample();
     }
 
     /// Live at once, for all generations: a pod change builds nothing.

@@ -26,5 +26,5 @@ pub use chance::happens;
 pub use fingerprint::{FingerprintSeed, Fingerprinter};
 pub use jwks::KeysSchedule;
 pub use limits::{LimitNow, LimitStore, LimitVerdict};
-pub use outlier::{CheckState, EndpointHealth, Outcome, Outlier, ejected_max};
+pub use outlier::{CheckOutcome, CheckRecord, CheckState, EndpointHealth, Outcome, Outlier, ejected_max};
 pub use retry::{RETRIES_FREE_PER_SECOND, RetryBudget, backoff};

@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::balance::EndpointState;
 
+mod check;
 mod health;
 mod rate;
 
+pub use check::{CheckOutcome, CheckRecord};
 pub use health::{CheckState, EndpointHealth};
 
 use self::health::{Counted, nanos};

@@ -29,6 +29,7 @@ mod filter;
 mod gateway_route;
 mod grant;
 mod grpc_web;
+mod health;
 mod ingress;
 mod ingress_extras;
 mod limit;

@@ -17,7 +17,7 @@ use crate::report::{Field, Lines, Refused, ReportLine};
 use crate::route::{Built, RouteSeed};
 use crate::standing::Extent;
 use crate::tls::TlsClaim;
-use crate::{balance, upstream};
+use crate::{balance, health, upstream};
 
 /// What follows where something is wrong with the object.
 const SO: &str = "its connections are refused";
@@ -154,6 +154,7 @@ fn allowed(spec: &GatewayRouteSpec, has_policies: bool, lines: &mut Lines) -> Re
             ("maxRequestBody", rule.max_request_body.is_some()),
             ("retry", rule.retry.is_some()),
             ("affinity", rule.affinity.is_some()),
+            ("healthCheck", rule.health_check.as_ref().is_some_and(|check| check.active.is_some())),
             ("upgrades", rule.upgrades.is_some()),
         ] {
             if is_set {
@@ -194,7 +195,7 @@ fn passthrough(
         stream_idle,
         circuit_breaker: rule.circuit_breaker.as_ref().map(upstream::circuit_breaker).unwrap_or_default(),
         load_balancing: load_balancing?,
-        passive_health: Some(upstream::passive_health(rule)),
+        passive_health: Some(health::passive_health(rule)),
     })
 }
 

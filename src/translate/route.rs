@@ -108,6 +108,7 @@ pub(crate) fn forward_plainly(backends: Vec<WeightedBackend>) -> Action {
         circuit_breaker: CircuitBreaker::default(),
         load_balancing: LoadBalancing::default(),
         passive_health: Some(PassiveHealth::default()),
+        active_health: None,
         upgrades: Upgrades::default(),
         grpc_web: false,
     }

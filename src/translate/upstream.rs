@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use api::{BackendRef, RouteRule};
 use ir::{
-    Action, AdaptiveLimit, BackendId, BackendTarget, CircuitBreaker, PassiveHealth, Retry, RetryOn, Rewrite,
-    SuccessRate, Timeouts, Upgrades, UpstreamProtocol, WeightedBackend,
+    Action, AdaptiveLimit, BackendId, BackendTarget, CircuitBreaker, Retry, RetryOn, Rewrite, Timeouts,
+    Upgrades, UpstreamProtocol, WeightedBackend,
 };
 
 use crate::address::{self, Leads};
@@ -14,14 +14,12 @@ use crate::backend::{self, PortRef};
 use crate::protocol::{self, Offer};
 use crate::reader::Reader;
 use crate::report::{Fault, Field, Lines, Refused};
-use crate::{balance, endpoint, value};
+use crate::{balance, endpoint, health, value};
 
 /// The largest weight of a backend (Gateway API BackendRef).
 const WEIGHT_MAX: u32 = 1_000_000;
 /// The most tries after the first.
 const ATTEMPTS_MAX: u32 = 10;
-/// The shortest ejection.
-const EJECT_FOR_MIN: Duration = Duration::from_secs(1);
 /// The most protocols that a rule may let clients change to.
 const UPGRADES_MAX: usize = 8;
 
@@ -40,7 +38,8 @@ pub(crate) fn forward(
     };
     let circuit_breaker = rule.circuit_breaker.as_ref().map(circuit_breaker).unwrap_or_default();
     let load_balancing = balance::load_balancing(rule, field, lines)?;
-    let passive_health = Some(passive_health(rule));
+    let passive_health = Some(health::passive_health(rule));
+    let active_health = health::active_health(rule, &backends, field, lines)?;
     let upgrades = match &rule.upgrades {
         Some(names) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -55,6 +54,7 @@ pub(crate) fn forward(
         circuit_breaker,
         load_balancing,
         passive_health,
+        active_health,
         upgrades,
         grpc_web: false,
     })
@@ -310,13 +310,8 @@ fn retry_on(text: &str) -> Option<RetryOn> {
         "Reset" => return Some(RetryOn::Reset),
         _ => {}
     }
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let status = |text: &str| {
-        let status = text.parse::<u16>().ok().filter(|status| (400..=599).contains(status));
-        status.filter(|_| text.len() == 3)
-    };
-    let (first, last) = (status(first)?, status(last)?);
-    (first <= last).then_some(RetryOn::Status { first, last })
+    let (first, last) = value::status_range(text, 400)?;
+    Some(RetryOn::Status { first, last })
 }
 
 pub(crate) fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
@@ -329,27 +324,5 @@ pub(crate) fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
             let min = spec.min_requests.max(1);
             AdaptiveLimit { min, max: spec.max_requests.max(min) }
         }),
-    }
-}
-
-pub(crate) fn passive_health(rule: &RouteRule) -> PassiveHealth {
-    let own = PassiveHealth::default();
-    let Some(check) = &rule.health_check else { return own };
-    let panic_percent = check.panic_threshold.map_or(own.panic_percent, |percent| percent.min(100));
-    let Some(spec) = &check.passive else { return PassiveHealth { panic_percent, ..own } };
-    let eject_for = spec.eject_for.get().max(EJECT_FOR_MIN);
-    let eject_for_max = spec.max_eject_for.map_or(own.eject_for_max, api::Duration::get).max(eject_for);
-    PassiveHealth {
-        consecutive_5xx: spec.consecutive_5xx,
-        consecutive_connect_failures: spec.consecutive_connect_failures,
-        success_rate: spec.success_rate.as_ref().map(|rate| SuccessRate {
-            minimum_percent: rate.minimum_percent.clamp(1, 100),
-            minimum_requests: rate.minimum_requests.max(1),
-            interval: rate.interval.get().max(Duration::from_secs(1)),
-        }),
-        eject_for,
-        eject_for_max,
-        max_ejected_percent: spec.max_ejected_percent.min(100),
-        panic_percent,
     }
 }

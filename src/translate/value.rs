@@ -90,6 +90,17 @@ pub(crate) fn methods(texts: &[String], field: Field<'_>, lines: &mut Lines) -> 
     })
 }
 
+/// A status from `least` to 599, or a range of them with both ends.
+pub(crate) fn status_range(text: &str, least: u16) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let status = |text: &str| {
+        let status = text.parse::<u16>().ok().filter(|status| (least..=599).contains(status));
+        status.filter(|_| text.len() == 3)
+    };
+    let (first, last) = (status(first)?, status(last)?);
+    (first <= last).then_some((first, last))
+}
+
 /// Networks, or single addresses. Bits behind the prefix are cleared.
 pub(crate) fn networks(texts: &[String], field: Field<'_>, lines: &mut Lines) -> Result<Vec<IpNet>, Refused> {
     all(texts, field, |text, field| {

@@ -8,7 +8,7 @@ use prometheus::proto::{
     MetricType,
 };
 
-use super::metrics::{BREAKER_KINDS, HANDSHAKE_RESULTS, Metrics};
+use super::metrics::{BREAKER_KINDS, EndpointCondition, HANDSHAKE_RESULTS, Metrics};
 use super::names::{self, Family, FamilyKind};
 use super::overload::SHED;
 use super::passthrough::PASSTHROUGH_RESULTS;
@@ -254,10 +254,13 @@ fn extras(metrics: &Metrics) -> [Series; 3] {
     [pages, mirrors, faults]
 }
 
-fn backends(metrics: &Metrics) -> [Series; 5] {
+fn backends(metrics: &Metrics) -> [Series; 8] {
     let mut connections = Series::new(&names::UPSTREAM_CONNECTIONS);
     let mut failures = Series::new(&names::UPSTREAM_CONNECT_FAILURES_TOTAL);
     let mut ejections = Series::new(&names::ENDPOINT_EJECTIONS_TOTAL);
+    let mut endpoints = Series::new(&names::BACKEND_ENDPOINTS);
+    let mut checks = Series::new(&names::HEALTH_CHECKS_TOTAL);
+    let mut changes = Series::new(&names::HEALTH_CHANGES_TOTAL);
     let mut rejected = Series::new(&names::BREAKER_REJECTED_TOTAL);
     let mut limits = Series::new(&names::ADAPTIVE_LIMIT);
     for backend in metrics.backends.all() {
@@ -265,6 +268,15 @@ fn backends(metrics: &Metrics) -> [Series; 5] {
         connections.push(&[label], signed(backend.connections.get()));
         failures.push_used(&[label], &backend.connect_failures);
         ejections.push_used(&[label], &backend.ejections);
+        for (condition, gauge) in EndpointCondition::ALL.iter().zip(&backend.endpoints) {
+            if gauge.get() > 0 {
+                endpoints.push(&[label, condition.as_str()], signed(gauge.get()));
+            }
+        }
+        checks.push_used(&[label, "pass"], &backend.checks_passed);
+        checks.push_used(&[label, "fail"], &backend.checks_failed);
+        changes.push_used(&[label, "healthy"], &backend.became_healthy);
+        changes.push_used(&[label, "failing"], &backend.became_failing);
         for ((_, kind), counter) in BREAKER_KINDS.iter().zip(&backend.breaker_rejected) {
             rejected.push_used(&[label, kind], counter);
         }
@@ -273,7 +285,7 @@ fn backends(metrics: &Metrics) -> [Series; 5] {
             limits.push(&[label], signed(backend.adaptive_limit.get()));
         }
     }
-    [connections, failures, ejections, rejected, limits]
+    [connections, failures, ejections, endpoints, checks, changes, rejected, limits]
 }
 
 fn passwords(metrics: &Metrics) -> Series {

@@ -122,6 +122,11 @@ impl Metrics {
             connections: Gauge::default(),
             connect_failures: Counter::default(),
             ejections: Counter::default(),
+            endpoints: Default::default(),
+            checks_passed: Counter::default(),
+            checks_failed: Counter::default(),
+            became_healthy: Counter::default(),
+            became_failing: Counter::default(),
             breaker_rejected: Default::default(),
             adaptive_rejected: Counter::default(),
             adaptive_limit: Gauge::default(),
@@ -262,6 +267,12 @@ pub(crate) struct BackendMetrics {
     pub(super) connections: Gauge,
     pub(super) connect_failures: Counter,
     pub(super) ejections: Counter,
+    /// By [`EndpointCondition`].
+    pub(super) endpoints: [Gauge; EndpointCondition::ALL.len()],
+    pub(super) checks_passed: Counter,
+    pub(super) checks_failed: Counter,
+    pub(super) became_healthy: Counter,
+    pub(super) became_failing: Counter,
     pub(super) breaker_rejected: [Counter; BREAKER_KINDS.len()],
     pub(super) adaptive_rejected: Counter,
     /// 0: no rule asks for one.
@@ -300,9 +311,51 @@ impl BackendMetrics {
         self.adaptive_limit.set(limit.into());
     }
 
+    /// So many of its endpoints are in each condition now.
+    pub(crate) fn set_endpoints(&self, counts: [u64; EndpointCondition::ALL.len()]) {
+        for (gauge, count) in self.endpoints.iter().zip(counts) {
+            gauge.set(count);
+        }
+    }
+
+    /// One of its endpoints was checked.
+    pub(crate) fn checked(&self, passed: bool) {
+        if passed { self.checks_passed.inc() } else { self.checks_failed.inc() }
+    }
+
+    /// The checks of an endpoint began to fail, or pass again.
+    pub(crate) fn check_changed(&self, passes: bool) {
+        if passes { self.became_healthy.inc() } else { self.became_failing.inc() }
+    }
+
     pub(crate) fn breaker_rejected(&self, kind: BreakerKind) {
         if let Some(counter) = self.breaker_rejected.get(kind as usize) {
             counter.inc();
+        }
+    }
+}
+
+/// How an endpoint is, in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EndpointCondition {
+    Healthy,
+    /// It gets few requests until one has succeeded.
+    OnTrial,
+    Ejected,
+    /// Its health checks fail.
+    Failing,
+}
+
+impl EndpointCondition {
+    /// In their order.
+    pub(crate) const ALL: [Self; 4] = [Self::Healthy, Self::OnTrial, Self::Ejected, Self::Failing];
+
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::OnTrial => "on_trial",
+            Self::Ejected => "ejected",
+            Self::Failing => "failing",
         }
     }
 }

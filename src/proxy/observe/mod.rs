@@ -18,7 +18,9 @@ pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
 pub(crate) use external::ExternalResult;
 pub(crate) use extras::ExtraMetrics;
 pub(crate) use key_set::{KeySetMetrics, ProviderKeys};
-pub(crate) use metrics::{BackendMetrics, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics};
+pub(crate) use metrics::{
+    BackendMetrics, EndpointCondition, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics,
+};
 pub(crate) use overload::Shed;
 pub(crate) use passthrough::{PassthroughMetrics, PassthroughResult};
 pub(crate) use password::PasswordMetrics;

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 48] = [
+pub(super) const ALL: [&Family; 51] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -53,6 +53,9 @@ pub(super) const ALL: [&Family; 48] = [
     &UPSTREAM_CONNECTIONS,
     &UPSTREAM_CONNECT_FAILURES_TOTAL,
     &ENDPOINT_EJECTIONS_TOTAL,
+    &BACKEND_ENDPOINTS,
+    &HEALTH_CHECKS_TOTAL,
+    &HEALTH_CHANGES_TOTAL,
     &BREAKER_REJECTED_TOTAL,
     &ADAPTIVE_LIMIT,
     &RATELIMIT_REJECTED_TOTAL,
@@ -305,6 +308,27 @@ pub(super) const ENDPOINT_EJECTIONS_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["backend"],
     help: "Endpoints taken out for a time after consecutive failures.",
+};
+
+pub(super) const BACKEND_ENDPOINTS: Family = Family {
+    name: "baribhara_backend_endpoints",
+    kind: FamilyKind::Gauge,
+    labels: &["backend", "state"],
+    help: "Endpoints of a backend by their health.",
+};
+
+pub(super) const HEALTH_CHECKS_TOTAL: Family = Family {
+    name: "baribhara_health_checks_total",
+    kind: FamilyKind::Counter,
+    labels: &["backend", "result"],
+    help: "Active health checks of endpoints.",
+};
+
+pub(super) const HEALTH_CHANGES_TOTAL: Family = Family {
+    name: "baribhara_health_changes_total",
+    kind: FamilyKind::Counter,
+    labels: &["backend", "to"],
+    help: "Endpoints whose active health checks began to fail, or passed again.",
 };
 
 pub(super) const BREAKER_REJECTED_TOTAL: Family = Family {

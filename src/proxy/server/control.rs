@@ -20,6 +20,7 @@ use crate::generation::{Builder, Generation};
 use crate::jwks::Keepers;
 use crate::observe::{Metrics, Sampler, read_memory_bytes};
 use crate::settings::Settings;
+use crate::upstream::Checker;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often the memory is held against its budget.
@@ -45,7 +46,7 @@ pub(super) struct Control {
 pub(super) fn run(control: Control, admin_listeners: Vec<std::net::TcpListener>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
-        let shared = Rc::new(Admin::new(Arc::clone(&control.metrics)));
+        let shared = Rc::new(Admin::new(Arc::clone(&control.metrics), control.epoch));
         for listener in admin_listeners {
             tokio::task::spawn_local(admin::serve(
                 tokio::net::TcpListener::from_std(listener)?,
@@ -96,6 +97,9 @@ impl Control {
         self.feeds.endpoints.mark_changed();
         self.feeds.config.mark_changed();
         self.feeds.state.mark_changed();
+        let mut checker = Checker::default();
+        let mut ticks = time::interval(SAMPLE_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
@@ -118,6 +122,7 @@ impl Control {
                             error!("building a generation panicked; the last one is served on");
                             continue;
                         };
+                        checker.set(generation.checks());
                         // Before the first request can need them.
                         keepers.follow(builder.remote_keys());
                         self.tell_key_sets(&keepers, admin);
@@ -127,6 +132,7 @@ impl Control {
                         self.tell_key_sets(&keepers, admin);
                     }
                 }
+                _ = ticks.tick() => builder.sample(),
             }
         }
         self.end(admin).await;

@@ -15,10 +15,11 @@ use ir::{
 use tokio::sync::Notify;
 use tracing::info;
 use traffic::{
-    Adaptive, Breaker, BreakerKind, EndpointState, Lineup, Outlier, RetryBudget, Ring, stable_hash,
+    Adaptive, Breaker, BreakerKind, CheckState, EndpointState, Lineup, Outlier, RetryBudget, Ring,
+    stable_hash,
 };
 
-use crate::observe::{BackendMetrics, Metrics};
+use crate::observe::{BackendMetrics, EndpointCondition, Metrics};
 
 /// One backend. Routes hold it by `Arc`; it outlives generations as long as some route names it.
 #[derive(Debug)]
@@ -141,6 +142,11 @@ impl Backend {
         self.endpoints.load_full()
     }
 
+    /// How each of its endpoints is now.
+    pub(crate) fn conditions(&self, now_ns: u64) -> Vec<(Arc<str>, EndpointCondition)> {
+        self.targets().iter().map(|target| (Arc::clone(&target.label), target.condition(now_ns))).collect()
+    }
+
     /// One of them was taken out for a time.
     #[cold]
     pub(super) fn ejected(&self, targets: &[Target], index: usize) {
@@ -186,6 +192,27 @@ impl Backend {
 }
 
 impl Target {
+    /// The same under another port, if one is given.
+    pub(super) fn with_port(&self, port: Option<u16>) -> Self {
+        let Some(port) = port else { return self.clone() };
+        let endpoint = Endpoint { host: Arc::clone(&self.endpoint.host), port };
+        let address = self.address.map(|address| SocketAddr::new(address.ip(), port));
+        Self { label: endpoint.to_string().into(), endpoint, address, ..self.clone() }
+    }
+
+    /// How it is now, for people and metrics.
+    fn condition(&self, now_ns: u64) -> EndpointCondition {
+        let health = self.state.health();
+        match health.check() {
+            CheckState::Fails { .. } => EndpointCondition::Failing,
+            CheckState::Unknown | CheckState::Passes if health.is_ejected(now_ns) => {
+                EndpointCondition::Ejected
+            }
+            CheckState::Unknown | CheckState::Passes if !health.is_trusted() => EndpointCondition::OnTrial,
+            CheckState::Unknown | CheckState::Passes => EndpointCondition::Healthy,
+        }
+    }
+
     fn new(endpoint: &Endpoint, since_ns: u64) -> Self {
         let label = endpoint.to_string();
         Self {
@@ -261,6 +288,20 @@ impl Backends {
             }
         }
         self.endpoints = endpoints;
+    }
+
+    /// Shows how the endpoints are now.
+    pub(crate) fn sample(&self) {
+        let now_ns = self.now_ns();
+        for backend in self.by_id.values() {
+            let mut counts = [0u64; EndpointCondition::ALL.len()];
+            for target in backend.targets().iter() {
+                if let Some(count) = counts.get_mut(target.condition(now_ns) as usize) {
+                    *count += 1;
+                }
+            }
+            backend.metrics.set_endpoints(counts);
+        }
     }
 
     /// Forgets backends that no route holds any more.

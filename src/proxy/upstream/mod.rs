@@ -3,6 +3,7 @@
 mod backend;
 mod balance;
 mod body;
+mod check;
 mod connect;
 mod exchange;
 mod forward;
@@ -19,6 +20,7 @@ mod tls;
 pub(crate) use backend::{Backend, Backends};
 pub(crate) use balance::{Sticky, StickyPlace};
 pub(crate) use body::UpstreamBody;
+pub(crate) use check::{Check, Checker};
 pub(crate) use forward::{Forward, Forwarded, Held, Trail, forward};
 pub(crate) use h1::Upgraded;
 pub(crate) use own::{Own, edits_own};

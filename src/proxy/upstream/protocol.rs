@@ -43,6 +43,10 @@ impl Protocol {
         !matches!(self.security, Security::Plain)
     }
 
+    pub(super) fn version(&self) -> UpstreamVersion {
+        self.version
+    }
+
     /// What requests say of it (RFC 9113 §8.3.1).
     pub(super) fn scheme(&self) -> Scheme {
         if self.is_secure() { Scheme::HTTPS } else { Scheme::HTTP }

@@ -157,6 +157,7 @@ fn route(index: usize, host: &str, prefix: String) -> ir::Route {
             circuit_breaker: ir::CircuitBreaker::default(),
             load_balancing: ir::LoadBalancing::default(),
             passive_health: None,
+            active_health: None,
             upgrades: ir::Upgrades::default(),
             grpc_web: false,
         },

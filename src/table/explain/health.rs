@@ -1,6 +1,6 @@
 //! How `explain` tells of the health of endpoints. Knows no endpoint.
 
-use ir::{ObjectRef, PassiveHealth};
+use ir::{ActiveHealth, ObjectRef, PassiveHealth, Probe};
 
 use super::policy::{Detail, Step, duration};
 
@@ -30,4 +30,30 @@ pub(super) fn passive_step(health: &PassiveHealth, object: &ObjectRef) -> Step {
         .text("maxEjectFor", longest)
         .with("maxEjectedPercent", Detail::Number((*max_ejected_percent).into()))
         .number("panicThreshold", panic)
+}
+
+/// How endpoints are checked. The values of headers are not told.
+pub(super) fn active_step(health: &ActiveHealth, object: &ObjectRef) -> Step {
+    let ActiveHealth { probe, port, interval, timeout, healthy, unhealthy } = health;
+    let step = Step::new("ActiveHealth", object);
+    let step = match probe {
+        Probe::Tcp => step.with("type", Detail::Text("TCP".to_owned())),
+        Probe::Http { path, host, headers, expected } => {
+            let host = host.as_ref().map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+            let expected = expected.iter().map(|(first, last)| format!("{first}-{last}"));
+            step.with("type", Detail::Text("HTTP".to_owned()))
+                .with("path", Detail::Text(path.clone()))
+                .text("host", host)
+                .list("headers", headers.iter().map(|(name, _)| name))
+                .list("expected", expected)
+        }
+        Probe::Grpc { service } => step
+            .with("type", Detail::Text("GRPC".to_owned()))
+            .text("service", (!service.is_empty()).then(|| service.clone())),
+    };
+    step.number("port", port.map(u64::from))
+        .with("interval", Detail::Text(duration(*interval)))
+        .with("timeout", Detail::Text(duration(*timeout)))
+        .with("healthy", Detail::Number((*healthy).into()))
+        .with("unhealthy", Detail::Number((*unhealthy).into()))
 }

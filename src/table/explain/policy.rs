@@ -351,6 +351,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
         circuit_breaker,
         load_balancing,
         passive_health,
+        active_health,
         upgrades,
         grpc_web,
     } = &route.action
@@ -375,6 +376,7 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
     if let Some(health) = passive_health.filter(|health| *health != ir::PassiveHealth::default()) {
         steps.push(health::passive_step(&health, object));
     }
+    steps.extend(active_health.as_ref().map(|health| health::active_step(health, object)));
     if *upgrades != ir::Upgrades::default() {
         steps.push(Step::new("Upgrades", object).with("protocols", Detail::List(upgrades.names().to_vec())));
     }

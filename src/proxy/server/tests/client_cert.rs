@@ -220,6 +220,7 @@ fn mirrored(auth: &Arc<ClientAuth>, forward: ClientForward) -> ([ir::Route; 2], 
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::default(),
         passive_health: None,
+        active_health: None,
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
     };

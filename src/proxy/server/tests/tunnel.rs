@@ -91,6 +91,7 @@ fn to_backend() -> Route {
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::default(),
         passive_health: None,
+        active_health: None,
         upgrades: Upgrades::default(),
         grpc_web: false,
     };

@@ -116,6 +116,7 @@ pub(super) fn forwarding(host: &str, protocol: UpstreamProtocol) -> ir::Route {
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::default(),
         passive_health: None,
+        active_health: None,
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
     };

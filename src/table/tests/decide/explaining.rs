@@ -159,6 +159,7 @@ fn forward() -> ir::Action {
             panic_percent: 0,
             ..ir::PassiveHealth::default()
         }),
+        active_health: None,
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
     }
@@ -302,6 +303,7 @@ fn what_the_object_does_not_say_is_not_explained() {
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::default(),
         passive_health: Some(ir::PassiveHealth::default()),
+        active_health: None,
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
     };

@@ -78,6 +78,7 @@ fn a_route_that_cannot_be_compiled_fails_alone_and_is_named() {
             circuit_breaker: ir::CircuitBreaker::default(),
             load_balancing: ir::LoadBalancing::default(),
             passive_health: None,
+            active_health: None,
             upgrades: ir::Upgrades::default(),
             grpc_web: false,
         }
@@ -132,6 +133,7 @@ fn a_compiled_route_answers_from_its_prepared_filters() {
         circuit_breaker: ir::CircuitBreaker::default(),
         load_balancing: ir::LoadBalancing::default(),
         passive_health: None,
+        active_health: None,
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
     };

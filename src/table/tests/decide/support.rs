@@ -98,6 +98,7 @@ pub(crate) fn route(name: &str, hosts: &[&str], matches: Vec<ir::Match>) -> ir::
             circuit_breaker: ir::CircuitBreaker::default(),
             load_balancing: ir::LoadBalancing::default(),
             passive_health: None,
+            active_health: None,
             upgrades: ir::Upgrades::default(),
             grpc_web: false,
         },
