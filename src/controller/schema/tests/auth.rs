@@ -115,7 +115,7 @@ fn the_rules_of_auth_hold() {
     let condition = |condition: Value| {
         auth(json!({"authorization": {"rules": [{"name": "a", "action": "Allow", "claims": [condition]}]}}))
     };
-    let something = "auth needs jwt, apiKey, basic or authorization, or else disabled: true";
+    let something = "auth needs jwt, apiKey, basic, external or authorization, or else disabled: true";
     let values = "spec.rules[0].auth.authorization.rules[0].claims[0]: Exists takes no values and every other \
                   operator needs some";
     let empty: &'static str = format!("spec.rules[0].auth: {something}").leak();
@@ -178,6 +178,65 @@ fn the_rules_of_auth_hold() {
             condition(json!({"claim": "c", "operator": "Exists", "values": []})),
             condition(json!({"claim": "c", "operator": "Exists", "values": ["v"]})),
             values,
+        ),
+    ]);
+}
+
+#[test]
+fn the_rules_of_services_that_decide_hold() {
+    const AT: &str = "spec.rules[0].auth.external";
+    let external = |change: Value| {
+        let mut external = json!({"backendRef": {"name": "auth", "port": 80}});
+        let fields = external.as_object_mut().expect("an object");
+        fields.extend(change.as_object().expect("an object").clone());
+        rule(&json!({"auth": {"external": external}}))
+    };
+    let at = |field: &str, message: &str| -> &'static str { format!("{AT}{field}: {message}").leak() };
+    let backend = |backend: Value| external(json!({"backendRef": backend}));
+    let cache = |key: &str, ttl: &str| external(json!({"cache": {"key": [key], "ttl": ttl}}));
+    let kind = Kind::GatewayRoute;
+    check(&[
+        (
+            "a Service or an address",
+            kind,
+            backend(json!({"address": "192.0.2.1", "port": 80})),
+            backend(json!({"name": "auth", "address": "192.0.2.1", "port": 80})),
+            at(".backendRef", "exactly one of name (a Service) and address must be set"),
+        ),
+        (
+            "an address has no namespace",
+            kind,
+            backend(json!({"name": "auth", "namespace": "sso", "port": 80})),
+            backend(json!({"address": "192.0.2.1", "namespace": "sso", "port": 80})),
+            at(".backendRef", "an address has no namespace"),
+        ),
+        (
+            "a method that asks",
+            kind,
+            external(json!({"method": "POST"})),
+            external(json!({"method": "TRACE"})),
+            at("", "CONNECT and TRACE ask for no answer"),
+        ),
+        (
+            "a time",
+            kind,
+            external(json!({"timeout": "60s"})),
+            external(json!({"timeout": "0s"})),
+            at(".timeout", "timeout is 1ms to 60s"),
+        ),
+        (
+            "no longer",
+            kind,
+            external(json!({"timeout": "1ms"})),
+            external(json!({"timeout": "61s"})),
+            at(".timeout", "timeout is 1ms to 60s"),
+        ),
+        (
+            "a time for what is kept",
+            kind,
+            cache("cookie:session", "1h"),
+            cache(":path", "500ms"),
+            at(".cache.ttl", "ttl is 1s to 1h"),
         ),
     ]);
 }

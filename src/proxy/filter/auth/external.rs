@@ -132,6 +132,7 @@ impl External {
         for name in &NOT_ASKED {
             headers.remove(name);
         }
+        self.remove_aliases(&mut headers);
         let uri = url::request_uri(asked);
         let url = url::full(asked);
         for (name, text) in [
@@ -148,6 +149,25 @@ impl External {
             };
         }
         headers
+    }
+
+    /// Many services (CGI, WSGI) read `X_Original_URL` as `X-Original-URL`.
+    fn remove_aliases(&self, headers: &mut HeaderMap) {
+        let is_alias = |name: &&HeaderName| {
+            let name = name.as_str();
+            if memchr::memchr(b'_', name.as_bytes()).is_none() {
+                return false;
+            }
+            let dashed = name.replace('_', "-");
+            ["x-forwarded-", "x-original-", "x-auth-request-", "x-real-ip", "x-request-id"]
+                .iter()
+                .any(|own| dashed.starts_with(own))
+                || self.spec.response_headers.iter().any(|told| *told == *dashed)
+        };
+        let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
+        for name in &aliases {
+            headers.remove(name);
+        }
     }
 
     /// What the answer to a request like this is kept by; `None`: it is not kept.

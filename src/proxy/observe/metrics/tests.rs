@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::passthrough::{PASSTHROUGH_RESULTS, PassthroughResult};
-use super::super::{MethodLabel, names};
+use super::super::{ExternalResult, MethodLabel, names};
 use super::*;
 
 fn has(text: &str, line: &str) -> bool {
@@ -26,6 +26,8 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
     metrics.passwords.checked.inc();
     metrics.passwords.busy.add(3);
     route.retried();
+    route.external().count(ExternalResult::Cached);
+    route.external().took(Duration::from_millis(30));
     route.session_begun();
     backend.connection_opened();
     backend.connection_opened();
@@ -117,6 +119,10 @@ fn every_handle_moves_its_own_series() {
         "baribhara_password_checks_total{result=\"cached\"} 2",
         "baribhara_password_checks_total{result=\"checked\"} 1",
         "baribhara_password_checks_total{result=\"busy\"} 3",
+        "baribhara_external_auth_total{endpoint=\"ns/shop/0\",result=\"cached\"} 1",
+        "baribhara_external_auth_duration_seconds_bucket{endpoint=\"ns/shop/0\",le=\"0.025\"} 0",
+        "baribhara_external_auth_duration_seconds_bucket{endpoint=\"ns/shop/0\",le=\"0.05\"} 1",
+        "baribhara_external_auth_duration_seconds_count{endpoint=\"ns/shop/0\"} 1",
         "baribhara_access_log_dropped_total 3",
         "baribhara_panics_total 1",
     ] {
