@@ -69,3 +69,20 @@ fn keys_come_and_go_with_their_secrets_and_with_the_labels_of_these() {
     site.folder.write("other.yaml", &labelled("other", "gold", "eve", NEXT));
     until("a shared key is nobody's", || (ask(&site, NEXT).status == 401).then_some(()));
 }
+
+#[test]
+fn a_rule_lets_in_the_clients_that_it_names_and_the_log_says_which_did_not() {
+    let backend = Backend::named("ok");
+    let auth = format!(
+        "{AUTH}\n  authorization: {{rules: [{{name: partners, action: Allow, clients: [acme]}}, {{name: rest, action: Deny}}]}}"
+    );
+    let yaml = route("shop", &spec(backend.address, &auth))
+        + &labelled("keys", "gold", "acme", ACME)
+        + &labelled("others", "gold", "globex", NEXT);
+    let site = site(&yaml);
+    assert_eq!((ask(&site, ACME).status, ask(&site, NEXT).status), (200, 403));
+    let line = site.gateway.access_line("the refusal", |line| line["status"] == 403);
+    assert_eq!(line["refused_by"], "GatewayRoute/shop/shop rest", "{line}");
+    let line = site.gateway.access_line("the other", |line| line["status"] == 200);
+    assert!(line["refused_by"].is_null(), "{line}");
+}

@@ -353,6 +353,16 @@ pub struct AuthorizationRule {
     #[schemars(length(max = 64), inner(length(min = 2, max = 49), regex(pattern = CIDR)))]
     #[schemars(extend("x-kubernetes-list-type" = "set"))]
     pub client_cidrs: Vec<String>,
+    /// The request brings the API key of one of these clients, by their ids. At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 253), regex(pattern = DATA_KEY)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub clients: Vec<String>,
+    /// The request brings the name and password of one of these users (`auth.basic`). At most 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 256)))]
+    #[schemars(extend("x-kubernetes-list-type" = "set"))]
+    pub users: Vec<String>,
 }
 
 /// What an authorization rule does.

@@ -252,6 +252,12 @@ pub struct AuthorizationRule {
     #[serde(serialize_with = "ser::methods")]
     pub methods: Vec<Method>,
     pub client_cidrs: Vec<IpNet>,
+    /// Ids of clients, one of whose API keys the request brings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// Names of users, one of whose passwords the request brings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
 }
 
 impl AuthorizationRule {

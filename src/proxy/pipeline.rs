@@ -416,6 +416,9 @@ fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: Refusal) -
     let name = refusal.auth.map_or(refusal.reason.name(), |auth| auth.reason.as_str());
     notes.is_own = true;
     notes.record.on_own_answer(Some(name), decision);
+    if let (Some(auth), Some(route)) = (refusal.auth, &notes.route) {
+        notes.record.on_refusal(|| route.auth.refused_by(auth));
+    }
     if let Some(response) = refusal.response {
         return said(*response, &decision, notes, refusal.auth);
     }

@@ -49,6 +49,7 @@ struct LogFacts {
     user_agent: Option<HeaderValue>,
     decision: Option<[u8; 16]>,
     reason: Option<&'static str>,
+    refused_by: Option<String>,
 }
 
 impl Record {
@@ -71,6 +72,7 @@ impl Record {
                 user_agent: asked.headers.get(header::USER_AGENT).cloned(),
                 decision: None,
                 reason: None,
+                refused_by: None,
             })
         });
         Self {
@@ -117,6 +119,13 @@ impl Record {
     pub(crate) fn on_fault(&mut self, reason: &'static str) {
         if let Some(log) = &mut self.log {
             log.reason = Some(reason);
+        }
+    }
+
+    /// An object's requirement was not met. Its name is only made where it is written.
+    pub(crate) fn on_refusal(&mut self, by: impl FnOnce() -> Option<String>) {
+        if let Some(log) = &mut self.log {
+            log.refused_by = by();
         }
     }
 
@@ -176,6 +185,7 @@ impl Record {
             attempts: self.trail.tries,
             decision: log.decision.as_ref().and_then(|id| std::str::from_utf8(id).ok()),
             reason: log.reason,
+            refused_by: log.refused_by.as_deref(),
             request_id: log.request_id.as_ref().map(HeaderValue::as_bytes),
             protocol: match log.version {
                 Version::HTTP_10 => "HTTP/1.0",

@@ -222,7 +222,7 @@ impl Winner {
             object: route.id.object.clone(),
             r#match: ranked.map_or_else(String::new, |ranked| text::match_text(ranked.matched)),
             filters: policy::filters(compiled),
-            policies: policy::policies(route),
+            policies: policy::policies(route, head),
             limit_keys: limit::limit_keys(route, head),
             backends: policy::backends(route),
         }

@@ -170,6 +170,8 @@ fn authorization(
             claims: claims?,
             methods: methods?,
             client_cidrs: client_cidrs?,
+            clients: rule.clients.clone(),
+            users: rule.users.clone(),
         })
     })?;
     Ok(Authorization { rules })

@@ -8,9 +8,9 @@ use ir::{Action, LimitPhase, ObjectRef, PathRewrite, RetryOn, Route};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
-use super::extras;
 use super::limit::limit_steps;
-use super::{balance, health};
+use super::{balance, extras, health};
+use crate::head::RequestHead;
 use crate::route::CompiledRoute;
 
 /// One part of the pipeline. Serialises as one object: `kind`, `object` and the details by name.
@@ -182,7 +182,7 @@ pub(super) fn filters(compiled: &CompiledRoute) -> Vec<Step> {
 
 /// What may refuse the request: addresses, body size, limits before authentication, tokens, authorization, limits
 /// after it.
-pub(super) fn policies(route: &Route) -> Vec<Step> {
+pub(super) fn policies(route: &Route, head: &RequestHead<'_>) -> Vec<Step> {
     let object = &route.id.object;
     let mut steps = Vec::new();
     let ir::IpAccess { allow, deny } = &route.ip_access;
@@ -199,10 +199,28 @@ pub(super) fn policies(route: &Route) -> Vec<Step> {
     for auth in &route.auth {
         let Some(authorization) = &auth.authorization else { continue };
         let rules = authorization.rules.iter().map(|rule| format!("{} {:?}", rule.name, rule.action));
-        steps.push(Step::new("Authorization", &auth.source).list("rules", rules));
+        let step = Step::new("Authorization", &auth.source).list("rules", rules);
+        steps.push(step.with("decides", Detail::Text(deciding(authorization, head))));
     }
     limit_steps(route, LimitPhase::PostAuth, &mut steps);
     steps
+}
+
+/// The rules one of which decides, as far as it can be told without tokens, keys and passwords.
+fn deciding(authorization: &ir::Authorization, head: &RequestHead<'_>) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for rule in &authorization.rules {
+        let takes_method = rule.methods.is_empty() || rule.methods.contains(head.method);
+        if !takes_method || !rule.takes_address(head.client.to_canonical()) {
+            continue;
+        }
+        names.push(&rule.name);
+        if rule.claims.is_empty() && rule.clients.is_empty() && rule.users.is_empty() {
+            return names.join(" or ");
+        }
+    }
+    names.push("none (403)");
+    names.join(" or ")
 }
 
 /// The methods of one object. Where one of them is enough, each says so.

@@ -1,18 +1,28 @@
-//! Authorization by claims, method and address: the first rule that matches decides, and none means no.
+//! Authorization by claims, clients, users, method and address: the first rule that matches decides, and none means no.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 
 use http::Method;
-use ir::{Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator};
+use ir::{Authorization, AuthorizationAction, AuthorizationRule, ClaimCondition, ClaimOperator, ObjectRef};
 use serde_json::Value;
 
 use super::claims;
+use super::stage::Identity;
 use super::verifier::{Verdict, VerifierId};
 
 /// The rules of one object, with providers resolved to verifiers.
 pub(super) struct Rules {
+    source: ObjectRef,
     rules: Vec<Rule>,
+    trusted: Trusted,
+}
+
+/// Whose clients and users count: the places of demands.
+#[derive(Default)]
+pub(super) struct Trusted {
+    pub(super) clients: Vec<usize>,
+    pub(super) users: Vec<usize>,
 }
 
 struct Rule {
@@ -24,7 +34,8 @@ struct Rule {
 impl Rules {
     /// `whose` finds the verifiers that a condition of the object means which names this provider or none.
     pub(super) fn new(
-        authorization: &Authorization,
+        (authorization, source): (&Authorization, &ObjectRef),
+        trusted: Trusted,
         whose: impl Fn(Option<&str>) -> Vec<VerifierId>,
     ) -> Self {
         let rules = authorization
@@ -35,41 +46,68 @@ impl Rules {
                 whose: rule.claims.iter().map(|condition| whose(condition.provider.as_deref())).collect(),
             })
             .collect();
-        Self { rules }
+        Self { source: source.clone(), rules, trusted }
     }
 
-    /// Whether a request with these verified tokens may pass.
-    pub(super) fn allow<'v>(
+    /// Whether a request of this client may pass.
+    ///
+    /// # Errors
+    /// The place of the rule that denies; `None`: no rule takes it.
+    pub(super) fn allow(
         &self,
         method: &Method,
         client: IpAddr,
-        tokens: &(impl Iterator<Item = &'v Verdict> + Clone),
-    ) -> bool {
+        identity: &Identity,
+    ) -> Result<(), Option<usize>> {
         // An IPv4 client of a dual-stack listener is an IPv4 client.
         let client = client.to_canonical();
-        let first = self.rules.iter().find(|rule| rule.matches(method, client, tokens));
-        match first.map(|rule| rule.rule.action) {
-            Some(AuthorizationAction::Allow) => true,
-            Some(AuthorizationAction::Deny) | None => false,
+        let first =
+            self.rules.iter().position(|rule| rule.matches(method, client, (identity, &self.trusted)));
+        match first.and_then(|place| self.rules.get(place)).map(|rule| rule.rule.action) {
+            Some(AuthorizationAction::Allow) => Ok(()),
+            Some(AuthorizationAction::Deny) | None => Err(first),
+        }
+    }
+
+    /// Whether a rule asks for a user.
+    pub(super) fn name_users(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.rule.users.is_empty())
+    }
+
+    /// The object, and the rule of it, by name.
+    pub(super) fn describe(&self, rule: Option<usize>) -> String {
+        match rule.and_then(|place| self.rules.get(place)) {
+            Some(rule) => format!("{} {}", self.source, rule.rule.name),
+            None => self.source.to_string(),
         }
     }
 }
 
 impl Rule {
-    fn matches<'v>(
-        &self,
-        method: &Method,
-        client: IpAddr,
-        tokens: &(impl Iterator<Item = &'v Verdict> + Clone),
-    ) -> bool {
+    fn matches(&self, method: &Method, client: IpAddr, (identity, trusted): (&Identity, &Trusted)) -> bool {
+        let tokens = identity.verdicts();
         (self.rule.methods.is_empty() || self.rule.methods.contains(method))
             && self.rule.takes_address(client)
+            && (self.rule.clients.is_empty() || self.names_client(identity, &trusted.clients))
+            && (self.rule.users.is_empty() || self.names_user(identity, &trusted.users))
             && self.rule.claims.iter().zip(&self.whose).all(|(condition, whose)| {
                 tokens
                     .clone()
                     .filter(|token| whose.contains(&token.judge.verifier))
                     .any(|token| holds(condition, token))
             })
+    }
+}
+
+impl Rule {
+    fn names_client(&self, identity: &Identity, trusted: &[usize]) -> bool {
+        let mut known = identity.clients.iter().filter(|(demand, _)| trusted.contains(demand));
+        known.any(|(_, id)| self.rule.clients.iter().any(|named| id == named.as_str()))
+    }
+
+    fn names_user(&self, identity: &Identity, trusted: &[usize]) -> bool {
+        let mut known = identity.users().filter(|(demand, _)| trusted.contains(demand));
+        known.any(|(_, name)| self.rule.users.iter().any(|named| **name == *named.as_bytes()))
     }
 }
 

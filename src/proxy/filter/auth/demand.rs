@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::HeaderValue;
-use ir::{Auth, AuthMode, JwtRequirement};
+use ir::{Auth, AuthMode, JwtRequirement, ObjectRef};
 
 use super::api_key::KeyRing;
 use super::basic::{self, PasswordCheck, Users};
@@ -23,10 +23,13 @@ const API_KEY: HeaderValue = HeaderValue::from_static("ApiKey");
 
 /// The methods of one object; at least one.
 pub(super) struct Demand {
+    pub(super) source: ObjectRef,
     mode: AuthMode,
     pub(super) tokens: Option<Tokens>,
     pub(super) keys: Option<Arc<KeyRing>>,
     pub(super) users: Option<Arc<Users>>,
+    /// A rule asks who the user is.
+    notes_users: bool,
     pub(super) external: Option<Arc<External>>,
 }
 
@@ -127,14 +130,21 @@ impl Demand {
     /// `None`: the object has rules only. `own` are the verifiers of its providers.
     pub(super) fn new(auth: &Auth, own: &[Arc<Verifier>], verifiers: &mut Verifiers) -> Option<Self> {
         let demand = Self {
+            source: auth.source.clone(),
             mode: auth.mode,
             tokens: auth.jwt.as_ref().map(|jwt| Tokens::new(jwt, own)),
             keys: auth.api_key.as_ref().map(|keys| verifiers.keys(keys)),
             users: auth.basic.as_ref().map(|basic| verifiers.users(basic)),
+            notes_users: false,
             external: auth.external.as_ref().map(|spec| Arc::new(External::new(spec))),
         };
         let is_local = demand.tokens.is_some() || demand.keys.is_some() || demand.users.is_some();
         (is_local || demand.external.is_some()).then_some(demand)
+    }
+
+    /// From now on the names of users are noted.
+    pub(super) fn note_users(&mut self) {
+        self.notes_users = true;
     }
 
     /// Whether the request satisfies it; who asks is noted. `index` is the demand's own.
@@ -236,14 +246,22 @@ impl Demand {
         &self,
         index: usize,
         check: &mut Check<'_>,
-        _: &mut Identity,
+        identity: &mut Identity,
     ) -> Option<Result<(), Stop>> {
         let users = self.users.as_ref()?;
-        let judged = |is_good| if is_good { Ok(()) } else { Err(Stop::Refused(AuthReason::PasswordWrong)) };
         let credentials = match basic::find(check.request.headers) {
             Ok(Some(credentials)) => credentials,
             Ok(None) => return Some(Err(Stop::Refused(AuthReason::PasswordMissing))),
             Err(reason) => return Some(Err(Stop::Refused(reason))),
+        };
+        let mut judged = |is_good: bool| {
+            if !is_good {
+                return Err(Stop::Refused(AuthReason::PasswordWrong));
+            }
+            if self.notes_users {
+                identity.push_user(index, credentials.name());
+            }
+            Ok(())
         };
         if users.is_quick() {
             return Some(judged(users.verify(&credentials)));

@@ -191,9 +191,19 @@ pub(crate) struct AuthRefusal {
     pub(crate) reason: AuthReason,
     /// Which object's methods refused; `None`: a rule.
     pub(super) demand: Option<usize>,
+    /// Which object's rules did, and the rule that denied, if one did.
+    pub(super) rules: Option<(usize, Option<usize>)>,
 }
 
 impl AuthRefusal {
+    pub(super) const fn by_demand(reason: AuthReason, demand: usize) -> Self {
+        Self { reason, demand: Some(demand), rules: None }
+    }
+
+    pub(super) const fn by_rules(rules: usize, rule: Option<usize>) -> Self {
+        Self { reason: AuthReason::NotAuthorized, demand: None, rules: Some((rules, rule)) }
+    }
+
     pub(crate) const fn kind(self) -> AuthRefusalKind {
         self.reason.kind()
     }

@@ -11,14 +11,14 @@ use http::header::Entry;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ir::{Auth, ClaimCondition, Kind};
 
-use super::authorize::{self, Rules};
+use super::authorize::{self, Rules, Trusted};
 use super::basic;
 use super::cache::VerdictCache;
 use super::claims;
 use super::demand::{AuthAnswer, AuthNeed, Check, Demand, ExternalNeed, Stop};
 use super::external::{External, Pass};
 use super::extract::Place;
-use super::refusal::{AuthReason, AuthRefusal};
+use super::refusal::AuthRefusal;
 use super::verifier::{Verdict, Verifier, Verifiers, may_carry_claim};
 
 /// What the stage looks at. Borrowed from the request as it came, before any edit.
@@ -78,8 +78,11 @@ impl AuthStage {
             .filter(|(auth, _)| auth.source.kind == Kind::AuthPolicy)
             .flat_map(|(_, own)| own)
             .collect();
+        let mut demand_of = Vec::with_capacity(auths.len());
         for (auth, own) in auths.iter().zip(&of_objects) {
-            stage.demands.extend(Demand::new(auth, own, verifiers));
+            let demand = Demand::new(auth, own, verifiers);
+            demand_of.push(demand.is_some().then_some(stage.demands.len()));
+            stage.demands.extend(demand);
             let header = auth.api_key.as_ref().and_then(|keys| keys.client_id_header.as_ref());
             stage.claim_headers.extend(header.filter(|name| may_carry_claim(name)).cloned());
             let told = auth.external.iter().flat_map(|external| &external.response_headers);
@@ -88,22 +91,27 @@ impl AuthStage {
                     stage.claim_headers.push(name.clone());
                 }
             }
+        }
+        for (index, (auth, own)) in auths.iter().zip(&of_objects).enumerate() {
             stage.rules.extend(auth.authorization.iter().map(|authorization| {
                 // Without tokens of its own a route speaks of any token, but a policy never of the route's: whoever writes
-                // the route would say himself who he is.
+                // the route would say himself who he is. The same holds for clients and users.
                 let is_policy = auth.source.kind == Kind::AuthPolicy;
                 let trusted: Vec<&Arc<Verifier>> = match (&auth.jwt, is_policy) {
                     (Some(_), _) => own.iter().collect(),
                     (None, true) => policies.clone(),
                     (None, false) => of_objects.iter().flatten().collect(),
                 };
-                Rules::new(authorization, |provider| {
+                Rules::new((authorization, &auth.source), trust(auths, index, &demand_of), |provider| {
                     let named = |verifier: &&&Arc<Verifier>| {
                         provider.is_none_or(|name| *verifier.provider().name == *name)
                     };
                     trusted.iter().filter(named).map(|verifier| verifier.id()).collect()
                 })
             }));
+        }
+        if stage.rules.iter().any(Rules::name_users) {
+            stage.demands.iter_mut().for_each(Demand::note_users);
         }
         stage
     }
@@ -140,17 +148,26 @@ impl AuthStage {
         let mut check = Check { request, now_unix_s, cache, answers };
         for (index, demand) in self.demands.iter().enumerate() {
             demand.check(index, &mut check, &mut identity).map_err(|stop| match stop {
-                Stop::Refused(reason) => AuthStop::Refused(AuthRefusal { reason, demand: Some(index) }),
+                Stop::Refused(reason) => AuthStop::Refused(AuthRefusal::by_demand(reason, index)),
                 Stop::Needs(need) => AuthStop::Needs(need),
                 Stop::Asks(need) => AuthStop::Asks(need),
             })?;
         }
-        let allowed =
-            self.rules.iter().all(|rules| rules.allow(request.method, request.client, &identity.verdicts()));
-        if allowed {
-            return Ok(identity);
+        for (index, rules) in self.rules.iter().enumerate() {
+            rules
+                .allow(request.method, request.client, &identity)
+                .map_err(|rule| AuthStop::Refused(AuthRefusal::by_rules(index, rule)))?;
         }
-        Err(AuthStop::Refused(AuthRefusal { reason: AuthReason::NotAuthorized, demand: None }))
+        Ok(identity)
+    }
+
+    /// The object that refused, and the rule of it, for the access log.
+    pub(crate) fn refused_by(&self, refusal: AuthRefusal) -> Option<String> {
+        match (refusal.demand, refusal.rules) {
+            (Some(demand), _) => Some(self.demands.get(demand)?.source.to_string()),
+            (None, Some((rules, rule))) => Some(self.rules.get(rules)?.describe(rule)),
+            (None, None) => None,
+        }
     }
 
     /// What a refused client is told to bring. None on a 403 of a route that takes no tokens: nothing would help.
@@ -190,7 +207,7 @@ impl AuthStage {
                 free.insert(client.clone());
             }
         }
-        for pass in identity.passes.iter().flat_map(|passes| &passes.0) {
+        for pass in identity.rare.iter().flat_map(|rare| &rare.passes) {
             self.tell_pass(pass, headers);
         }
     }
@@ -263,6 +280,20 @@ impl fmt::Debug for AuthStage {
     }
 }
 
+/// Whose clients and users the rules of this object speak of. `demand_of` has the place of each object's demand.
+fn trust(auths: &[Auth], index: usize, demand_of: &[Option<usize>]) -> Trusted {
+    let is_policy = auths.get(index).is_some_and(|auth| auth.source.kind == Kind::AuthPolicy);
+    let demands = |asks: fn(&Auth) -> bool| {
+        let has_own = auths.get(index).is_some_and(asks);
+        let counts = |(other, auth): &(usize, &Auth)| {
+            if has_own { *other == index } else { !is_policy || auth.source.kind == Kind::AuthPolicy }
+        };
+        let trusted = auths.iter().enumerate().filter(counts);
+        trusted.filter_map(|(other, _)| *demand_of.get(other)?).collect()
+    };
+    Trusted { clients: demands(|auth| auth.api_key.is_some()), users: demands(|auth| auth.basic.is_some()) }
+}
+
 const fn dashed(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte }
 }
@@ -275,12 +306,17 @@ pub(crate) struct Identity {
     more: Vec<Verified>,
     /// The ids of clients by their keys, each with its demand.
     pub(super) clients: Vec<(usize, HeaderValue)>,
-    /// What services said that were asked. Seldom any.
-    passes: Option<Box<Passes>>,
+    /// What most requests have nothing of.
+    rare: Option<Box<Rare>>,
 }
 
 #[derive(Default)]
-struct Passes(Vec<Rc<Pass>>);
+struct Rare {
+    /// What services said that were asked.
+    passes: Vec<Rc<Pass>>,
+    /// The names of users by their passwords, each with its demand. Only where a rule asks.
+    users: Vec<(usize, Box<[u8]>)>,
+}
 
 pub(super) struct Verified {
     pub(super) verdict: Rc<Verdict>,
@@ -324,14 +360,23 @@ impl Identity {
     }
 
     pub(super) fn let_pass(&mut self, pass: &Rc<Pass>) {
-        self.passes.get_or_insert_default().0.push(Rc::clone(pass));
+        self.rare.get_or_insert_default().passes.push(Rc::clone(pass));
+    }
+
+    pub(super) fn push_user(&mut self, demand: usize, name: &[u8]) {
+        self.rare.get_or_insert_default().users.push((demand, name.into()));
+    }
+
+    /// The names of users, each with its demand.
+    pub(super) fn users(&self) -> impl Iterator<Item = &(usize, Box<[u8]>)> {
+        self.rare.iter().flat_map(|rare| &rare.users)
     }
 
     fn tokens(&self) -> impl Iterator<Item = &Verified> + Clone {
         self.first.iter().chain(&self.more)
     }
 
-    fn verdicts(&self) -> impl Iterator<Item = &Verdict> + Clone {
+    pub(super) fn verdicts(&self) -> impl Iterator<Item = &Verdict> + Clone {
         self.tokens().map(|token| &*token.verdict)
     }
 }

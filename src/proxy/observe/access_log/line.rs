@@ -34,6 +34,8 @@ pub(crate) struct AccessRecord<'a> {
     pub(crate) decision: Option<&'a str>,
     /// Why the gateway answered itself: a word of a closed set.
     pub(crate) reason: Option<&'a str>,
+    /// The object whose requirement was not met, and the rule of it that denied.
+    pub(crate) refused_by: Option<&'a str>,
 }
 
 /// Appends the record and a line feed.
@@ -63,6 +65,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: &AccessRecord<'_>) {
     number(out, b",\"attempts\":", u64::from(record.attempts));
     field(out, b",\"decision\":", record.decision.map(str::as_bytes), ID_BYTES_MAX);
     field(out, b",\"reason\":", record.reason.map(str::as_bytes), CONFIG_BYTES_MAX);
+    field(out, b",\"refused_by\":", record.refused_by.map(str::as_bytes), CONFIG_BYTES_MAX);
     out.extend_from_slice(b"}\n");
 }
 

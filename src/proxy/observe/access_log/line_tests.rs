@@ -25,6 +25,7 @@ fn record() -> AccessRecord<'static> {
         attempts: 0,
         decision: None,
         reason: None,
+        refused_by: None,
     }
 }
 
@@ -48,6 +49,7 @@ fn a_record_becomes_one_json_object_on_one_line() {
         attempts: 2,
         decision: Some("d1"),
         reason: Some("rate-limited"),
+        refused_by: Some("AuthPolicy/shop/floor office"),
         ..record()
     };
     let want = json!({
@@ -55,6 +57,7 @@ fn a_record_becomes_one_json_object_on_one_line() {
         "host": "shop.example", "path": "/cart", "protocol": "HTTP/1.1", "user_agent": "curl/8",
         "status": 200, "duration_us": 1234, "bytes_in": 0, "bytes_out": 5_000_000_000u64,
         "route": "shop/cart/0", "upstream": "10.0.0.1:80", "attempts": 2, "decision": "d1", "reason": "rate-limited",
+        "refused_by": "AuthPolicy/shop/floor office",
     });
     assert_eq!(parsed(&full), want);
     let text = line(&full);

@@ -24,6 +24,7 @@ fn record(path: &str) -> AccessRecord<'_> {
         attempts: 0,
         decision: None,
         reason: None,
+        refused_by: None,
     }
 }
 

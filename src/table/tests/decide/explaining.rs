@@ -104,6 +104,8 @@ fn auth() -> ir::Auth {
         claims: Vec::new(),
         methods: Vec::new(),
         client_cidrs: Vec::new(),
+        clients: vec!["acme".to_owned()],
+        users: Vec::new(),
     };
     let hash = ir::PasswordHash { scheme: ir::HashScheme::Sha1, text: ir::Redacted::new(CANARY.into()) };
     let basic = ir::BasicAuth {
@@ -230,7 +232,8 @@ fn an_explanation_has_the_documented_shape() {
                  "asks": "GET /oauth2/auth", "timeout": "2s", "onFailure": "Closed",
                  "responseHeadersToUpstream": ["x-user"], "signIn": "/oauth2/start", "cachedBy": ["cookie:session"],
                  "cachedFor": "5m", "mode": "Any"},
-                {"kind": "Authorization", "object": "AuthPolicy/shop/jwt", "rules": ["buyers Allow"]},
+                {"kind": "Authorization", "object": "AuthPolicy/shop/jwt", "rules": ["buyers Allow"],
+                 "decides": "buyers or none (403)"},
                 {"kind": "RateLimitPolicy", "object": "RateLimitPolicy/shop/api", "limit": "per-user",
                  "mode": "Shadow", "rates": ["100 per 1m30s (burst 20)"], "when": ["path prefix /"],
                  "claims": ["realm.plan of corp In [free, trial]"], "phase": "PostAuth"},

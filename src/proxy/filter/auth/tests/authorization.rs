@@ -11,7 +11,15 @@ use super::support::{Gate, auth, claims_with, hmac_token, hs256, jwk, provider, 
 use crate::filter::auth::refusal::AuthReason;
 
 fn rule(action: AuthorizationAction, claims: Vec<ClaimCondition>) -> AuthorizationRule {
-    AuthorizationRule { name: "rule".into(), action, claims, methods: Vec::new(), client_cidrs: Vec::new() }
+    AuthorizationRule {
+        name: "rule".into(),
+        action,
+        claims,
+        methods: Vec::new(),
+        client_cidrs: Vec::new(),
+        clients: Vec::new(),
+        users: Vec::new(),
+    }
 }
 
 fn claim(path: &[&str], operator: ClaimOperator, values: &[&str]) -> ClaimCondition {

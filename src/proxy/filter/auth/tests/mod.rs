@@ -7,6 +7,7 @@ mod basic;
 mod caching;
 mod external;
 mod forwarding;
+mod identities;
 mod keys;
 mod remote;
 mod secrecy;
