@@ -90,8 +90,7 @@ fn each_value_of_a_header_has_a_bucket_of_its_own() {
 }
 
 #[test]
-fn a_client_cannot_get_a_fresh_bucket_by_spelling_its_request_differently() {
-    // Hardening RL02.
+fn rl02_a_client_cannot_get_a_fresh_bucket_by_spelling_its_request_differently() {
     let backend = Backend::named("ok");
     let limits = "- {name: one, keys: [{type: ClientIP}, {type: Path}, {type: Host}, {type: Method}], rates: [{requests: 1, per: 1h}]}";
     let site = limited(&backend, limits, &[]);
@@ -106,7 +105,14 @@ fn a_client_cannot_get_a_fresh_bucket_by_spelling_its_request_differently() {
         Request::get("shop.example.com:80", "/a/b"),
         Request::get(HOST, "/a/b").header("X-Forwarded-For", "9.9.9.9"),
         Request::get(HOST, "/a/b").header("X-Real-IP", "9.9.9.9"),
+        Request::get(HOST, "/a/b").header("X-Forwarded-For", "9.9.9.9, 8.8.8.8"),
+        Request::get(HOST, "/a/b").header("Forwarded", "for=9.9.9.9"),
+        Request::get(HOST, "/a/b").header("True-Client-IP", "9.9.9.9"),
+        Request::get(HOST, "/a/b?y=2&x=1"),
+        Request::get(HOST, "/a/b?x=1&y=2"),
         Request::get(HOST, "/a/b").header("X-HTTP-Method-Override", "POST"),
+        Request::get(HOST, "/a/b").header("X-HTTP-Method", "PUT"),
+        Request::get(HOST, "/a/b").header("X-Method-Override", "DELETE"),
     ];
     for request in spellings {
         assert_eq!(site.gateway.ask(&request).status, 429, "{request:?}");
@@ -116,8 +122,24 @@ fn a_client_cannot_get_a_fresh_bucket_by_spelling_its_request_differently() {
 }
 
 #[test]
-fn one_bucket_holds_all_addresses_of_an_ipv6_network() {
-    // Hardening RL03.
+fn rl02_the_case_of_a_header_and_the_order_of_a_query_are_no_other_key() {
+    let backend = Backend::named("ok");
+    let limits = "- {name: one, keys: [{type: Header, name: X-Key}, {type: QueryParam, name: q}], rates: [{requests: 1, per: 1h}]}";
+    let site = limited(&backend, limits, &[]);
+    assert_eq!(site.gateway.ask(&Request::get(HOST, "/?q=a&z=1").header("X-Key", "k")).status, 200);
+    for (target, name) in
+        [("/?z=1&q=a", "x-key"), ("/?q=%61", "X-KEY"), ("/?q=a&q=b", "x-KEY"), ("/other?q=a", "X-Key")]
+    {
+        assert_eq!(
+            site.gateway.ask(&Request::get(HOST, target).header(name, "k")).status,
+            429,
+            "{target} {name}"
+        );
+    }
+}
+
+#[test]
+fn rl03_one_bucket_holds_all_addresses_of_an_ipv6_network() {
     let backend = Backend::named("ok");
     let limits = "- {name: per-client, keys: [{type: ClientIP}], rates: [{requests: 1, per: 1h}]}";
     let site = limited(&backend, limits, &["--trusted-proxies", "127.0.0.0/8"]);

@@ -33,6 +33,7 @@ mod passthrough;
 mod paths;
 mod policies;
 mod protocol;
+mod quotas;
 mod real_clients;
 mod refusals;
 mod reload;

@@ -15,6 +15,7 @@ mod fault;
 mod filter;
 mod grant;
 mod health;
+mod limit;
 mod matches;
 mod meta;
 mod mirror;
@@ -45,6 +46,10 @@ pub use filter::{
 };
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant, ReferenceGrantSpec};
 pub use health::{ActiveCheckType, ActiveHealthCheck};
+pub use limit::{
+    Concurrency, CounterScope, Limit, LimitAlgorithm, LimitBody, LimitCost, LimitHeaders, LimitKey,
+    LimitKeyType, LimitMode, LimitPhase, LimitResponse, LimitWhen, OnMissing, Rate,
+};
 pub use matches::{
     CookieMatch, HeaderMatch, PathMatch, PathMatchType, QueryParamMatch, RouteMatch, ValueMatchType,
 };
@@ -58,8 +63,9 @@ pub use meta::{
     CLIENT_AUTH_ANNOTATION, CLIENT_AUTH_CA_ANNOTATION, CLIENT_AUTH_FORWARD_ANNOTATION, CONTROLLER_NAME,
     CUSTOM_HTTP_ERRORS_ANNOTATION, DEFAULT_BACKEND_ANNOTATION, DEFAULT_CLASS_ANNOTATION,
     DEFAULT_INGRESS_CLASS, DEFAULT_REALM, GROUP, HTPASSWD_KEY, INGRESS_CLASS_ANNOTATION, JWKS_KEY,
-    LOAD_BALANCE_ANNOTATION, MIRROR_REQUEST_BODY_ANNOTATION, MIRROR_TARGET_ANNOTATION,
-    NGINX_CUSTOM_HTTP_ERRORS_ANNOTATION, NGINX_DEFAULT_BACKEND_ANNOTATION,
+    LIMIT_ALLOWLIST_ANNOTATION, LIMIT_BURST_MULTIPLIER_ANNOTATION, LIMIT_CONNECTIONS_ANNOTATION,
+    LIMIT_RPM_ANNOTATION, LIMIT_RPS_ANNOTATION, LOAD_BALANCE_ANNOTATION, MIRROR_REQUEST_BODY_ANNOTATION,
+    MIRROR_TARGET_ANNOTATION, NGINX_CUSTOM_HTTP_ERRORS_ANNOTATION, NGINX_DEFAULT_BACKEND_ANNOTATION,
     NGINX_MIRROR_REQUEST_BODY_ANNOTATION, NGINX_MIRROR_TARGET_ANNOTATION, RATE_LIMIT_POLICY_ANNOTATION,
     REDIRECT_HTTP_ANNOTATION, SESSION_COOKIE_CHANGE_ON_FAILURE_ANNOTATION, SESSION_COOKIE_DOMAIN_ANNOTATION,
     SESSION_COOKIE_MAX_AGE_ANNOTATION, SESSION_COOKIE_NAME_ANNOTATION, SESSION_COOKIE_PATH_ANNOTATION,
@@ -69,9 +75,7 @@ pub use meta::{
 };
 pub use mirror::RequestMirror;
 pub use policy::{
-    AuthPolicy, AuthPolicySpec, CounterScope, Limit, LimitAlgorithm, LimitHeaders, LimitKey, LimitKeyType,
-    LimitMode, LimitPhase, LimitResponse, LimitWhen, OnMissing, Rate, RateLimitPolicy, RateLimitPolicySpec,
-    TargetGroup, TargetKind, TargetRef,
+    AuthPolicy, AuthPolicySpec, RateLimitPolicy, RateLimitPolicySpec, TargetGroup, TargetKind, TargetRef,
 };
 pub use remote_jwks::RemoteJwks;
 pub use route::{GatewayRoute, GatewayRouteSpec, IpAccess, RouteDefaults, RouteRule};

@@ -15,6 +15,17 @@ pub const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-defaul
 /// On an Ingress: RateLimitPolicies of its namespace, by name, separated by commas. The same as a target
 /// reference.
 pub const RATE_LIMIT_POLICY_ANNOTATION: &str = "gateway.baribhara.io/rate-limit-policy";
+/// On an Ingress: so many requests of one client address at once, 1 to 1000000 (ingress-nginx: `limit-connections`).
+pub const LIMIT_CONNECTIONS_ANNOTATION: &str = "gateway.baribhara.io/limit-connections";
+/// On an Ingress: so many requests of one client address a second, 1 to 1000000 (ingress-nginx: `limit-rps`).
+pub const LIMIT_RPS_ANNOTATION: &str = "gateway.baribhara.io/limit-rps";
+/// On an Ingress: so many requests of one client address a minute, 1 to 1000000 (ingress-nginx: `limit-rpm`).
+pub const LIMIT_RPM_ANNOTATION: &str = "gateway.baribhara.io/limit-rpm";
+/// On an Ingress: so many times the rate passes at once, 1 to 1000 (ingress-nginx: `limit-burst-multiplier`). Default 5.
+pub const LIMIT_BURST_MULTIPLIER_ANNOTATION: &str = "gateway.baribhara.io/limit-burst-multiplier";
+/// On an Ingress: addresses and networks of clients that its limits do not count, separated by commas (ingress-nginx:
+/// `limit-allowlist`).
+pub const LIMIT_ALLOWLIST_ANNOTATION: &str = "gateway.baribhara.io/limit-allowlist";
 /// On an Ingress: AuthPolicies of its namespace, by name, separated by commas. The same as a target
 /// reference.
 pub const AUTH_POLICY_ANNOTATION: &str = "gateway.baribhara.io/auth-policy";

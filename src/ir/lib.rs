@@ -58,8 +58,8 @@ pub use jwks::{
     parse_jwks, was_meant_as_json,
 };
 pub use limit::{
-    CounterScope, Limit, LimitHeaders, LimitKey, LimitMode, LimitPhase, LimitPolicy, LimitWhen, OnMissing,
-    Rate, RateCounting,
+    Concurrency, CounterScope, Limit, LimitAnswer, LimitBody, LimitCost, LimitHeaders, LimitKey, LimitMode,
+    LimitPhase, LimitPolicy, LimitWhen, OnMissing, Rate, RateCounting,
 };
 pub use object::{Kind, ObjectRef, RouteId};
 pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};

@@ -15,7 +15,30 @@ pub struct LimitPolicy {
     pub source: ObjectRef,
     pub counter_scope: CounterScope,
     pub headers: LimitHeaders,
+    /// What a refused client is told; `None`: 429 and a problem.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Arc<LimitAnswer>>,
     pub limits: Vec<Limit>,
+}
+
+/// The answer of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitAnswer {
+    pub status: u16,
+    /// `None`: the gateway's own, in the form that the client takes.
+    pub body: Option<LimitBody>,
+}
+
+/// The body of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum LimitBody {
+    /// The gateway's own, in this form.
+    Problem { is_json: bool },
+    Text {
+        /// Fit for a header.
+        content_type: Arc<str>,
+        text: Arc<str>,
+    },
 }
 
 /// What shares the counters of a policy.
@@ -58,12 +81,49 @@ pub struct Limit {
     pub when: Option<LimitWhen>,
     /// The ordered tuple that names a bucket; empty means one bucket for all.
     pub keys: Vec<LimitKey>,
-    /// All of them must pass; 1 to 4.
+    /// All of them must pass; 1 to 4. Empty where there is `concurrency`.
     pub rates: Vec<Rate>,
+    #[serde(skip_serializing_if = "LimitCost::is_one")]
+    pub cost: LimitCost,
+    /// How many requests may be in flight at once; then there are no rates.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
     /// How many buckets are kept at most.
     pub keys_max: u32,
     pub mode: LimitMode,
     pub phase: LimitPhase,
+}
+
+/// What a request is charged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LimitCost {
+    /// Before it passes. 0: it passes while anything is left.
+    pub request: u32,
+    /// The answer says by this header what it has cost in all. It goes no further.
+    #[serde(serialize_with = "ser::opt_header_name")]
+    pub response_header: Option<HeaderName>,
+}
+
+impl LimitCost {
+    /// Whether every request costs one.
+    pub const fn is_one(&self) -> bool {
+        self.request == 1 && self.response_header.is_none()
+    }
+}
+
+impl Default for LimitCost {
+    fn default() -> Self {
+        Self { request: 1, response_header: None }
+    }
+}
+
+/// `max` requests at once; `queue` more wait for `queue_timeout` at most, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Concurrency {
+    pub max: u32,
+    pub queue: u32,
+    #[serde(serialize_with = "ser::millis")]
+    pub queue_timeout: Duration,
 }
 
 /// `requests` per `per`. 0 requests refuse every request.

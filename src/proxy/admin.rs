@@ -1,4 +1,4 @@
-//! The admin interface: liveness, readiness, metrics, the live configuration and `explain`. Changes nothing.
+//! The admin interface: liveness, readiness, metrics, the live configuration, what limits did, and `explain`. Changes nothing.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -103,12 +103,16 @@ impl Admin {
                 typed("text/plain; version=0.0.4; charset=utf-8", self.metrics.render())
             }
             (&Method::GET, "/config") => self.config(&generation),
+            (&Method::GET, "/limits") => json(&generation.limit_rows()),
             (&Method::GET, "/routes") => routes(&generation, wants_text(request.headers())),
             (&Method::POST, "/explain") => self.explain(&generation, request).await,
-            (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/routes" | "/explain") => {
+            (_, "/livez" | "/readyz" | "/metrics" | "/config" | "/limits" | "/routes" | "/explain") => {
                 text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n")
             }
-            _ => text(StatusCode::NOT_FOUND, "/livez /readyz /metrics /config /routes, POST /explain\n"),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "/livez /readyz /metrics /config /limits /routes, POST /explain\n",
+            ),
         }
     }
 

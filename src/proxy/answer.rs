@@ -128,6 +128,8 @@ pub(crate) fn insert_decision(headers: &mut HeaderMap, decision: &[u8; 16]) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Problem<'a> {
     pub(crate) reason: Reason,
+    /// Another status than the reason's.
+    pub(crate) status: Option<StatusCode>,
     pub(crate) decision: &'a [u8; 16],
     pub(crate) json: bool,
     /// Only with `--debug-errors`: names of routes and what went wrong inside.
@@ -136,8 +138,8 @@ pub(crate) struct Problem<'a> {
 
 /// A small, typed answer (RFC 9457 for who takes JSON).
 pub(crate) fn problem(problem: &Problem<'_>) -> Response<Payload> {
-    let Problem { reason, decision, json, detail } = *problem;
-    let status = reason.status();
+    let Problem { reason, status, decision, json, detail } = *problem;
+    let status = status.unwrap_or(reason.status());
     let id = std::str::from_utf8(decision).unwrap_or_default();
     let body = if json {
         let mut fields = serde_json::json!({

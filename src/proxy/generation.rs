@@ -13,7 +13,7 @@ use traffic::FingerprintSeed;
 use crate::filter::affinity::AffinityStage;
 use crate::filter::auth::{AuthStage, External, RemoteKeySet, Verifiers};
 use crate::filter::extras::ExtrasStage;
-use crate::filter::limit::{LimitStores, RouteLimits};
+use crate::filter::limit::{LimitRow, LimitStores, RouteLimits};
 use crate::observe::{EndpointCondition, Metrics, RouteMetrics};
 use crate::passthrough::Passthroughs;
 use crate::random;
@@ -128,6 +128,15 @@ impl Generation {
     /// The route of a slot that this generation's table gave.
     pub(crate) fn runtime(&self, slot: RouteSlot) -> Option<&Arc<RouteRuntime>> {
         self.runtimes.get(slot.index())?.as_ref()
+    }
+
+    /// What the limits of all routes did.
+    pub(crate) fn limit_rows(&self) -> Vec<LimitRow> {
+        let mut rows = Vec::new();
+        for runtime in self.runtimes.iter().flatten() {
+            runtime.limits.add_rows(&runtime.label, &mut rows);
+        }
+        rows
     }
 }
 

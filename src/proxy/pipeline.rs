@@ -17,7 +17,7 @@ use crate::error::Reason;
 use crate::filter::auth::{AuthRefusal, AuthStop, Identity};
 use crate::filter::error_page::Page;
 use crate::filter::grpc_web::GrpcWeb;
-use crate::filter::limit::{self, LimitNotes};
+use crate::filter::limit::LimitNotes;
 use crate::filter::upgrade;
 use crate::filter::websocket::SEC_WEBSOCKET_ACCEPT;
 use crate::filter::{client_cert, grpc, https};
@@ -32,6 +32,7 @@ use crate::upstream::Switched;
 mod auth;
 mod external;
 mod fault;
+mod limits;
 mod page;
 mod send;
 
@@ -262,10 +263,9 @@ impl Stage<'_> {
         if !route.request_body_bytes_max.is_none_or(fits) {
             return Err(Reason::BodyTooLarge.into());
         }
-        let now_ns = self.worker.nanos(self.started);
-        let (before, after) = (&runtime.limits.before_auth, &runtime.limits.after_auth);
-        limit::ask_all(before, asked, &Identity::default(), now_ns, &mut notes.limits)
-            .map_err(|_| Reason::RateLimited)?;
+        if let Some(turn) = self.ask_early(asked, runtime, notes)? {
+            Box::pin(self.wait_early(turn, asked, runtime, notes)).await?;
+        }
         let identity = match self.authenticate(asked, runtime, &[]) {
             Ok(identity) => identity,
             Err(AuthStop::Refused(refusal)) => return Err(refusal.into()),
@@ -274,9 +274,8 @@ impl Stage<'_> {
                 Box::pin(self.authenticate_slowly((asked, body), runtime, stop, notes)).await?
             }
         };
-        if limit::ask_all(after, asked, &identity, now_ns, &mut notes.limits).is_err() {
-            limit::give_back(before, asked, &Identity::default());
-            return Err(Reason::RateLimited.into());
+        if let Some(turn) = self.ask_late(asked, &identity, runtime, notes)? {
+            Box::pin(self.wait_late(turn, (asked, &identity), runtime, notes)).await?;
         }
         let matched = Matched { runtime, match_index, identity: &identity };
         let injected = match &runtime.extras {
@@ -293,6 +292,7 @@ impl Stage<'_> {
             *body = None;
             sent?
         };
+        notes.limits.settle(response.headers_mut(), || self.worker.nanos(Instant::now()));
         table::apply_header_edit(&route.header_edits.response, response.headers_mut());
         Ok(response)
     }
@@ -388,7 +388,8 @@ fn finish_headers(worker: &Worker, asked: &Asked, notes: &mut Notes, headers: &m
         insert_decision(headers, &decision);
     }
     let Some(route) = &notes.route else { return };
-    std::mem::take(&mut notes.limits).apply(headers);
+    let held = std::mem::take(&mut notes.limits).apply(headers);
+    notes.record.hold(held);
     for cookie in notes.auth_cookies.drain(..) {
         headers.append(header::SET_COOKIE, cookie);
     }
@@ -428,12 +429,23 @@ fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: Refusal) -
         let upstream = trail.upstream.as_deref().unwrap_or("-");
         format!("{name}: route {route}, upstream {upstream}, tries {}", trail.tries)
     });
+    let limit = notes.limits.answer().filter(|_| refusal.reason == Reason::RateLimited);
     let mut response = problem(&Problem {
         reason: refusal.reason,
+        status: limit.and_then(|answer| StatusCode::from_u16(answer.status).ok()),
         decision: &decision,
-        json: asked.takes_json(),
+        json: match limit.and_then(|answer| answer.body.as_ref()) {
+            Some(ir::LimitBody::Problem { is_json }) => *is_json,
+            Some(ir::LimitBody::Text { .. }) | None => asked.takes_json(),
+        },
         detail: detail.as_deref(),
     });
+    if let Some(ir::LimitBody::Text { content_type, text }) = limit.and_then(|answer| answer.body.as_ref()) {
+        *response.body_mut() = Payload::Full(text.as_bytes().to_vec().into());
+        if let Ok(content_type) = HeaderValue::from_str(content_type) {
+            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        }
+    }
     let headers = response.headers_mut();
     if let (Some(auth), Some(route)) = (refusal.auth, &notes.route) {
         for challenge in route.auth.challenges(auth) {

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use http::{HeaderValue, Version, header};
 use table::RouteSlot;
 
+use crate::filter::limit::LimitHeld;
 use crate::generation::WorkerGeneration;
 use crate::observe::{AccessRecord, MethodLabel, RouteMetrics};
 use crate::request::Asked;
@@ -31,6 +32,8 @@ pub(crate) struct Record {
     bytes_out: u64,
     /// Only where there is an access log.
     log: Option<Box<LogFacts>>,
+    /// Dropped at the end: places of concurrency limits are given back then.
+    held: Option<Box<LimitHeld>>,
     finished: bool,
 }
 
@@ -87,6 +90,7 @@ impl Record {
             trail: Trail::default(),
             bytes_out: 0,
             log,
+            held: None,
             finished: false,
         }
     }
@@ -96,6 +100,11 @@ impl Record {
         if let Some(log) = &mut self.log {
             log.request_id = request_id.or_else(|| Some(asked.request_id(&self.worker.random)));
         }
+    }
+
+    /// What limits keep until the answer has ended.
+    pub(crate) fn hold(&mut self, held: Option<Box<LimitHeld>>) {
+        self.held = held;
     }
 
     /// A part of the answer's body was handed to hyper.
@@ -148,6 +157,7 @@ impl Record {
             return;
         }
         self.finished = true;
+        self.held = None;
         if self.status == 0 {
             self.status = CLIENT_GONE;
         }

@@ -9,11 +9,13 @@ mod affinity;
 mod balance;
 mod breaker;
 mod chance;
+mod concurrency;
 mod fingerprint;
 mod jwks;
 mod limits;
 mod outlier;
 mod retry;
+mod shadow;
 
 pub use adaptive::{Adaptive, AdaptivePermit};
 pub use affinity::{Session, SessionPlace, pick_sticky};
@@ -23,8 +25,10 @@ pub use balance::{
 };
 pub use breaker::{Breaker, BreakerKind, BreakerPermit};
 pub use chance::happens;
+pub use concurrency::{ConcurrencyStore, Place};
 pub use fingerprint::{FingerprintSeed, Fingerprinter};
 pub use jwks::KeysSchedule;
 pub use limits::{LimitNow, LimitStore, LimitVerdict};
 pub use outlier::{CheckOutcome, CheckRecord, CheckState, EndpointHealth, Outcome, Outlier, ejected_max};
 pub use retry::{RETRIES_FREE_PER_SECOND, RetryBudget, backoff};
+pub use shadow::{RateReport, ShadowReport, ShadowWatch, TopKey};

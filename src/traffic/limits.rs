@@ -96,6 +96,13 @@ impl LimitStore {
             .unwrap_or(PASSED_UNLIMITED)
     }
 
+    /// Charges a bucket whether or not there is anything left: what is missing is paid by the requests that follow.
+    pub fn charge(&self, now: LimitNow, fingerprint: u64, cost: u32) {
+        if self.block.is_none() {
+            let _ = self.with_bucket(now, fingerprint, |words| charge_all(&self.rates, words, now, cost));
+        }
+    }
+
     /// Takes back what [`Self::check`] charged, for a request that passed here and was refused elsewhere. A bucket that
     /// is gone or full has nothing to take back.
     pub fn refund(&self, fingerprint: u64, cost: u32) {

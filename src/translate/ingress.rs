@@ -10,6 +10,7 @@ use crate::attach::{self, Attached};
 use crate::backend::{self, PortRef};
 use crate::external_annotation::ingress_auth;
 use crate::ingress_extras::IngressExtras;
+use crate::limit_annotation::{self, ingress_limits};
 use crate::path::{PATH_REMEDY, PathError, canonical_path, canonical_prefix};
 use crate::protocol::Offer;
 use crate::reader::Reader;
@@ -61,6 +62,7 @@ pub(crate) fn ingress_routes(
     let mut upstream = IngressUpstream::read(ingress, reader, lines);
     let auth = ingress_auth(ingress, reader, lines);
     let extras = IngressExtras::read(ingress, reader, lines);
+    let limits = ingress_limits(ingress, lines);
     let mut routes = Vec::new();
     let mut count = RuleCount::default();
     let mut flat_index = 0;
@@ -112,6 +114,7 @@ pub(crate) fn ingress_routes(
     let tls = ingress_tls(ingress, seed.created(), &rule_hosts, reader, lines);
     for route in &mut routes {
         attach::own(route, &auth);
+        limit_annotation::own(route, &limits);
         upstream.finish(route);
         extras.finish(route);
         route.tls = tls.of_route(&route.hosts);

@@ -33,6 +33,7 @@ mod health;
 mod ingress;
 mod ingress_extras;
 mod limit;
+mod limit_annotation;
 mod matches;
 mod mirror;
 mod named;

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::{LimitKeyType, RateLimitPolicy, RateLimitPolicySpec, TargetKind};
+use http::HeaderValue;
 use ir::{
-    CounterScope, FailReason, HeaderMatch, Kind, Limit, LimitHeaders, LimitKey, LimitMode, LimitPhase,
-    LimitPolicy, LimitWhen, Match, OnMissing, Rate, RateCounting,
+    Concurrency, CounterScope, FailReason, HeaderMatch, Kind, Limit, LimitAnswer, LimitBody, LimitCost,
+    LimitHeaders, LimitKey, LimitMode, LimitPhase, LimitPolicy, LimitWhen, Match, OnMissing, Rate,
+    RateCounting,
 };
 
 use crate::attach::{Effect, Target};
@@ -24,6 +26,9 @@ const RATES_MAX: usize = 4;
 const PER_MAX: Duration = Duration::from_hours(744);
 const PER_MIN: Duration = Duration::from_secs(1);
 const DAY_S: u64 = 24 * 3600;
+const QUEUE_MAX: u32 = 1000;
+const QUEUE_TIMEOUT_MIN: Duration = Duration::from_millis(1);
+const QUEUE_TIMEOUT_MAX: Duration = Duration::from_mins(1);
 const REFUSED: &str = "the policy's targets answer 500";
 
 /// What a RateLimitPolicy is attached to.
@@ -46,8 +51,9 @@ pub(crate) fn target_list(refs: &[api::TargetRef]) -> Vec<Target> {
 
 /// What a RateLimitPolicy does. Needs no other object.
 pub(crate) fn effect(policy: &RateLimitPolicy, _: &mut Reader<'_>, lines: &mut Lines) -> Effect {
-    match limits(&policy.spec, lines) {
-        Ok(limits) => Effect::Limit(Arc::new(LimitPolicy {
+    let answer = answer(&policy.spec.response, lines);
+    match limits(&policy.spec, lines).and_then(|limits| Ok((limits, answer?))) {
+        Ok((limits, answer)) => Effect::Limit(Arc::new(LimitPolicy {
             source: lines.object().clone(),
             counter_scope: match policy.spec.counter_scope {
                 api::CounterScope::PerPolicy => CounterScope::Policy,
@@ -59,6 +65,7 @@ pub(crate) fn effect(policy: &RateLimitPolicy, _: &mut Reader<'_>, lines: &mut L
                 api::LimitHeaders::Legacy => LimitHeaders::Legacy,
                 api::LimitHeaders::None => LimitHeaders::None,
             },
+            answer,
             limits,
         })),
         Err(Refused) => Effect::Fail(FailReason::InvalidLimit),
@@ -95,11 +102,13 @@ fn limit(
     let rates = value::all(&spec.rates, rates_field, |rate_spec, field| {
         rate(rate_spec, spec.algorithm, field, lines)
     });
-    if spec.rates.is_empty() || spec.rates.len() > RATES_MAX {
-        let message = format!("a limit has 1 to {RATES_MAX} rates; the policy's targets answer 500");
-        return Err(lines.error(rates_field, message, "write 1 to 4 rates"));
+    let concurrency = concurrency(spec, field, lines)?;
+    if spec.rates.is_empty() == concurrency.is_none() || spec.rates.len() > RATES_MAX {
+        let message = format!("a limit has 1 to {RATES_MAX} rates or concurrency; {REFUSED}");
+        return Err(lines.error(rates_field, message, "write 1 to 4 rates, or concurrency and no rates"));
     }
     let (when, keys, rates) = (when?, keys?, rates?);
+    let cost = cost(spec.cost.as_ref(), &rates, field.key("cost"), lines)?;
     let needs_identity = keys.iter().any(LimitKey::needs_identity)
         || when.as_ref().is_some_and(|when| !when.claims.is_empty());
     let phase = phase(spec.phase, needs_identity, field, lines)?;
@@ -109,7 +118,88 @@ fn limit(
         (_, api::LimitMode::Shadow) => LimitMode::Shadow,
     };
     let name = spec.name.as_str().into();
-    Ok(Some(Limit { name, when, keys, rates, keys_max: spec.max_keys.max(1), mode, phase }))
+    let keys_max = spec.max_keys.max(1);
+    Ok(Some(Limit { name, when, keys, rates, cost, concurrency, keys_max, mode, phase }))
+}
+
+/// `None`: as always.
+fn answer(spec: &api::LimitResponse, lines: &mut Lines) -> Result<Option<Arc<LimitAnswer>>, Refused> {
+    let (root, status) = (Field::root("spec"), spec.status_code);
+    let field = root.key("response");
+    if !(400..=599).contains(&status) {
+        let message = format!("{status} is no status of a refusal; {REFUSED}");
+        return Err(lines.error(field.key("statusCode"), message, "write 400 to 599"));
+    }
+    let body_field = field.key("body");
+    let body = match &spec.body {
+        None if status == 429 => return Ok(None),
+        None => None,
+        Some(api::LimitBody { content_type, text: Some(text) }) => {
+            if HeaderValue::from_str(content_type).is_err() {
+                let message = format!("the content type is no value of a header; {REFUSED}");
+                return Err(lines.error(body_field.key("contentType"), message, "write one like text/plain"));
+            }
+            Some(LimitBody::Text { content_type: content_type.as_str().into(), text: text.as_str().into() })
+        }
+        Some(api::LimitBody { content_type, text: None }) => match content_type.as_str() {
+            "application/problem+json" => Some(LimitBody::Problem { is_json: true }),
+            "text/plain" => Some(LimitBody::Problem { is_json: false }),
+            _ => {
+                let message = format!("the gateway has no body of that type; {REFUSED}");
+                let remedy = "add text, or write application/problem+json or text/plain";
+                return Err(lines.error(body_field.key("contentType"), message, remedy));
+            }
+        },
+    };
+    Ok(Some(Arc::new(LimitAnswer { status, body })))
+}
+
+fn concurrency(
+    spec: &api::Limit,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<Option<Concurrency>, Refused> {
+    let Some(api::Concurrency { max, queue, queue_timeout }) = &spec.concurrency else { return Ok(None) };
+    let field = field.key("concurrency");
+    if spec.cost.is_some() {
+        let message = format!("a request in flight has no cost; {REFUSED}");
+        return Err(lines.error(field, message, "remove cost or concurrency"));
+    }
+    if *max == 0 || *queue > QUEUE_MAX {
+        let message = format!("so many cannot be in flight or wait; {REFUSED}");
+        return Err(lines.error(field, message, "write a max of at least 1 and a queue of at most 1000"));
+    }
+    if !(QUEUE_TIMEOUT_MIN..=QUEUE_TIMEOUT_MAX).contains(&queue_timeout.get()) {
+        let message = format!("nobody can wait for {queue_timeout}; {REFUSED}");
+        return Err(lines.error(field.key("queueTimeout"), message, "write 1ms to 1m"));
+    }
+    Ok(Some(Concurrency { max: *max, queue: *queue, queue_timeout: queue_timeout.get() }))
+}
+
+fn cost(
+    spec: Option<&api::LimitCost>,
+    rates: &[Rate],
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<LimitCost, Refused> {
+    let Some(spec) = spec else { return Ok(LimitCost::default()) };
+    let name = spec.response_header.as_deref();
+    let response_header =
+        name.map(|name| value::header_name(name, field.key("responseHeader"), lines)).transpose()?;
+    if spec.request == 0 && response_header.is_none() {
+        let message = format!("a request that costs nothing is not limited; {REFUSED}");
+        return Err(lines.error(field.key("request"), message, "raise it or add responseHeader"));
+    }
+    let at_once = rates.iter().filter(|rate| rate.requests > 0).map(|rate| match rate.counting {
+        RateCounting::Gcra => rate.burst,
+        RateCounting::SlidingWindow | RateCounting::Calendar => rate.requests,
+    });
+    if at_once.min().is_some_and(|least| spec.request > least) {
+        let message = format!("no request of this cost ever passes; {REFUSED}");
+        let remedy = "lower it, or raise the burst or the requests of the rates";
+        return Err(lines.error(field.key("request"), message, remedy));
+    }
+    Ok(LimitCost { request: spec.request, response_header })
 }
 
 fn phase(

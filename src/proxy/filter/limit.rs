@@ -10,16 +10,23 @@ use ir::{
     RouteId,
 };
 use table::When;
-use traffic::{FingerprintSeed, Fingerprinter, LimitNow, LimitStore};
+use traffic::{FingerprintSeed, Fingerprinter, LimitNow, LimitStore, ShadowWatch};
 
 use super::auth::Identity;
 use crate::observe::{LimitMetrics, Metrics};
 use crate::request::Asked;
 
+mod cost;
 mod notes;
+mod report;
+mod turn;
 
-pub(crate) use notes::LimitNotes;
+use cost::Owed;
 use notes::Shown;
+pub(crate) use notes::{LimitHeld, LimitNotes};
+pub(crate) use report::LimitRow;
+pub(crate) use turn::Turn;
+use turn::{Places, Waiting};
 
 /// Of an address that stands in for what a request lacks.
 const STAND_IN_PREFIXES: (u8, u8) = (32, 64);
@@ -31,13 +38,30 @@ pub(crate) struct RouteLimit {
     index: usize,
     rule: Arc<str>,
     when: Arc<When>,
-    store: Arc<LimitStore>,
+    counters: Counters,
     /// One of its rates counts by the calendar.
     by_calendar: bool,
+    /// Only in Shadow mode.
+    watch: Option<Arc<ShadowWatch>>,
     seed: FingerprintSeed,
     metrics: Arc<LimitMetrics>,
     /// `"name";q=…;w=…`, prepared: nothing of it changes with a request.
     quota: Vec<u8>,
+}
+
+/// The state of a limit.
+#[derive(Clone, Debug)]
+enum Counters {
+    Rates(Arc<LimitStore>),
+    Concurrency(Arc<Places>),
+}
+
+/// What limits look at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LimitAsk<'a> {
+    pub(crate) asked: &'a Asked,
+    pub(crate) identity: &'a Identity,
+    pub(crate) now_ns: u64,
 }
 
 /// Limits of a route in the order in which they are asked.
@@ -106,33 +130,52 @@ impl RouteLimit {
         Bucket::Named(key.finish())
     }
 
-    /// Charges the request and notes what is left. A shadow limit counts, never refuses and is not noted.
-    fn ask(
-        &self,
-        asked: &Asked,
-        identity: &Identity,
-        now_ns: u64,
-        notes: &mut LimitNotes,
-    ) -> Result<(), Exceeded> {
-        let Some(limit) = self.limit() else { return Ok(()) };
-        let fingerprint = match self.bucket(limit, asked, identity) {
+    /// Charges the request and notes what is left, or takes a place for it. A shadow limit counts, never refuses and is
+    /// not noted.
+    fn ask(&self, ask: LimitAsk<'_>, notes: &mut LimitNotes) -> Result<Option<Waiting>, Exceeded> {
+        let Some(limit) = self.limit() else { return Ok(None) };
+        let fingerprint = match self.bucket(limit, ask.asked, ask.identity) {
             Bucket::Named(fingerprint) => fingerprint,
-            Bucket::NotCounted => return Ok(()),
-            Bucket::Rejected => return self.refuse(limit),
+            Bucket::NotCounted => return Ok(None),
+            Bucket::Rejected => return self.refuse(limit, notes).map(|()| None),
         };
-        let now = LimitNow { monotonic_ns: now_ns, unix_ns: if self.by_calendar { unix_ns() } else { 0 } };
-        let verdict = self.store.check(now, fingerprint, 1);
+        let store = match &self.counters {
+            Counters::Rates(store) => store,
+            Counters::Concurrency(places) => return self.take_place((limit, places), fingerprint, notes),
+        };
+        let verdict = store.check(self.now(ask.now_ns), fingerprint, limit.cost.request);
         if verdict.evicted {
             self.metrics.evicted.inc();
         }
-        if limit.mode == LimitMode::Enforce {
-            let headers = self.policy.headers;
-            notes.note(Shown { headers, limit, quota: &self.quota }, verdict);
+        match limit.mode {
+            LimitMode::Enforce => {
+                let headers = self.policy.headers;
+                notes.note(Shown { headers, limit, quota: &self.quota }, verdict);
+            }
+            LimitMode::Shadow => self.learn(ask.now_ns, fingerprint, verdict.allowed),
         }
-        if verdict.allowed { Ok(()) } else { self.refuse(limit) }
+        if !verdict.allowed {
+            return self.refuse(limit, notes).map(|()| None);
+        }
+        if let Some(header) = &limit.cost.response_header {
+            let (store, header) = (Arc::clone(store), header.clone());
+            let paid = limit.cost.request;
+            notes.owe(Owed { store, fingerprint, header, paid, by_calendar: self.by_calendar });
+        }
+        Ok(None)
     }
 
-    fn refuse(&self, limit: &Limit) -> Result<(), Exceeded> {
+    fn learn(&self, now_ns: u64, fingerprint: u64, passes: bool) {
+        if let Some((watch, limit)) = self.watch.as_ref().zip(self.limit()) {
+            watch.on_request(now_ns, fingerprint, limit.cost.request, passes);
+        }
+    }
+
+    fn now(&self, monotonic_ns: u64) -> LimitNow {
+        limit_now(monotonic_ns, self.by_calendar)
+    }
+
+    fn refuse(&self, limit: &Limit, notes: &mut LimitNotes) -> Result<(), Exceeded> {
         match limit.mode {
             LimitMode::Shadow => {
                 self.metrics.shadowed.inc();
@@ -140,6 +183,7 @@ impl RouteLimit {
             }
             LimitMode::Enforce => {
                 self.metrics.rejected.inc();
+                notes.refuse(self.policy.answer.as_ref());
                 Err(Exceeded)
             }
         }
@@ -161,33 +205,51 @@ fn text(key: &mut Fingerprinter, value: Option<&[u8]>, on_missing: OnMissing) ->
     Ok(())
 }
 
-/// Asks the limits in order; the first that refuses ends it.
+/// Asks the limits in order; the first that refuses ends it. Where one makes the request wait, the others are not asked
+/// yet.
 pub(crate) fn ask_all(
     limits: &[RouteLimit],
-    asked: &Asked,
-    identity: &Identity,
-    now_ns: u64,
+    ask: LimitAsk<'_>,
     notes: &mut LimitNotes,
-) -> Result<(), Exceeded> {
-    for (index, limit) in limits.iter().enumerate() {
-        if limit.ask(asked, identity, now_ns, notes).is_err() {
-            give_back(limits.get(..index).unwrap_or_default(), asked, identity);
-            return Err(Exceeded);
+) -> Result<Option<Box<Turn>>, Exceeded> {
+    ask_from(limits, 0, ask, notes).map(|turn| turn.map(Box::new))
+}
+
+fn ask_from(
+    limits: &[RouteLimit],
+    start: usize,
+    ask: LimitAsk<'_>,
+    notes: &mut LimitNotes,
+) -> Result<Option<Turn>, Exceeded> {
+    for (index, limit) in limits.iter().enumerate().skip(start) {
+        match limit.ask(ask, notes) {
+            Ok(None) => {}
+            Ok(Some(waiting)) => return Ok(Some(Turn { index, waiting })),
+            Err(Exceeded) => {
+                give_back(limits.get(..index).unwrap_or_default(), ask.asked, ask.identity);
+                return Err(Exceeded);
+            }
         }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Takes back what limits charged for a request that another one then refused: a refused request costs nothing, so that
 /// nobody can use up a limit that is shared by being refused by one of his own.
 pub(crate) fn give_back(limits: &[RouteLimit], asked: &Asked, identity: &Identity) {
     for route_limit in limits {
-        if let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce)
+        if let Counters::Rates(store) = &route_limit.counters
+            && let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce)
             && let Bucket::Named(fingerprint) = route_limit.bucket(limit, asked, identity)
         {
-            route_limit.store.refund(fingerprint, 1);
+            store.refund(fingerprint, limit.cost.request);
         }
     }
+}
+
+/// The wall clock is read only for who looks at it.
+fn limit_now(monotonic_ns: u64, by_calendar: bool) -> LimitNow {
+    LimitNow { monotonic_ns, unix_ns: if by_calendar { unix_ns() } else { 0 } }
 }
 
 fn unix_ns() -> u64 {
@@ -208,7 +270,7 @@ fn quota(limit: &Limit) -> Vec<u8> {
 #[derive(Debug)]
 pub(crate) struct LimitStores {
     seed: FingerprintSeed,
-    stores: HashMap<CounterKey, Counters>,
+    stores: HashMap<CounterKey, Known>,
 }
 
 /// Whose counters they are: those of a limit of a policy, for what they are shared by.
@@ -227,10 +289,36 @@ enum SharedBy {
 }
 
 #[derive(Debug)]
-struct Counters {
+struct Known {
     limit: Limit,
     when: Arc<When>,
-    store: Arc<LimitStore>,
+    counters: Counters,
+    watch: Option<Arc<ShadowWatch>>,
+}
+
+impl Counters {
+    /// Whether they are the same, and not only alike.
+    fn are(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Rates(left), Self::Rates(right)) => Arc::ptr_eq(left, right),
+            (Self::Concurrency(left), Self::Concurrency(right)) => Arc::ptr_eq(left, right),
+            (Self::Rates(_) | Self::Concurrency(_), _) => false,
+        }
+    }
+
+    fn new(limit: &Limit) -> Self {
+        match &limit.concurrency {
+            Some(concurrency) => Self::Concurrency(Arc::new(Places::new(concurrency))),
+            None => Self::Rates(Arc::new(LimitStore::new(limit))),
+        }
+    }
+
+    fn is_used(&self) -> bool {
+        match self {
+            Self::Rates(store) => Arc::strong_count(store) > 1,
+            Self::Concurrency(places) => Arc::strong_count(places) > 1,
+        }
+    }
 }
 
 impl LimitStores {
@@ -247,16 +335,19 @@ impl LimitStores {
         let rule: Arc<str> = route.id.to_string().into();
         for policy in &route.limits {
             for (index, limit) in policy.limits.iter().enumerate() {
-                let (when, store) = self.counters(policy, limit, &route.id);
+                let (when, counters, watch) = self.counters(policy, limit, &route.id);
+                let limit_metrics = metrics.limit(&policy.source, &limit.name);
+                limit_metrics.places.set(limit.concurrency.map_or(0, |concurrency| concurrency.max.into()));
                 let route_limit = RouteLimit {
                     policy: Arc::clone(policy),
                     index,
                     rule: Arc::clone(&rule),
                     when,
-                    store,
+                    counters,
+                    watch,
                     by_calendar: limit.rates.iter().any(|rate| rate.counting == RateCounting::Calendar),
                     seed: self.seed.clone(),
-                    metrics: metrics.limit(&policy.source, &limit.name),
+                    metrics: limit_metrics,
                     quota: quota(limit),
                 };
                 match limit.phase {
@@ -273,7 +364,7 @@ impl LimitStores {
         policy: &LimitPolicy,
         limit: &Limit,
         id: &RouteId,
-    ) -> (Arc<When>, Arc<LimitStore>) {
+    ) -> (Arc<When>, Counters, Option<Arc<ShadowWatch>>) {
         let key = CounterKey {
             policy: policy.source.clone(),
             limit: Arc::clone(&limit.name),
@@ -284,27 +375,35 @@ impl LimitStores {
             },
         };
         let known = self.stores.get(&key);
-        let store =
-            known.filter(|known| counts_alike(&known.limit, limit)).map(|known| Arc::clone(&known.store));
+        let alike = known.filter(|known| counts_alike(&known.limit, limit));
+        let counters = alike.map(|known| known.counters.clone());
+        let watch = (limit.mode == LimitMode::Shadow).then(|| {
+            let watch = alike.and_then(|known| known.watch.clone());
+            watch.unwrap_or_else(|| Arc::new(ShadowWatch::new(limit.rates.iter().map(|rate| rate.per))))
+        });
         let when = known.filter(|known| known.limit.when == limit.when).map(|known| Arc::clone(&known.when));
-        let counters = Counters {
+        let known = Known {
             limit: limit.clone(),
             when: when.unwrap_or_else(|| Arc::new(When::new(limit.when.as_ref()))),
-            store: store.unwrap_or_else(|| Arc::new(LimitStore::new(limit))),
+            counters: counters.unwrap_or_else(|| Counters::new(limit)),
+            watch,
         };
-        let shared = (Arc::clone(&counters.when), Arc::clone(&counters.store));
-        self.stores.insert(key, counters);
+        let shared = (Arc::clone(&known.when), known.counters.clone(), known.watch.clone());
+        self.stores.insert(key, known);
         shared
     }
 
     /// Forgets counters that no route asks any more.
     pub(crate) fn forget_unused(&mut self) {
-        self.stores.retain(|_, counters| Arc::strong_count(&counters.store) > 1);
+        self.stores.retain(|_, known| known.counters.is_used());
     }
 }
 
 /// Whether counters of one limit mean the same for the other. Mode and conditions do not count: a shadow limit that is
 /// switched on keeps what it has seen, and so does one that counts fewer requests from now on.
 fn counts_alike(left: &Limit, right: &Limit) -> bool {
-    left.keys == right.keys && left.rates == right.rates && left.keys_max == right.keys_max
+    left.keys == right.keys
+        && left.rates == right.rates
+        && left.keys_max == right.keys_max
+        && left.concurrency == right.concurrency
 }

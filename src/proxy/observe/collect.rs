@@ -328,17 +328,23 @@ fn key_sets(metrics: &Metrics) -> [Series; 4] {
     [age, keys, failures, refetches]
 }
 
-fn limits(metrics: &Metrics) -> [Series; 3] {
+fn limits(metrics: &Metrics) -> [Series; 5] {
     let mut rejected = Series::new(&names::RATELIMIT_REJECTED_TOTAL);
     let mut shadowed = Series::new(&names::RATELIMIT_SHADOWED_TOTAL);
     let mut evicted = Series::new(&names::RATELIMIT_EVICTED_KEYS_TOTAL);
+    let mut in_flight = Series::new(&names::RATELIMIT_IN_FLIGHT);
+    let mut queued = Series::new(&names::RATELIMIT_QUEUED);
     for limit in metrics.limits.all() {
         let labels = [&*limit.policy, &*limit.limit];
         rejected.push_used(&labels, &limit.rejected);
         shadowed.push_used(&labels, &limit.shadowed);
         evicted.push_used(&labels, &limit.evicted);
+        if limit.places.get() > 0 {
+            in_flight.push(&labels, signed(limit.in_flight.get()));
+            queued.push(&labels, signed(limit.queued.get()));
+        }
     }
-    [rejected, shadowed, evicted]
+    [rejected, shadowed, evicted, in_flight, queued]
 }
 
 /// Prometheus values are floats: exact up to 2^53.

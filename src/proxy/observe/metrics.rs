@@ -112,6 +112,9 @@ impl Metrics {
             rejected: Counter::default(),
             shadowed: Counter::default(),
             evicted: Counter::default(),
+            in_flight: Gauge::default(),
+            queued: Gauge::default(),
+            places: Gauge::default(),
         })
     }
 
@@ -258,6 +261,12 @@ pub(crate) struct LimitMetrics {
     pub(crate) shadowed: Counter,
     /// Keys that were forgotten before their bucket was full again.
     pub(crate) evicted: Counter,
+    /// Requests that hold a place of a concurrency limit.
+    pub(crate) in_flight: Gauge,
+    /// Requests that wait for one.
+    pub(crate) queued: Gauge,
+    /// How many places the limit has; 0: it counts rates.
+    pub(crate) places: Gauge,
 }
 
 /// The metrics of one backend.

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 51] = [
+pub(super) const ALL: [&Family; 53] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -61,6 +61,8 @@ pub(super) const ALL: [&Family; 51] = [
     &RATELIMIT_REJECTED_TOTAL,
     &RATELIMIT_SHADOWED_TOTAL,
     &RATELIMIT_EVICTED_KEYS_TOTAL,
+    &RATELIMIT_IN_FLIGHT,
+    &RATELIMIT_QUEUED,
     &PASSWORD_CHECKS_TOTAL,
     &EXTERNAL_AUTH_TOTAL,
     &EXTERNAL_AUTH_DURATION_SECONDS,
@@ -364,6 +366,20 @@ pub(super) const RATELIMIT_EVICTED_KEYS_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["policy", "limit"],
     help: "Keys forgotten before their time because a limit had as many as it may.",
+};
+
+pub(super) const RATELIMIT_IN_FLIGHT: Family = Family {
+    name: "baribhara_ratelimit_in_flight",
+    kind: FamilyKind::Gauge,
+    labels: &["policy", "limit"],
+    help: "Requests in flight that a concurrency limit counts.",
+};
+
+pub(super) const RATELIMIT_QUEUED: Family = Family {
+    name: "baribhara_ratelimit_queued",
+    kind: FamilyKind::Gauge,
+    labels: &["policy", "limit"],
+    help: "Requests that wait until a concurrency limit has a place for them.",
 };
 
 pub(super) const ACCESS_LOG_DROPPED_TOTAL: Family = Family {

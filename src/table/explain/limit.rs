@@ -72,6 +72,9 @@ pub(super) fn limit_steps(route: &Route, phase: LimitPhase, steps: &mut Vec<Step
             let step = Step::new("RateLimitPolicy", &policy.source);
             let step = step.with("limit", Detail::Text(limit.name.to_string()));
             let step = step.with("mode", Detail::Text(mode.to_owned())).list("rates", rates);
+            let step = step.text("concurrency", limit.concurrency.as_ref().map(concurrency_text));
+            let step = step.text("cost", (!limit.cost.is_one()).then(|| cost_text(&limit.cost)));
+            let step = step.text("answer", policy.answer.as_ref().map(|answer| answer.status.to_string()));
             let when = limit.when.as_ref();
             let step =
                 step.list("when", when.into_iter().flat_map(|when| &when.matches).map(text::match_text));
@@ -82,6 +85,21 @@ pub(super) fn limit_steps(route: &Route, phase: LimitPhase, steps: &mut Vec<Step
             };
             steps.push(step.list("claims", claims(limit)).with("phase", Detail::Text(phase.to_owned())));
         }
+    }
+}
+
+fn concurrency_text(concurrency: &ir::Concurrency) -> String {
+    let ir::Concurrency { max, queue, queue_timeout } = concurrency;
+    match queue {
+        0 => format!("{max} at once"),
+        _ => format!("{max} at once, {queue} wait up to {}", duration(*queue_timeout)),
+    }
+}
+
+fn cost_text(cost: &ir::LimitCost) -> String {
+    match &cost.response_header {
+        Some(name) => format!("{}, or what {name} of the answer says", cost.request),
+        None => cost.request.to_string(),
     }
 }
 

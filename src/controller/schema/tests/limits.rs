@@ -147,3 +147,53 @@ fn only_a_rate_of_gcra_has_a_burst() {
         ),
     ]);
 }
+
+#[test]
+fn a_limit_has_either_rates_or_concurrency() {
+    let limit = |limit: Value| {
+        let mut spec = limits(&json!({}));
+        spec["limits"] = json!([with(json!({"name": "l"}), &limit)]);
+        spec
+    };
+    let rates = json!([{"requests": 1, "per": "1s"}]);
+    let either = "spec.limits[0]: a limit has either rates or concurrency";
+    check(&[
+        (
+            "not both",
+            Kind::RateLimitPolicy,
+            limit(json!({"concurrency": {"max": 1, "queue": 5}})),
+            limit(json!({"concurrency": {"max": 1}, "rates": rates})),
+            either,
+        ),
+        ("not neither", Kind::RateLimitPolicy, limit(json!({"rates": rates})), limit(json!({})), either),
+        (
+            "a queue is not waited in for ever",
+            Kind::RateLimitPolicy,
+            limit(json!({"concurrency": {"max": 1, "queueTimeout": "1m"}})),
+            limit(json!({"concurrency": {"max": 1, "queueTimeout": "61s"}})),
+            "spec.limits[0].concurrency.queueTimeout: queueTimeout is 1ms to 1m",
+        ),
+        (
+            "only rates have a cost",
+            Kind::RateLimitPolicy,
+            limit(json!({"rates": rates, "cost": {"request": 0, "responseHeader": "X-Cost"}})),
+            limit(json!({"concurrency": {"max": 1}, "cost": {"request": 1}})),
+            "spec.limits[0]: only rates have a cost",
+        ),
+        (
+            "what costs nothing is told by the answer",
+            Kind::RateLimitPolicy,
+            limit(json!({"rates": rates, "cost": {"request": 1}})),
+            limit(json!({"rates": rates, "cost": {"request": 0}})),
+            "spec.limits[0].cost: a request that costs nothing needs responseHeader",
+        ),
+    ]);
+    let response = |response: Value| with(limits(&json!({"rates": rates})), &json!({"response": response}));
+    check(&[(
+        "the gateway has two bodies",
+        Kind::RateLimitPolicy,
+        response(json!({"statusCode": 503, "body": {"contentType": "text/html", "text": "x"}})),
+        response(json!({"body": {"contentType": "text/html"}})),
+        "spec.response.body: the gateway's own body is application/problem+json or text/plain",
+    )]);
+}

@@ -1,8 +1,14 @@
-//! What the limits of a request said, as header fields of its answer. Must not decide anything.
+//! What the limits of a request said, as header fields of its answer, and what they keep of it until it ends. Must not decide
+//! anything.
+
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use ir::LimitHeaders;
+use ir::{LimitAnswer, LimitHeaders};
 use traffic::LimitVerdict;
+
+use super::cost::Owed;
+use super::turn::Permit;
 
 const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -18,6 +24,16 @@ pub(crate) struct LimitNotes {
     states: Vec<u8>,
     legacy: Option<Legacy>,
     retry_after_s: Option<u64>,
+    /// Seldom anything.
+    held: Option<Box<LimitHeld>>,
+}
+
+/// What limits keep of a request until it ends.
+#[derive(Debug, Default)]
+pub(crate) struct LimitHeld {
+    permits: Vec<Permit>,
+    owed: Vec<Owed>,
+    answer: Option<Arc<LimitAnswer>>,
 }
 
 /// The limit with the least left, as most clients know it: requests, requests left, seconds until all are there again.
@@ -76,9 +92,49 @@ impl LimitNotes {
         }
     }
 
+    /// Waiting may help, for nobody knows how long.
+    pub(super) fn come_back_soon(&mut self, headers: LimitHeaders) {
+        match headers {
+            LimitHeaders::Standard | LimitHeaders::Legacy => self.retry_after_s = Some(1),
+            LimitHeaders::None => {}
+        }
+    }
+
+    pub(super) fn hold(&mut self, permit: Permit) {
+        self.held.get_or_insert_default().permits.push(permit);
+    }
+
+    pub(super) fn owe(&mut self, owed: Owed) {
+        self.held.get_or_insert_default().owed.push(owed);
+    }
+
+    /// A limit of a policy that answers in its own way has refused.
+    pub(super) fn refuse(&mut self, answer: Option<&Arc<LimitAnswer>>) {
+        if let Some(answer) = answer {
+            self.held.get_or_insert_default().answer = Some(Arc::clone(answer));
+        }
+    }
+
+    /// How the refusal is to be answered; `None`: as always.
+    pub(crate) fn answer(&self) -> Option<&LimitAnswer> {
+        self.held.as_ref()?.answer.as_deref()
+    }
+
+    /// Charges what the upstream's answer says, and takes that out of it.
+    pub(crate) fn settle(&mut self, headers: &mut HeaderMap, now_ns: impl FnOnce() -> u64) {
+        let Some(held) = self.held.as_mut().filter(|held| !held.owed.is_empty()) else { return };
+        let now_ns = now_ns();
+        for owed in &held.owed {
+            owed.settle(headers, now_ns);
+        }
+        for owed in held.owed.drain(..) {
+            headers.remove(owed.header);
+        }
+    }
+
     /// Sets the fields; after a refusal `Retry-After`, too. What an upstream said of these is replaced only where a limit
-    /// was asked.
-    pub(crate) fn apply(self, headers: &mut HeaderMap) {
+    /// was asked. Returns what is kept until the answer has ended.
+    pub(crate) fn apply(self, headers: &mut HeaderMap) -> Option<Box<LimitHeld>> {
         if !self.quotas.is_empty()
             && let (Ok(quotas), Ok(states)) = (
                 HeaderValue::from_maybe_shared(bytes::Bytes::from(self.quotas)),
@@ -96,5 +152,6 @@ impl LimitNotes {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        self.held
     }
 }

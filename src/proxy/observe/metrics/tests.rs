@@ -22,6 +22,10 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
     limit.rejected.inc();
     limit.shadowed.add(2);
     limit.evicted.add(3);
+    limit.places.set(9);
+    limit.in_flight.inc();
+    limit.queued.inc();
+    limit.queued.inc();
     metrics.passwords.cached.add(2);
     metrics.passwords.checked.inc();
     metrics.passwords.busy.add(3);
@@ -116,6 +120,8 @@ fn every_handle_moves_its_own_series() {
         "baribhara_ratelimit_rejected_total{policy=\"ns/rlp\",limit=\"per-user\"} 1",
         "baribhara_ratelimit_shadowed_total{policy=\"ns/rlp\",limit=\"per-user\"} 2",
         "baribhara_ratelimit_evicted_keys_total{policy=\"ns/rlp\",limit=\"per-user\"} 3",
+        "baribhara_ratelimit_in_flight{policy=\"ns/rlp\",limit=\"per-user\"} 1",
+        "baribhara_ratelimit_queued{policy=\"ns/rlp\",limit=\"per-user\"} 2",
         "baribhara_password_checks_total{result=\"cached\"} 2",
         "baribhara_password_checks_total{result=\"checked\"} 1",
         "baribhara_password_checks_total{result=\"busy\"} 3",

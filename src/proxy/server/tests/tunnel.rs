@@ -510,18 +510,17 @@ fn the_end_of_the_drain_ends_every_tunnel() {
     assert!(line.contains("\"status\":101,") && line.contains("\"bytes_out\":5,"), "{line}");
 }
 
-/// Lets each path be asked for once.
-fn limited() -> Route {
+/// Lets each path be asked for once, or by one at a time.
+fn limited(concurrency: Option<ir::Concurrency>) -> Route {
+    let once =
+        ir::Rate { requests: 1, per: Duration::from_secs(3600), burst: 1, counting: ir::RateCounting::Gcra };
     let limit = ir::Limit {
         name: "once".into(),
         when: None,
         keys: vec![ir::LimitKey::Path],
-        rates: vec![ir::Rate {
-            requests: 1,
-            per: Duration::from_secs(3600),
-            burst: 1,
-            counting: ir::RateCounting::Gcra,
-        }],
+        rates: if concurrency.is_none() { vec![once] } else { Vec::new() },
+        cost: ir::LimitCost::default(),
+        concurrency,
         keys_max: 10,
         mode: ir::LimitMode::Enforce,
         phase: ir::LimitPhase::PreAuth,
@@ -531,6 +530,7 @@ fn limited() -> Route {
         source,
         counter_scope: ir::CounterScope::Policy,
         headers: ir::LimitHeaders::Standard,
+        answer: None,
         limits: vec![limit],
     })];
     Route { limits, ..to_backend() }
@@ -539,7 +539,7 @@ fn limited() -> Route {
 #[test]
 fn policies_hold_for_the_handshake_and_once() {
     let (port, _heads) = upstream(or_probe(echo));
-    let site = site(Settings::default(), limited(), port);
+    let site = site(Settings::default(), limited(None), port);
     let mut first = dial(site.http);
     assert!(open(&mut first).contains(" 101 "));
     assert_eq!(upgrade(&mut dial(site.http)).status, 429);
@@ -548,6 +548,24 @@ fn policies_hold_for_the_handshake_and_once() {
         first.write_all(b"word").unwrap();
         assert_eq!(exactly(&mut first, 4), b"word");
     }
+}
+
+#[test]
+fn a_tunnel_holds_its_place_until_it_is_closed() {
+    let (port, _heads) = upstream(or_probe(echo));
+    let places = ir::Concurrency { max: 1, queue: 0, queue_timeout: Duration::from_secs(1) };
+    let site = site(Settings::default(), limited(Some(places)), port);
+    let mut first = dial(site.http);
+    assert!(open(&mut first).contains(" 101 "));
+    let refused = upgrade(&mut dial(site.http));
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
+    first.write_all(b"word").unwrap();
+    assert_eq!(exactly(&mut first, 4), b"word");
+    drop(first);
+    until("the place is free", || {
+        let mut next = dial(site.http);
+        open(&mut next).contains(" 101 ")
+    });
 }
 
 #[test]
@@ -571,7 +589,7 @@ fn a_tunnel_of_a_client_with_tls_ends_in_order() {
 #[test]
 fn a_tunnel_outlives_its_generation_and_does_not_keep_it() {
     let (port, _heads) = upstream(or_probe(echo));
-    let site = site(Settings::default(), limited(), port);
+    let site = site(Settings::default(), limited(None), port);
     let mut client = dial(site.http);
     open(&mut client);
     assert_eq!(upgrade(&mut dial(site.http)).status, 429);

@@ -22,6 +22,8 @@ fn limits() -> ir::LimitPolicy {
             burst: 20,
             counting: ir::RateCounting::Gcra,
         }],
+        cost: ir::LimitCost::default(),
+        concurrency: None,
         keys_max: 1000,
         mode,
         phase,
@@ -40,6 +42,7 @@ fn limits() -> ir::LimitPolicy {
         source: ObjectRef::new(Kind::RateLimitPolicy, "shop", "api"),
         counter_scope: ir::CounterScope::Policy,
         headers: ir::LimitHeaders::Standard,
+        answer: None,
         limits: vec![
             ir::Limit {
                 when: Some(ir::LimitWhen {

@@ -133,6 +133,24 @@ fn a_request_may_cost_several_and_none() {
 }
 
 #[test]
+fn what_is_charged_afterwards_is_paid_by_the_requests_that_follow() {
+    for rate in [rate(10, 3600, 10), sliding(10, 3600), calendar(10, 3600)] {
+        let store = store(&[rate], 10);
+        let at = |after| wall(NOON + after);
+        assert!(store.check(at(0), 1, 1).allowed);
+        store.charge(at(1), 1, 14);
+        assert!(!store.check(at(2), 1, 1).allowed, "{rate:?}");
+        // A GCRA pays back five beyond its burst, and then one more refills.
+        let half = store.check(at(HOUR / 2 - SECOND), 1, 1);
+        assert!(!half.allowed && half.remaining == 0, "{rate:?}");
+        assert!(store.check(at(HOUR + HOUR / 10), 1, 1).allowed, "{rate:?}");
+    }
+    let block = store(&[rate(0, 60, 1)], 10);
+    block.charge(wall(NOON), 1, 5);
+    assert_eq!(block.keys(), 0);
+}
+
+#[test]
 fn rl04_made_up_keys_do_not_push_out_hot_ones() {
     // Of every kind, and with a rate that the first request uses up, so that all buckets look alike.
     for rate in
@@ -172,4 +190,21 @@ fn memory_of_a_key_is_bounded_by_what_its_rates_need() {
         let bytes = memory_bytes(&store) / 100_000;
         assert!(bytes <= words * 8 * 16 / 7 + 1, "{rates:?}: {bytes} bytes a key");
     }
+}
+
+#[test]
+#[ignore = "ten million keys take half a minute: run it by hand after a change of the table"]
+fn rl04_ten_million_keys_do_not_push_out_hot_ones() {
+    let store = store(&[rate(20, 3600, 20)], 100_000);
+    let mut fresh = 0;
+    for number in 0..10_000_000u64 {
+        let now = wall(NOON + number);
+        let _ = store.check(now, key(10_000 + number), 1);
+        if number % 20 == 0 {
+            let is_fresh = store.check(now, key((number / 20) % 1000), 1).allowed;
+            fresh += u32::from(is_fresh && number > 1_000_000);
+        }
+    }
+    assert_eq!((fresh, store.keys()), (0, 100_000));
+    assert!(memory_bytes(&store) < 4 << 20);
 }
