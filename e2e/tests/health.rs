@@ -260,3 +260,39 @@ fn in_panic_the_failing_are_asked_too() {
         assert_eq!(others, if all { 25 } else { 0 }, "threshold {threshold}");
     }
 }
+
+#[test]
+fn the_breaker_opens_on_failures_and_closes_after_probes() {
+    let (moody, bad) = moody();
+    let breaker = "circuitBreaker: {failures: {consecutive: 3, openFor: 1s, probes: 2}}";
+    let site = site(&route("shop", &crate::site::spec(moody.address, breaker)));
+    assert_eq!(site.gateway.get(HOST, "/").status, 200);
+    bad.store(true, Ordering::SeqCst);
+    let statuses: Vec<u16> = (0..3).map(|_| site.gateway.get(HOST, "/").status).collect();
+    assert_eq!(statuses, [500, 500, 500], "the backend's own word");
+    let asked = moody.arrived().len();
+    let refused = site.gateway.get(HOST, "/");
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")));
+    assert_eq!(moody.arrived().len(), asked, "nothing is sent");
+    site.gateway.access_line("the reason", |line| line.to_string().contains("breaker-open"));
+    until("the metrics say so", || {
+        (site.gateway.metric(
+            "baribhara_breaker_state{backend=\"BACKEND\"}"
+                .replace("BACKEND", &moody.address.to_string())
+                .as_str(),
+        ) > 0.0)
+            .then_some(())
+    });
+    until("a probe", || {
+        (moody.arrived().len() > asked).then(|| ()).or_else(|| {
+            site.gateway.get(HOST, "/");
+            None
+        })
+    });
+    assert_eq!(site.gateway.get(HOST, "/").status, 503, "which failed");
+    assert_eq!(moody.arrived().len(), asked + 1);
+    bad.store(false, Ordering::SeqCst);
+    site.gateway.until_status(HOST, "/", 200);
+    let closed = (0..20).all(|_| site.gateway.get(HOST, "/").status == 200);
+    assert!(closed, "it is closed");
+}

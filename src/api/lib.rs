@@ -83,7 +83,8 @@ pub use tls::{
     ClientAuth, ClientAuthMode, ClientForward, Hsts, RedirectHttp, SecretRef, Tls, TlsMode, TlsVersion,
 };
 pub use upstream::{
-    AdaptiveConcurrency, BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff, CaKind, CaRef,
-    CircuitBreaker, HealthCheck, PassiveHealthCheck, ProxyProtocol, Retry, SuccessRate, Timeouts,
+    AdaptiveConcurrency, BackendProtocol, BackendRef, BackendTls, BackendValidation, Backoff,
+    BreakerFailures, CaKind, CaRef, CircuitBreaker, HealthCheck, PassiveHealthCheck, ProxyProtocol, Retry,
+    SuccessRate, Timeouts,
 };
 pub use value::{ByteQuantity, Duration};

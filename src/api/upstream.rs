@@ -268,6 +268,9 @@ pub struct CircuitBreaker {
     /// quickly as it can, and falls in proportion when its answers slow down. For backends whose requests are much alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<AdaptiveConcurrency>,
+    /// Opens the breaker when requests fail: then all are answered 503 with `Retry-After` at once, for a time. Unset: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<BreakerFailures>,
 }
 
 /// Between which numbers the bound moves.
@@ -296,6 +299,40 @@ fn least_requests() -> u32 {
 
 fn most_requests() -> u32 {
     1000
+}
+
+/// What opens the breaker of a backend, and how it closes again. A request fails when its last try was answered with 5xx, or
+/// not at all.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = [
+    {
+        "rule": "has(self.consecutive) || has(self.successRate)",
+        "message": "failures says nothing that could open the breaker; set consecutive or successRate",
+    },
+]))]
+pub struct BreakerFailures {
+    /// So many in a row: 1 to 10000. Unset: not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub consecutive: Option<u32>,
+    /// So few successes of all requests in an interval. Unset: not counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success_rate: Option<SuccessRate>,
+    /// How long nothing is sent: 100ms to 1h. Default 10s.
+    #[serde(default = "open_for")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        {
+            "rule": "duration(self) >= duration('100ms') && duration(self) <= duration('1h')",
+            "message": "openFor is 100ms to 1h; write a time between them",
+        },
+    ]))]
+    pub open_for: Duration,
+    /// So many requests are let through after that. When all have succeeded the breaker is closed; the first that fails opens
+    /// it again. 1 to 100. Default 3.
+    #[serde(default = "three")]
+    #[schemars(range(min = 1, max = 100))]
+    pub probes: u32,
 }
 
 /// How the health of endpoints is judged.
@@ -430,6 +467,10 @@ fn fifty() -> u8 {
 }
 
 fn rate_interval() -> Duration {
+    Duration::from_millis(10_000)
+}
+
+fn open_for() -> Duration {
     Duration::from_millis(10_000)
 }
 

@@ -66,9 +66,9 @@ pub use passthrough::{Passthrough, PassthroughBackend, ProxyVersion};
 pub use path::{PathError, canonical_path, hex_digit, push_escape};
 pub use remote_keys::{AddressRange, KeysUri, KeysUriError, RemoteKeys};
 pub use route::{
-    Action, AdaptiveLimit, BackendTarget, CircuitBreaker, CookieMatch, FailReason, HeaderMatch, Match,
-    PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, SuccessRate, Timeouts, ValueMatch,
-    WeightedBackend,
+    Action, AdaptiveLimit, BackendTarget, BreakerFailures, CircuitBreaker, CookieMatch, FailReason,
+    HeaderMatch, Match, PassiveHealth, PathMatch, QueryMatch, Retry, RetryOn, Route, SuccessRate, Timeouts,
+    ValueMatch, WeightedBackend,
 };
 pub use secret::Redacted;
 pub use tls::{

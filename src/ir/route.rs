@@ -261,6 +261,8 @@ pub struct CircuitBreaker {
     /// A bound on requests under way that follows the backend's latency.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub adaptive: Option<AdaptiveLimit>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failures: Option<BreakerFailures>,
 }
 
 /// Between which numbers a bound moves.
@@ -270,6 +272,19 @@ pub struct AdaptiveLimit {
     pub min: u32,
     /// Not less than `min`.
     pub max: u32,
+}
+
+/// When failures of requests open the breaker of a backend, so that nothing is sent to it for a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BreakerFailures {
+    /// In a row; 0: not counted.
+    pub consecutive: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<SuccessRate>,
+    #[serde(serialize_with = "ser::millis")]
+    pub open_for: Duration,
+    /// So many requests are let through after that, and all of them must succeed.
+    pub probes: u32,
 }
 
 /// When failures take an endpoint out for a time.

@@ -164,12 +164,12 @@ impl Reason {
     }
 
     /// When a client may try again, in seconds, where it makes sense to say so.
-    pub(crate) fn retry_after(self) -> Option<&'static str> {
+    pub(crate) fn retry_after(self) -> Option<u16> {
         if matches!(self, Self::KeysUnavailable) {
-            return Some("5");
+            return Some(5);
         }
         matches!(self, Self::BreakerOpen | Self::AuthBusy | Self::AuthUnavailable | Self::Overloaded)
-            .then_some("1")
+            .then_some(1)
     }
 
     /// Whether the connection must end: what is left of the request on it can't be told from the next one.

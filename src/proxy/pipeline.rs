@@ -453,7 +453,9 @@ fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: Refusal) -
         }
     }
     if let Some(seconds) = refusal.reason.retry_after() {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static(seconds));
+        // A breaker may know when it lets somebody through again.
+        let seconds = notes.record.trail.retry_after_s.max(seconds);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

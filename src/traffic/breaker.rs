@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+mod trip;
+
+pub use trip::{Trip, TripState};
+
 /// What one backend has in use, over all workers of the process. The counters belong to the backend, the bounds to
 /// the route that asks: two routes to one backend see the same counters, each with its own bounds. So what a route
 /// without bounds uses counts too.

@@ -11,6 +11,8 @@ mod rate;
 pub use check::{CheckOutcome, CheckRecord};
 pub use health::{CheckState, EndpointHealth};
 
+pub(crate) use self::rate::RateWindow;
+
 use self::health::{Counted, nanos};
 
 /// How one try at an endpoint ended.

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use api::{ActiveCheckType, ActiveHealthCheck, RouteRule};
 use http::HeaderValue;
-use ir::{ActiveHealth, PassiveHealth, Probe, SuccessRate, UpstreamVersion, WeightedBackend};
+use ir::{
+    ActiveHealth, BreakerFailures, PassiveHealth, Probe, SuccessRate, UpstreamVersion, WeightedBackend,
+};
 
 use crate::report::{Field, Lines, Refused};
 use crate::value;
@@ -27,15 +29,29 @@ pub(crate) fn passive_health(rule: &RouteRule) -> PassiveHealth {
     PassiveHealth {
         consecutive_5xx: spec.consecutive_5xx,
         consecutive_connect_failures: spec.consecutive_connect_failures,
-        success_rate: spec.success_rate.as_ref().map(|rate| SuccessRate {
-            minimum_percent: rate.minimum_percent.clamp(1, 100),
-            minimum_requests: rate.minimum_requests.max(1),
-            interval: rate.interval.get().max(Duration::from_secs(1)),
-        }),
+        success_rate: spec.success_rate.as_ref().map(success_rate),
         eject_for,
         eject_for_max,
         max_ejected_percent: spec.max_ejected_percent.min(100),
         panic_percent,
+    }
+}
+
+fn success_rate(spec: &api::SuccessRate) -> SuccessRate {
+    SuccessRate {
+        minimum_percent: spec.minimum_percent.clamp(1, 100),
+        minimum_requests: spec.minimum_requests.max(1),
+        interval: spec.interval.get().max(Duration::from_secs(1)),
+    }
+}
+
+/// What opens the breaker.
+pub(crate) fn breaker_failures(spec: &api::BreakerFailures) -> BreakerFailures {
+    BreakerFailures {
+        consecutive: spec.consecutive.unwrap_or(0),
+        rate: spec.success_rate.as_ref().map(success_rate),
+        open_for: spec.open_for.get().max(INTERVAL_MIN),
+        probes: spec.probes.max(1),
     }
 }
 

@@ -324,5 +324,6 @@ pub(crate) fn circuit_breaker(spec: &api::CircuitBreaker) -> CircuitBreaker {
             let min = spec.min_requests.max(1);
             AdaptiveLimit { min, max: spec.max_requests.max(min) }
         }),
+        failures: spec.failures.as_ref().map(health::breaker_failures),
     }
 }

@@ -254,11 +254,12 @@ fn extras(metrics: &Metrics) -> [Series; 3] {
     [pages, mirrors, faults]
 }
 
-fn backends(metrics: &Metrics) -> [Series; 8] {
+fn backends(metrics: &Metrics) -> [Series; 9] {
     let mut connections = Series::new(&names::UPSTREAM_CONNECTIONS);
     let mut failures = Series::new(&names::UPSTREAM_CONNECT_FAILURES_TOTAL);
     let mut ejections = Series::new(&names::ENDPOINT_EJECTIONS_TOTAL);
     let mut endpoints = Series::new(&names::BACKEND_ENDPOINTS);
+    let mut breakers = Series::new(&names::BREAKER_STATE);
     let mut checks = Series::new(&names::HEALTH_CHECKS_TOTAL);
     let mut changes = Series::new(&names::HEALTH_CHANGES_TOTAL);
     let mut rejected = Series::new(&names::BREAKER_REJECTED_TOTAL);
@@ -273,6 +274,10 @@ fn backends(metrics: &Metrics) -> [Series; 8] {
                 endpoints.push(&[label, condition.as_str()], signed(gauge.get()));
             }
         }
+        if backend.breaker_state.get() > 0 {
+            breakers.push(&[label], signed(backend.breaker_state.get()));
+        }
+        rejected.push_used(&[label, "failures"], &backend.breaker_open);
         checks.push_used(&[label, "pass"], &backend.checks_passed);
         checks.push_used(&[label, "fail"], &backend.checks_failed);
         changes.push_used(&[label, "healthy"], &backend.became_healthy);
@@ -285,7 +290,7 @@ fn backends(metrics: &Metrics) -> [Series; 8] {
             limits.push(&[label], signed(backend.adaptive_limit.get()));
         }
     }
-    [connections, failures, ejections, endpoints, checks, changes, rejected, limits]
+    [connections, failures, ejections, endpoints, checks, changes, breakers, rejected, limits]
 }
 
 fn passwords(metrics: &Metrics) -> Series {

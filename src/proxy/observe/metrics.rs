@@ -125,6 +125,8 @@ impl Metrics {
             connections: Gauge::default(),
             connect_failures: Counter::default(),
             ejections: Counter::default(),
+            breaker_state: Gauge::default(),
+            breaker_open: Counter::default(),
             endpoints: Default::default(),
             checks_passed: Counter::default(),
             checks_failed: Counter::default(),
@@ -276,6 +278,8 @@ pub(crate) struct BackendMetrics {
     pub(super) connections: Gauge,
     pub(super) connect_failures: Counter,
     pub(super) ejections: Counter,
+    pub(super) breaker_state: Gauge,
+    pub(super) breaker_open: Counter,
     /// By [`EndpointCondition`].
     pub(super) endpoints: [Gauge; EndpointCondition::ALL.len()],
     pub(super) checks_passed: Counter,
@@ -325,6 +329,16 @@ impl BackendMetrics {
         for (gauge, count) in self.endpoints.iter().zip(counts) {
             gauge.set(count);
         }
+    }
+
+    /// 0: closed, 1: half open, 2: open.
+    pub(crate) fn set_breaker(&self, state: u64) {
+        self.breaker_state.set(state);
+    }
+
+    /// A request was refused because failures have opened the breaker.
+    pub(crate) fn breaker_was_open(&self) {
+        self.breaker_open.inc();
     }
 
     /// One of its endpoints was checked.

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 53] = [
+pub(super) const ALL: [&Family; 54] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -56,6 +56,7 @@ pub(super) const ALL: [&Family; 53] = [
     &BACKEND_ENDPOINTS,
     &HEALTH_CHECKS_TOTAL,
     &HEALTH_CHANGES_TOTAL,
+    &BREAKER_STATE,
     &BREAKER_REJECTED_TOTAL,
     &ADAPTIVE_LIMIT,
     &RATELIMIT_REJECTED_TOTAL,
@@ -331,6 +332,13 @@ pub(super) const HEALTH_CHANGES_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["backend", "to"],
     help: "Endpoints whose active health checks began to fail, or passed again.",
+};
+
+pub(super) const BREAKER_STATE: Family = Family {
+    name: "baribhara_breaker_state",
+    kind: FamilyKind::Gauge,
+    labels: &["backend"],
+    help: "2 while failures keep the circuit breaker of the backend open, 1 while it lets probes through.",
 };
 
 pub(super) const BREAKER_REJECTED_TOTAL: Family = Family {

@@ -15,8 +15,8 @@ use ir::{
 use tokio::sync::Notify;
 use tracing::info;
 use traffic::{
-    Adaptive, Breaker, BreakerKind, CheckState, EndpointState, Lineup, Outlier, RetryBudget, Ring,
-    stable_hash,
+    Adaptive, Breaker, BreakerKind, CheckState, EndpointState, Lineup, Outlier, RetryBudget, Ring, Trip,
+    TripState, stable_hash,
 };
 
 use crate::observe::{BackendMetrics, EndpointCondition, Metrics};
@@ -29,6 +29,8 @@ pub(crate) struct Backend {
     pub(crate) breaker: Arc<Breaker>,
     /// Where a rule asks for one.
     pub(crate) adaptive: Arc<Adaptive>,
+    /// Opens on failures, where a rule wants that.
+    pub(super) trip: Trip,
     /// Told when a connection comes free while requests wait for one.
     pub(crate) freed: Notify,
     pub(crate) budget: RetryBudget,
@@ -127,6 +129,7 @@ impl Backend {
             key: next_key(),
             breaker: Arc::default(),
             adaptive: Arc::default(),
+            trip: Trip::default(),
             freed: Notify::new(),
             budget: RetryBudget::default(),
             outlier: Outlier::default(),
@@ -301,6 +304,11 @@ impl Backends {
                 }
             }
             backend.metrics.set_endpoints(counts);
+            backend.metrics.set_breaker(match backend.trip.state(now_ns) {
+                TripState::Closed => 0,
+                TripState::HalfOpen => 1,
+                TripState::Open => 2,
+            });
         }
     }
 

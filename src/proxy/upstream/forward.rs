@@ -80,6 +80,8 @@ pub(crate) struct Forwarded {
 pub(crate) struct Trail {
     pub(crate) upstream: Option<Arc<str>>,
     pub(crate) tries: u32,
+    /// With [`Reason::BreakerOpen`]: when it may be otherwise; 0: at any time.
+    pub(crate) retry_after_s: u16,
     /// The time for the whole request was over.
     pub(crate) is_late: bool,
 }
@@ -138,6 +140,8 @@ pub(crate) async fn forward(
         return Err(Reason::BreakerOpen);
     };
     let adaptive = adaptive::permit(ask)?;
+    // Last, as it may be one of few that are let through.
+    ask.admitted(trail)?;
     ask.backend.budget.on_request(ask.worker.nanos(ask.started));
     let mut tries = Tries {
         ask,
@@ -166,6 +170,7 @@ pub(crate) async fn forward(
         let error = match tries.once(trail).await {
             Ok(forwarded) => {
                 adaptive::measure(ask, began, None);
+                ask.ended(|| Some(ask.status(&forwarded.head) >= 500));
                 return Ok(forwarded);
             }
             Err(error) => error,
@@ -174,6 +179,7 @@ pub(crate) async fn forward(
         // In a box, as it is seldom needed: what a request keeps for its whole life is kept small.
         if trail.tries >= TRIES_MAX || !Box::pin(tries.may_try_again(error)).await {
             trail.is_late = error == TryError::RequestTimeout;
+            ask.ended(|| is_failure(error));
             return Err(reason(error));
         }
         ask.route_metrics.retried();
@@ -422,6 +428,12 @@ fn is_timeout(error: TryError) -> bool {
         | TryError::Exchange { .. }
         | TryError::Status => false,
     }
+}
+
+/// Whether a request that ends so counts as failed; `None`: it says nothing of the backend.
+fn is_failure(error: TryError) -> Option<bool> {
+    let of_backend = matches!(error, TryError::Connect | TryError::Tls) || is_upstreams_fault(error);
+    of_backend.then_some(true)
 }
 
 /// A client that breaks off or sends too much says nothing about the endpoint.

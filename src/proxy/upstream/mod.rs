@@ -16,6 +16,7 @@ mod pool;
 mod protocol;
 mod switched;
 mod tls;
+mod trip;
 
 pub(crate) use backend::{Backend, Backends};
 pub(crate) use balance::{Sticky, StickyPlace};

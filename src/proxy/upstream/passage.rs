@@ -51,6 +51,16 @@ impl Passage<'_> {
             backend.metrics.breaker_rejected(kind);
             PassageError::Breaker
         };
+        let failures = limits.failures.as_ref();
+        let now_ns = || self.worker.nanos(Instant::now());
+        if failures.is_some_and(|failures| backend.admit(now_ns(), failures).is_err()) {
+            return Err(PassageError::Breaker);
+        }
+        let ended = |failed| {
+            if let Some(failures) = failures {
+                backend.request_ended(now_ns(), failed, failures);
+            }
+        };
         let request = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Requests, limits)
             .ok_or_else(|| refused(BreakerKind::Requests))?;
         let connection = self.permit().ok_or_else(|| refused(BreakerKind::Connections))?;
@@ -65,6 +75,7 @@ impl Passage<'_> {
             match dial(target, self.config.connect).await {
                 Ok(tcp) => {
                     self.report(&targets, index, (began, Outcome::Success));
+                    ended(false);
                     let held =
                         PassageHeld { _in_flight: in_flight, _connection: connection, _request: request };
                     return Ok((tcp, held));
@@ -76,6 +87,9 @@ impl Passage<'_> {
                     error = PassageError::Connect;
                 }
             }
+        }
+        if error == PassageError::Connect {
+            ended(true);
         }
         Err(error)
     }

@@ -1,6 +1,6 @@
 //! How `explain` tells of the health of endpoints. Knows no endpoint.
 
-use ir::{ActiveHealth, ObjectRef, PassiveHealth, Probe};
+use ir::{ActiveHealth, BreakerFailures, ObjectRef, PassiveHealth, Probe, SuccessRate};
 
 use super::policy::{Detail, Step, duration};
 
@@ -15,10 +15,7 @@ pub(super) fn passive_step(health: &PassiveHealth, object: &ObjectRef) -> Step {
         max_ejected_percent,
         panic_percent,
     } = health;
-    let rate = success_rate.map(|rate| {
-        let (percent, requests) = (rate.minimum_percent, rate.minimum_requests);
-        format!("{percent} % of at least {requests} in {}", duration(rate.interval))
-    });
+    let rate = success_rate.as_ref().map(rate_text);
     let own = PassiveHealth::default();
     let longest = (*eject_for_max != own.eject_for_max).then(|| duration(*eject_for_max));
     let panic = (*panic_percent != own.panic_percent).then_some(u64::from(*panic_percent));
@@ -56,4 +53,18 @@ pub(super) fn active_step(health: &ActiveHealth, object: &ObjectRef) -> Step {
         .with("timeout", Detail::Text(duration(*timeout)))
         .with("healthy", Detail::Number((*healthy).into()))
         .with("unhealthy", Detail::Number((*unhealthy).into()))
+}
+
+fn rate_text(rate: &SuccessRate) -> String {
+    let SuccessRate { minimum_percent, minimum_requests, interval } = rate;
+    format!("{minimum_percent} % of at least {minimum_requests} in {}", duration(*interval))
+}
+
+/// What opens the breaker, for how long, and how it closes.
+pub(super) fn failures_text(failures: &BreakerFailures) -> String {
+    let BreakerFailures { consecutive, rate, open_for, probes } = failures;
+    let row = (*consecutive > 0).then(|| format!("{consecutive} in a row"));
+    let rate = rate.as_ref().map(|rate| format!("success under {}", rate_text(rate)));
+    let causes: Vec<String> = row.into_iter().chain(rate).collect();
+    format!("{}; open for {}, then {probes} probes", causes.join(" or "), duration(*open_for))
 }

@@ -389,7 +389,8 @@ fn forward_steps(route: &Route, steps: &mut Vec<Step>) {
             .number("maxRequests", circuit_breaker.max_requests.map(u64::from));
         let step = step.number("maxRetries", circuit_breaker.max_retries.map(u64::from));
         let adaptive = circuit_breaker.adaptive.map(|limit| format!("{} to {}", limit.min, limit.max));
-        steps.push(step.text("adaptive", adaptive));
+        let failures = circuit_breaker.failures.as_ref().map(health::failures_text);
+        steps.push(step.text("failures", failures).text("adaptive", adaptive));
     }
     if let Some(health) = passive_health.filter(|health| *health != ir::PassiveHealth::default()) {
         steps.push(health::passive_step(&health, object));

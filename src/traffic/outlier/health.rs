@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::Outcome;
-use super::rate::RateWindow;
+use super::{Outcome, RateWindow};
 
 /// Any number of tries.
 const TRUSTED: u32 = u32::MAX;

@@ -11,11 +11,11 @@ const INTERVAL_MASK: u64 = u16::MAX as u64;
 /// Tries and failures of the interval that runs, as one word: the interval (low 16 bits of it), tries and failures (24
 /// bits each). Touched only where a rate is asked for.
 #[derive(Debug, Default)]
-pub(super) struct RateWindow(AtomicU64);
+pub(crate) struct RateWindow(AtomicU64);
 
 impl RateWindow {
     /// Counts a try. Returns whether the rate of this interval is too low.
-    pub(super) fn count(&self, now_ns: u64, failed: bool, policy: &ir::SuccessRate) -> bool {
+    pub(crate) fn count(&self, now_ns: u64, failed: bool, policy: &ir::SuccessRate) -> bool {
         let interval = (now_ns / nanos(policy.interval).max(1)) & INTERVAL_MASK;
         let next = |word: u64| {
             let (tries, failures) = if word >> (2 * COUNT_BITS) == interval {
@@ -39,7 +39,7 @@ impl RateWindow {
             && (tries - failures) * 100 < tries * u64::from(policy.minimum_percent)
     }
 
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
