@@ -89,7 +89,7 @@ fn a_body_that_ends_with_the_upstreams_connection_arrives_whole() {
 }
 
 #[test]
-fn an_upstream_that_breaks_in_the_middle_of_a_body_never_looks_like_a_clean_end() {
+fn be03_an_upstream_that_breaks_in_the_middle_of_a_body_never_looks_like_a_clean_end() {
     // Hardening BE03.
     let cases: [(&str, &[u8], bool); 4] = [
         ("length, closed", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", false),
@@ -188,7 +188,7 @@ fn trailers_cannot_smuggle_what_belongs_into_the_head() {
 }
 
 #[test]
-fn an_answer_that_comes_before_the_body_was_sent_reaches_the_client() {
+fn be07_an_answer_that_comes_before_the_body_was_sent_reaches_the_client() {
     // Hardening BE07.
     let backend = Backend::start_hasty(|_| {
         Reply::BytesThenClose(
@@ -212,7 +212,7 @@ fn an_answer_that_comes_before_the_body_was_sent_reaches_the_client() {
 }
 
 #[test]
-fn an_upload_goes_on_while_the_client_does_not_read_the_answer() {
+fn be07_an_upload_goes_on_while_the_client_does_not_read_the_answer() {
     // Hardening BE07. More comes down than sockets hold, and more goes up.
     const DOWN: usize = 12 << 20;
     const UP: usize = 30 << 20;

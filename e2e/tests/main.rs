@@ -2,6 +2,7 @@
 
 mod answers;
 mod api_keys;
+mod backend_faults;
 mod balance;
 mod basic_auth;
 mod bodies;

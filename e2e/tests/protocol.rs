@@ -111,7 +111,7 @@ fn a_client_that_asks_for_a_close_gets_one() {
 }
 
 #[test]
-fn an_upstream_connection_that_went_stale_is_replaced_without_a_trace() {
+fn be04_an_upstream_connection_that_went_stale_is_replaced_without_a_trace() {
     // Hardening BE04: the backend closes as soon as it has answered, without saying so.
     let backend =
         Backend::start(|_| Reply::BytesThenClose(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec()));
@@ -158,7 +158,7 @@ fn an_answer_that_is_not_http_is_a_502() {
 }
 
 #[test]
-fn interim_answers_of_an_upstream_do_not_disturb_the_final_one() {
+fn be06_interim_answers_of_an_upstream_do_not_disturb_the_final_one() {
     let backend = Backend::start(|_| {
         Reply::Bytes(
             b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

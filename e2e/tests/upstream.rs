@@ -359,7 +359,7 @@ fn an_upstream_that_stops_in_the_middle_of_a_body_is_cut_off_by_the_idle_timeout
 }
 
 #[test]
-fn a_client_that_goes_away_frees_its_upstream() {
+fn be14_a_client_that_goes_away_frees_its_upstream() {
     // Hardening BE14.
     let upstream = Echo::start("a");
     let site = site(&route("shop", &spec(upstream.address, "")));
@@ -393,7 +393,7 @@ fn a_changed_endpoint_is_used_at_once_and_the_old_one_no_more() {
 }
 
 #[test]
-fn connections_that_an_upstream_closes_when_idle_are_given_up_before_it_does() {
+fn be05_connections_that_an_upstream_closes_when_idle_are_given_up_before_it_does() {
     // Hardening BE05, twenty times as fast: the upstream closes after 250 ms, the gateway lets go after 100 ms. POST
     // is not repeated once it was sent, so that a connection which is kept too long would show.
     let backend = Backend::start_closing(Duration::from_millis(250), |_| Reply::ok("ok"));

@@ -361,7 +361,7 @@ fn retrying(backend_ref: &str) -> Site {
 }
 
 #[test]
-fn what_an_upstream_of_http2_has_not_begun_is_sent_again() {
+fn be15_what_an_upstream_of_http2_has_not_begun_is_sent_again() {
     // Hardening BE15.
     let backend = H2Backend::start();
     let site = retrying(&to(backend.address, "protocol: H2C"));
@@ -384,7 +384,7 @@ fn what_an_upstream_of_http2_has_not_begun_is_sent_again() {
 }
 
 #[test]
-fn an_upstream_that_takes_one_stream_at_a_time_is_still_used_by_many() {
+fn be15_an_upstream_that_takes_one_stream_at_a_time_is_still_used_by_many() {
     // Hardening BE15: MAX_CONCURRENT_STREAMS 1.
     let backend = H2Backend::start_narrow(1);
     let site = retrying(&to(backend.address, "protocol: H2C"));
