@@ -2,11 +2,13 @@
 
 use std::io::Read as _;
 use std::net::TcpStream;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use e2e::backend::Backend;
+use e2e::backend::{Backend, Reply};
 use e2e::client::{self, Connection, Request};
-use e2e::folder::route;
+use e2e::folder::{route, service};
 use e2e::until::{until, until_within};
 
 use crate::site::{HOST, site, site_with, spec};
@@ -84,4 +86,66 @@ fn a_process_over_its_memory_budget_turns_load_away_and_recovers() {
     until_within(Duration::from_secs(30), "the memory is given back", || (!overloaded()).then_some(()));
     until("load is taken again", || (kept.ask(&Request::get(HOST, "/")).ok()?.status == 200).then_some(()));
     site.gateway.until_status(HOST, "/", 200);
+}
+
+#[test]
+fn an_adaptive_breaker_finds_what_a_backend_can_do_and_lets_go_again() {
+    // Four at a time, each in 20 ms; the others wait.
+    let free = Arc::new((Mutex::new(4), Condvar::new()));
+    let web = Backend::start(move |_| {
+        let (places, freed) = &*free;
+        let mut left = freed.wait_while(places.lock().unwrap(), |left| *left == 0).unwrap();
+        *left -= 1;
+        drop(left);
+        thread::sleep(Duration::from_millis(20));
+        *places.lock().unwrap() += 1;
+        freed.notify_one();
+        Reply::ok("web")
+    });
+    let fields = "circuitBreaker: {adaptive: {minRequests: 2, maxRequests: 100}}";
+    let yaml = service("web", &[web.address])
+        + &route(
+            "shop",
+            &format!(
+                "hostnames: [{HOST}]\nrules:\n- name: all\n  backendRefs: [{{name: web, port: 80}}]\n  {fields}"
+            ),
+        );
+    let site = site(&yaml);
+    let http = site.gateway.http;
+    let clients: Vec<_> = (0..40)
+        .map(|_| {
+            thread::spawn(move || {
+                let mut connection = Connection::open(http).unwrap();
+                let (mut served, mut refused) = (0, 0);
+                let end = Instant::now() + Duration::from_secs(4);
+                while Instant::now() < end {
+                    let response = connection.ask(&Request::get(HOST, "/")).unwrap();
+                    match response.status {
+                        200 => served += 1,
+                        503 => {
+                            assert_eq!(response.header("retry-after"), Some("1"));
+                            refused += 1;
+                            thread::sleep(Duration::from_millis(10));
+                        }
+                        other => panic!("{other}"),
+                    }
+                }
+                (served, refused)
+            })
+        })
+        .collect();
+    let (mut served, mut refused) = (0, 0);
+    for client in clients {
+        let (one, other) = client.join().unwrap();
+        (served, refused) = (served + one, refused + other);
+    }
+    assert!(served > 100 && refused > 100, "{served} served, {refused} refused");
+    let limit = site.gateway.metric("baribhara_adaptive_limit{backend=\"shop/web:80\"}");
+    assert!((2.0..=40.0).contains(&limit), "{limit}");
+    let rejected = "baribhara_breaker_rejected_total{backend=\"shop/web:80\",kind=\"adaptive\"}";
+    assert_eq!(site.gateway.metric(rejected), f64::from(refused));
+    let mut connection = Connection::open(http).unwrap();
+    for _ in 0..20 {
+        assert_eq!(connection.ask(&Request::get(HOST, "/")).unwrap().status, 200);
+    }
 }

@@ -35,7 +35,7 @@ pub struct LoadBalancing {
     ]))]
     pub slow_start: Option<Duration>,
     /// PreferLocal: endpoints that the Service's slices mean for the zone of the gateway (`--zone`) are asked before others,
-    /// as long as enough of them are healthy. Any: all alike. Default Any.
+    /// and then those of its region (`--region`), as long as enough of them are healthy. Any: all alike. Default Any.
     #[serde(default)]
     pub zone: ZonePreference,
 }

@@ -119,6 +119,11 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ZONE", env = "BARIBHARA_ZONE")]
     pub(crate) zone: Option<String>,
 
+    /// The region that this runs in, or zones of it, with commas between: asked after the own zone and before others. A zone
+    /// is of a region if its name begins with the region's [default: not known]
+    #[arg(long, value_name = "REGION,...", env = "BARIBHARA_REGION", value_delimiter = ',')]
+    pub(crate) region: Vec<String>,
+
     /// Networks whose X-Forwarded-* headers are believed, with commas between [default: none]
     #[arg(long, value_name = "CIDR,...", env = "BARIBHARA_TRUSTED_PROXIES", value_delimiter = ',',
           value_parser = parse_network)]

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 
 use crate::cli::{ClusterArgs, H2c, RunArgs, UnderscoreHeaders, UsageError};
 use crate::folder::check_certificate;
-use crate::{folder, logging};
+use crate::{folder, logging, memory};
 
 /// Serves until the first SIGTERM or SIGINT, then drains. A second one ends the process at once.
 ///
@@ -31,6 +31,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
                 default_tls_secret: args.default_tls_secret.clone(),
                 affinity_key_secret: args.affinity_key_secret.clone(),
                 zone: args.zone(),
+                regions: args.regions(),
                 ..folder::settings(&args.ingress_class)
             };
             FolderSource::start(folder.clone(), settings, check_certificate)?
@@ -137,6 +138,7 @@ fn cluster_settings(args: &RunArgs) -> translate::Settings {
         default_tls_secret: args.default_tls_secret.clone(),
         affinity_key_secret: args.affinity_key_secret.clone(),
         zone: args.zone(),
+        regions: args.regions(),
         ..translate::Settings::cluster(args.ingress_class.clone())
     }
 }
@@ -150,6 +152,11 @@ impl RunArgs {
     /// A pod without the label that the variable is made of has it empty.
     fn zone(&self) -> Option<String> {
         self.zone.clone().filter(|zone| !zone.is_empty())
+    }
+
+    /// The same of the region.
+    fn regions(&self) -> Vec<String> {
+        self.region.iter().filter(|region| !region.is_empty()).cloned().collect()
     }
 
     /// The flags as the data plane takes them.

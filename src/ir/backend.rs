@@ -64,6 +64,9 @@ pub struct BackendEndpoints {
     /// of all, where all are, and where none is.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub local: Vec<usize>,
+    /// The same of the gateway's region, those of its zone among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub near: Vec<usize>,
 }
 
 /// All backends that some route names. Travels beside [`crate::Config`], so that a pod change recompiles no route.

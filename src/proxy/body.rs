@@ -67,7 +67,7 @@ pub(crate) struct RequestBody {
     /// Trailer names that would spoof what the gateway sets.
     forbidden_trailers: Vec<HeaderName>,
     /// What is read is written there, too.
-    copy: Option<CopyWriter>,
+    copy: Option<Box<CopyWriter>>,
 }
 
 /// Where a body comes from.
@@ -154,7 +154,7 @@ impl RequestBody {
             RequestFraming::Chunked | RequestFraming::None => None,
         };
         let (writer, reader, fate) = copy::copy(length);
-        self.copy = Some(writer);
+        self.copy = Some(Box::new(writer));
         let body =
             Self { incoming: Some(Source::Copy(reader)), framing: self.framing, ..Self::empty(stream) };
         (body, Some(fate))

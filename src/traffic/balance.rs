@@ -113,13 +113,21 @@ pub struct Lineup {
     ring: Option<Ring>,
     /// Places of the endpoints of this zone, in order. Empty: no difference is made.
     local: Box<[usize]>,
+    /// The same of this region, those of the zone among them.
+    near: Box<[usize]>,
 }
 
 impl Lineup {
     /// `ring` must be of the same endpoints in the same order; `local` are places in them, in order.
     pub fn new<E: AsRef<EndpointState>>(endpoints: &[E], ring: Option<Ring>, local: &[usize]) -> Self {
         let newest_ns = endpoints.iter().map(|endpoint| endpoint.as_ref().since_ns).max().unwrap_or(0);
-        Self { newest_ns, ring, local: local.into() }
+        Self { newest_ns, ring, local: local.into(), near: Box::default() }
+    }
+
+    /// `near` are places in the same endpoints, in order, those of the zone among them.
+    #[must_use]
+    pub fn with_near(self, near: &[usize]) -> Self {
+        Self { near: near.into(), ..self }
     }
 
     pub fn ring(&self) -> Option<&Ring> {
@@ -128,6 +136,15 @@ impl Lineup {
 
     pub fn local(&self) -> &[usize] {
         &self.local
+    }
+
+    pub fn near(&self) -> &[usize] {
+        &self.near
+    }
+
+    /// Those of the zone, or where there are none those of the region.
+    fn nearest(&self) -> &[usize] {
+        if self.local.is_empty() { &self.near } else { &self.local }
     }
 }
 
@@ -171,8 +188,8 @@ pub struct Pick<'a> {
 /// Picks an endpoint by its index; `None` only when there is none at all.
 ///
 /// Taken from the first of these groups that has anyone: those of this zone that may be asked and are untried, where they
-/// are preferred and this request stays in the zone (see [`zone::stays`]); those that may be asked and are untried; untried
-/// (when all are out, all are asked, since one that is out may be well again and a refusal never is); those that may be
+/// are preferred and this request stays in the zone (see [`zone::stays`]); the same of this region; those that may be asked and
+/// are untried; untried (when all are out, all are asked, since one that is out may be well again and a refusal never is); those that may be
 /// asked; everyone.
 ///
 /// One that is out (ejected, or its active checks fail) may not be asked; one on trial has few tries, which are taken here.
@@ -193,12 +210,12 @@ pub fn pick<E: AsRef<EndpointState>>(endpoints: &[E], ask: &Pick<'_>) -> Option<
     let is_calm = ask.outlier.is_calm();
     if ask.tried.is_empty() && is_calm {
         let warmup = Warmup::begin(ask);
-        let local = if ask.prefers_local { ask.lineup.local() } else { &[] };
-        if local.is_empty() {
+        let nearest = if ask.prefers_local { ask.lineup.nearest() } else { &[] };
+        if nearest.is_empty() {
             return Group { endpoints, ask, warmup, member: |_| true, places: Places::All(all) }.choose();
         }
-        let member = |index: usize| local.binary_search(&index).is_ok();
-        return Group { endpoints, ask, warmup, member, places: Places::Listed(local) }.choose();
+        let member = |index: usize| nearest.binary_search(&index).is_ok();
+        return Group { endpoints, ask, warmup, member, places: Places::Listed(nearest) }.choose();
     }
     if is_calm {
         return pick_among(endpoints, ask, Survey::CALM);
@@ -256,14 +273,17 @@ fn pick_among<E: AsRef<EndpointState>>(endpoints: &[E], ask: &Pick<'_>, survey: 
     let askable = |index: usize| health(index).is_some_and(|health| survey.may_be_asked(health, ask.now_ns));
     let well = |index: usize| health(index).is_some_and(|health| !health.is_out(ask.now_ns));
     let untried = |index: usize| !ask.tried.contains(index);
-    let local = if ask.prefers_local { ask.lineup.local() } else { &[] };
-    let is_local = |index: usize| local.binary_search(&index).is_ok();
-    let local = (!local.is_empty() && zone::stays(ask, local, well)).then_some(is_local);
-    local
-        .and_then(|is_local| {
-            let member = |index| is_local(index) && askable(index) && untried(index);
-            Group::scanned(endpoints, ask, warmup, member)?.choose()
-        })
+    let [local, near] =
+        if ask.prefers_local { [ask.lineup.local(), ask.lineup.near()] } else { [&[][..], &[]] };
+    let within = |places: &[usize]| {
+        if places.is_empty() || !zone::stays(ask, places, well) {
+            return None;
+        }
+        let member = |index: usize| places.binary_search(&index).is_ok() && askable(index) && untried(index);
+        Group::scanned(endpoints, ask, warmup, member)?.choose()
+    };
+    within(local)
+        .or_else(|| within(near))
         .or_else(|| {
             let member = |index| askable(index) && untried(index);
             Group::scanned(endpoints, ask, warmup, member)?.choose()

@@ -49,7 +49,10 @@ pub(crate) fn service_endpoints<'a>(
             Leads::Anywhere => vec![Endpoint { host: host.trim_end_matches('.').into(), port }],
             Leads::Home(_) | Leads::Outside => Vec::new(),
         };
-        return Found { endpoints: BackendEndpoints { endpoints, local: Vec::new() }, lines: Vec::new() };
+        return Found {
+            endpoints: BackendEndpoints { endpoints, local: Vec::new(), near: Vec::new() },
+            lines: Vec::new(),
+        };
     }
     let Some(service_port) = service_port(service, port) else { return Found::default() };
     let port_name = service_port.name.as_deref().unwrap_or_default();
@@ -61,7 +64,8 @@ pub(crate) fn service_endpoints<'a>(
     }
     let endpoints = if usable.ready.is_empty() { usable.draining } else { usable.ready };
     let local = zone::local(endpoints.values());
-    Found { endpoints: BackendEndpoints { endpoints: endpoints.into_keys().collect(), local }, lines }
+    let near = zone::near(endpoints.values());
+    Found { endpoints: BackendEndpoints { endpoints: endpoints.into_keys().collect(), local, near }, lines }
 }
 
 /// A fixed address is its own only endpoint.
@@ -69,7 +73,7 @@ pub(crate) fn address_endpoints(id: &BackendId) -> BackendEndpoints {
     match id {
         BackendId::Address { host, port } => {
             let endpoints = vec![Endpoint { host: Arc::clone(host), port: *port }];
-            BackendEndpoints { endpoints, local: Vec::new() }
+            BackendEndpoints { endpoints, local: Vec::new(), near: Vec::new() }
         }
         BackendId::Service { .. } => BackendEndpoints::default(),
     }
@@ -104,7 +108,7 @@ impl Usable {
                 State::ServingWhileTerminating => &mut self.draining,
                 State::Unusable => continue,
             };
-            let nearness = Nearness::of(endpoint, settings.zone.as_deref());
+            let nearness = Nearness::of(endpoint, settings.zone.as_deref(), &settings.regions);
             // The cluster's own slices have one address an endpoint; people who write slices list several.
             for (address_index, address) in endpoint.addresses.iter().enumerate() {
                 let host = address_text(address);

@@ -28,6 +28,8 @@ pub struct Settings {
     pub affinity_key_secret: Option<(String, String)>,
     /// The zone that this runs in (`--zone`); `None`: not known, so that no endpoint is nearer than another.
     pub zone: Option<String>,
+    /// The region that this runs in, or zones of it (`--region`). Empty: not known.
+    pub regions: Vec<String>,
     /// Whether GatewayRoutes without a class are served where no IngressClass object gives them to another. True for a
     /// folder, where this install is alone.
     pub default_class_if_lone: bool,
@@ -62,6 +64,7 @@ impl Settings {
             default_tls_secret: None,
             affinity_key_secret: None,
             zone: None,
+            regions: Vec::new(),
             default_class_if_lone: true,
         }
     }
@@ -77,6 +80,7 @@ impl Settings {
             default_tls_secret: None,
             affinity_key_secret: None,
             zone: None,
+            regions: Vec::new(),
             default_class_if_lone: false,
         }
     }

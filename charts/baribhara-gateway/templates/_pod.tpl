@@ -112,6 +112,8 @@ env:
   # Kubernetes 1.35 and later labels pods so; without the label it is empty.
   - name: BARIBHARA_ZONE
     valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/zone']"}}
+  - name: BARIBHARA_REGION
+    valueFrom: {fieldRef: {fieldPath: "metadata.labels['topology.kubernetes.io/region']"}}
   - name: RUST_LOG
     value: {{ $v.gateway.logLevel | quote }}
   {{- with $v.extraEnv }}

@@ -44,11 +44,16 @@ impl ExtrasStage {
         });
         Self { pages: pages.collect(), mirror, fault: fault.clone(), metrics }
     }
+}
 
-    /// Begins the copy of a request that is about to be sent. `host`: the client's own.
-    pub(crate) fn mirror(&self, ask: &Forward<'_>, body: Option<&mut RequestBody>, host: &[u8]) {
-        if let (Some(mirror), Some(body)) = (&self.mirror, body) {
-            mirror.begin(&self.metrics, ask, body, host);
-        }
+/// Begins the copy of a request that is about to be sent, if its route has a mirror. `host`: the client's own.
+pub(crate) fn mirror(
+    extras: Option<&ExtrasStage>,
+    ask: &Forward<'_>,
+    body: Option<&mut RequestBody>,
+    host: &[u8],
+) {
+    if let (Some(ExtrasStage { mirror: Some(mirror), metrics, .. }), Some(body)) = (extras, body) {
+        mirror.begin(metrics, ask, body, host);
     }
 }

@@ -17,7 +17,7 @@ use crate::filter::affinity::{AffinityStage, SessionChange, Visit};
 use crate::filter::auth::Identity;
 use crate::filter::upgrade::{self, UpgradeRequest};
 use crate::filter::websocket::{self, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
-use crate::filter::{balance, client_cert, grpc};
+use crate::filter::{balance, client_cert, extras, grpc};
 use crate::generation::{RouteBackend, RouteRuntime};
 use crate::random::Random;
 use crate::request::Asked;
@@ -94,9 +94,7 @@ impl Stage<'_> {
             sticky: session.as_ref().and_then(|session| session.stage.sticky(&session.visit, place)),
             passive_health: passive_health.as_ref(),
         };
-        if let Some(extras) = &runtime.extras {
-            extras.mirror(&ask, body.as_mut(), asked.raw_host());
-        }
+        extras::mirror(runtime.extras.as_deref(), &ask, body.as_mut(), asked.raw_host());
         let forwarded = forward(&ask, body, &mut notes.record.trail).await?;
         let cookie = session.and_then(|session| session.cookie(runtime, (place, &forwarded), asked));
         let mut response = self.answered(forwarded, key.as_ref(), route.timeouts.stream_idle, notes)?;

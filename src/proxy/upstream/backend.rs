@@ -51,9 +51,10 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    fn new(list: Vec<Target>, hashes: bool, local: &[usize]) -> Self {
+    /// `local` and `near`: see [`BackendEndpoints`].
+    fn new(list: Vec<Target>, hashes: bool, local: &[usize], near: &[usize]) -> Self {
         let ring = hashes.then(|| Ring::new(list.iter().map(|target| &*target.label)));
-        Self { lineup: Lineup::new(&list, ring, local), list }
+        Self { lineup: Lineup::new(&list, ring, local).with_near(near), list }
     }
 }
 
@@ -168,16 +169,18 @@ impl Backend {
     pub(crate) fn prepare_hashing(&self) {
         if !self.hashes.swap(true, Ordering::Relaxed) {
             let old = self.endpoints.load();
-            self.endpoints.store(Arc::new(Targets::new(old.list.clone(), true, old.lineup.local())));
+            let (local, near) = (old.lineup.local(), old.lineup.near());
+            self.endpoints.store(Arc::new(Targets::new(old.list.clone(), true, local, near)));
         }
     }
 
     /// Takes a new list; endpoints that stay keep their state and their pooled connections. Of the first list none counts
     /// as new: they may have been there long before.
     fn set_endpoints(&self, new: &BackendEndpoints, now_ns: u64) {
-        let BackendEndpoints { endpoints: new, local } = new;
+        let BackendEndpoints { endpoints: new, local, near } = new;
         let old = self.endpoints.load();
         let unchanged = old.lineup.local() == local
+            && old.lineup.near() == near
             && old.len() == new.len()
             && old.iter().zip(new).all(|(target, endpoint)| target.endpoint == *endpoint);
         if unchanged {
@@ -190,7 +193,7 @@ impl Backend {
             known.get(endpoint).map_or_else(|| Target::new(endpoint, since_ns), |&target| target.clone())
         });
         let hashes = self.hashes.load(Ordering::Relaxed);
-        self.endpoints.store(Arc::new(Targets::new(targets.collect(), hashes, local)));
+        self.endpoints.store(Arc::new(Targets::new(targets.collect(), hashes, local, near)));
     }
 }
 
@@ -325,7 +328,7 @@ mod tests {
     fn map(named: &[(&BackendId, &[u16])]) -> Arc<EndpointMap> {
         let endpoints = |ports: &[u16]| {
             let endpoints = ports.iter().map(|&port| Endpoint { host: "192.0.2.1".into(), port }).collect();
-            Arc::new(BackendEndpoints { endpoints, local: Vec::new() })
+            Arc::new(BackendEndpoints { endpoints, local: Vec::new(), near: Vec::new() })
         };
         let backends = named.iter().map(|(id, ports)| ((*id).clone(), endpoints(ports))).collect();
         Arc::new(EndpointMap { backends })

@@ -1,4 +1,5 @@
-//! How much of the traffic stays in the zone while some of its endpoints are out. Knows no zones, only who is near.
+//! How much of the traffic stays in the zone, or in the region, while some of its endpoints are out. Knows no zones, only
+//! who is near.
 
 use super::ring::mixed;
 use super::{Choice, Pick};

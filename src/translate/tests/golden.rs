@@ -50,6 +50,8 @@ struct SettingsDocument {
     default_tls_secret: Option<(String, String)>,
     #[serde(default)]
     zone: Option<String>,
+    #[serde(default)]
+    regions: Vec<String>,
     affinity_key_secret: Option<(String, String)>,
     default_class_if_lone: bool,
 }
@@ -230,6 +232,7 @@ fn read(case: &str, input: &str) -> Input {
                     allow_private_jwks: document.allow_private_jwks,
                     own_addresses: document.own_addresses,
                     zone: document.zone,
+                    regions: document.regions,
                     affinity_key_secret: document.affinity_key_secret,
                     default_tls_secret: document.default_tls_secret,
                     default_class_if_lone: document.default_class_if_lone,

@@ -228,7 +228,8 @@ fn mirrored(auth: &Arc<ClientAuth>, forward: ClientForward) -> ([ir::Route; 2], 
         ir::Route { tls: client_of(auth, forward), action: action.clone(), ..route("tells", &["a.example"]) };
     let bare = ir::Route { action, ..route("bare", &["b.example"]) };
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port: mirror() };
-    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new() });
+    let endpoints =
+        Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new(), near: Vec::new() });
     ([tells, bare], ir::EndpointMap { backends: BTreeMap::from([(id, endpoints)]) })
 }
 

@@ -132,7 +132,8 @@ fn site_for(port: u16, settings: Settings) -> Site {
     let routes = [Route { hosts: Vec::new(), ..forwarding("web", HTTP1) }];
     let site = Site::with(settings, &routes, &tls(&[], None));
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port };
-    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new() });
+    let endpoints =
+        Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new(), near: Vec::new() });
     site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(backend("web"), endpoints)]) });
     // Endpoints come beside the configuration.
     until("there is an endpoint", || get(&mut dial(site.http), "a.example", "/ready").status != 503);

@@ -132,7 +132,14 @@ fn hosts(passed: &[(&str, &Passthrough)]) -> BTreeMap<HostPattern, Arc<Passthrou
 fn set_ports(site: &Site, ports: &[(&str, &[u16])]) {
     let backends = ports.iter().map(|(name, ports)| {
         let endpoints = ports.iter().map(|&port| ir::Endpoint { host: "127.0.0.1".into(), port });
-        (backend(name), Arc::new(ir::BackendEndpoints { endpoints: endpoints.collect(), local: Vec::new() }))
+        (
+            backend(name),
+            Arc::new(ir::BackendEndpoints {
+                endpoints: endpoints.collect(),
+                local: Vec::new(),
+                near: Vec::new(),
+            }),
+        )
     });
     site.set_endpoints(ir::EndpointMap { backends: backends.collect() });
 }

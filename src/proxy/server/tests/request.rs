@@ -153,7 +153,8 @@ fn upstreams_are_told_that_the_client_came_over_tls() {
     let routes = [forwarding("a.example", HTTP1)];
     let site = Site::start(&routes, &tls(&[("a.example", Some(&one), V1_2)], None));
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port };
-    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new() });
+    let endpoints =
+        Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new(), near: Vec::new() });
     site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(backend("a.example"), endpoints)]) });
     let mut client = site.connect("a.example");
     let answer = loop {

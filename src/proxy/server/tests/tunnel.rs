@@ -101,7 +101,8 @@ fn to_backend() -> Route {
 fn set_port(site: &Site, port: u16) {
     let id = BackendId::Service { namespace: "shop".into(), name: "web".into(), port: 80 };
     let endpoint = ir::Endpoint { host: "127.0.0.1".into(), port };
-    let endpoints = Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new() });
+    let endpoints =
+        Arc::new(ir::BackendEndpoints { endpoints: vec![endpoint], local: Vec::new(), near: Vec::new() });
     site.set_endpoints(ir::EndpointMap { backends: BTreeMap::from([(id, endpoints)]) });
 }
 

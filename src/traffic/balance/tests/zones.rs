@@ -2,14 +2,20 @@
 
 use super::*;
 
-/// Picks with the first `near` of `count` endpoints in this zone, of which these are out.
-fn count(policy: Policy, (count, near): (usize, usize), out: &[usize], skip: &[usize]) -> Vec<u64> {
+/// Picks with the first `near` of `count` endpoints in this zone, and the first `region` in this region, of which these are
+/// out.
+fn count_in(
+    policy: Policy,
+    (count, near, region): (usize, usize, usize),
+    out: &[usize],
+    skip: &[usize],
+) -> Vec<u64> {
     let (endpoints, outlier, tried) = (endpoints(count), Outlier::default(), tried(skip));
     eject(&outlier, &endpoints, out);
     let names: Vec<String> = (0..count).map(|index| format!("pod-{index}")).collect();
     let ring = Ring::new(names.iter().map(String::as_str));
-    let local: Vec<usize> = (0..near).collect();
-    let lineup = Lineup::new(&endpoints, Some(ring), &local);
+    let (local, region): (Vec<usize>, Vec<usize>) = ((0..near).collect(), (0..region).collect());
+    let lineup = Lineup::new(&endpoints, Some(ring), &local).with_near(&region);
     let mut chance = Chance(2);
     let mut counts = vec![0; count];
     for turn in 0..4000u64 {
@@ -27,6 +33,39 @@ fn count(policy: Policy, (count, near): (usize, usize), out: &[usize], skip: &[u
         counts[pick(&endpoints, &ask).unwrap()] += 1;
     }
     counts
+}
+
+#[test]
+fn the_region_is_asked_where_the_zone_has_nobody_and_all_where_the_region_has_nobody() {
+    /// Endpoints, those of the zone, those of the region, who is out, who was tried, who is asked.
+    type Case<'a> = (usize, usize, usize, &'a [usize], &'a [usize], &'a [usize]);
+    let cases: &[Case<'_>] = &[
+        (9, 3, 6, &[], &[], &[0, 1, 2]),
+        // Nobody in the zone.
+        (9, 0, 6, &[], &[], &[0, 1, 2, 3, 4, 5]),
+        (9, 3, 6, &[0, 1, 2], &[], &[3, 4, 5]),
+        // What does not stay in the zone stays in the region.
+        (12, 4, 8, &[0, 1], &[], &[2, 3, 4, 5, 6, 7]),
+        // A retry leaves the zone for the region.
+        (9, 1, 4, &[], &[0], &[1, 2, 3]),
+        (9, 3, 6, &[0, 1, 2, 3, 4, 5], &[], &[6, 7, 8]),
+        (9, 0, 0, &[0], &[], &[1, 2, 3, 4, 5, 6, 7, 8]),
+    ];
+    for policy in [Policy::RoundRobin, Policy::LeastRequest, Policy::Ewma, Policy::Random, Policy::Hash] {
+        for (endpoints, near, region, out, skip, want) in cases {
+            let counts = count_in(policy, (*endpoints, *near, *region), out, skip);
+            assert_eq!(
+                asked(&counts),
+                *want,
+                "{policy:?}: {near} of {region} of {endpoints}, {out:?} out: {counts:?}"
+            );
+        }
+    }
+}
+
+/// The same without a region.
+fn count(policy: Policy, (count, near): (usize, usize), out: &[usize], skip: &[usize]) -> Vec<u64> {
+    count_in(policy, (count, near, 0), out, skip)
 }
 
 fn asked(counts: &[u64]) -> Vec<usize> {
