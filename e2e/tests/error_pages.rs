@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use e2e::backend::{Arrived, Backend, Reply};
 use e2e::client::{Connection, Request};
 use e2e::folder::{route, service};
-use e2e::h2_client::{H2Client, H2Request};
+use e2e::h2_client::{H2Connection, H2Request};
 
 use crate::site::{HOST, Site, site};
 
@@ -179,7 +179,7 @@ fn a_large_error_is_dropped_and_a_large_page_comes_whole_over_both_protocols() {
         assert_eq!((response.status, response.body.len()), (500, 3 * MIB));
         assert!(response.body.iter().all(|byte| *byte == b'y'));
     }
-    let mut client = H2Client::plain(site.gateway.http).unwrap();
+    let mut client = H2Connection::plain(site.gateway.http).unwrap();
     let response = client.ask(&H2Request::get(HOST, "/")).unwrap();
     assert_eq!((response.status, response.body.len()), (500, 3 * MIB));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use e2e::backend::{Backend, Reply};
 use e2e::client::{Connection, Request};
 use e2e::folder::{route, service};
-use e2e::h2_client::{H2Client, H2Request};
+use e2e::h2_client::{H2Connection, H2Request};
 
 use crate::site::{HOST, Site, site, spec};
 
@@ -79,7 +79,7 @@ fn grpc_is_aborted_in_its_own_words() {
     let call = H2Request::grpc(HOST, "/a.B/C", &[b"x"]);
     for (abort, want) in [("grpcStatus: 8", "8"), ("statusCode: 503", "14")] {
         let site = faulty(&web, &format!("abort: {{{abort}}}"), "");
-        let response = H2Client::plain(site.gateway.http).unwrap().ask(&call).unwrap();
+        let response = H2Connection::plain(site.gateway.http).unwrap().ask(&call).unwrap();
         assert_eq!((response.status, response.header("grpc-status")), (200, Some(want)), "{abort}");
         if want == "8" {
             assert_eq!(site.gateway.get(HOST, "/").status, 200, "another request has no status of gRPC");

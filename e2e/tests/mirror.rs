@@ -9,7 +9,7 @@ use e2e::backend::{Backend, Reply};
 use e2e::client::{Connection, Request};
 use e2e::echo::Echo;
 use e2e::folder::{route, service};
-use e2e::h2_client::{H2Client, H2Request};
+use e2e::h2_client::{H2Connection, H2Request};
 use e2e::until::until;
 
 use crate::site::{HOST, Site, site};
@@ -133,7 +133,7 @@ fn large_bodies_are_bit_exact_with_a_mirror_that_reads_and_with_one_that_does_no
             (&BYTES.into(), &want.as_str().into()),
             "{name}"
         );
-        let mut client = H2Client::plain(site.gateway.http).unwrap();
+        let mut client = H2Connection::plain(site.gateway.http).unwrap();
         let answer = client.ask(&H2Request::new("POST", HOST, "/").body(body.clone())).unwrap();
         assert_eq!(answer.json()["bodySha256"], want.as_str(), "{name}");
         if name == "is deaf" {

@@ -93,9 +93,9 @@ fn policy(change: &Value) -> Value {
 
 /// Each row: what it shows, the kind, a specification that is admitted, one that is refused, and how it is
 /// refused.
-type Row = (&'static str, Kind, Value, Value, &'static str);
+type Row<'a> = (&'a str, Kind, Value, Value, &'a str);
 
-fn check(rows: &[Row]) {
+fn check(rows: &[Row<'_>]) {
     // Twice, because answers are remembered.
     for (name, kind, good, bad, want) in rows.iter().chain(rows) {
         assert_eq!(errors(*kind, good), Vec::<String>::new(), "{name}: admitted");

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn the_rules_of_key_sets_by_url_hold() {
-    let remote = |more: serde_json::Value| {
+    let remote = |more: Value| {
         let mut remote = json!({"uri": "https://id.example.com/jwks"});
         for (name, value) in more.as_object().expect("fields") {
             remote[name] = value.clone();
