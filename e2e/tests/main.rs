@@ -24,6 +24,7 @@ mod h2_rules;
 mod h2_site;
 mod h2_smuggling;
 mod health;
+mod jwks;
 mod jwt;
 mod limits;
 mod mirror;

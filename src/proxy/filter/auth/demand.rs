@@ -357,7 +357,7 @@ impl Tokens {
         if !waits.is_empty() {
             return Ok(waits);
         }
-        if is_unavailable || (self.is_without_keys() && reason == AuthReason::KeysUnavailable) {
+        if is_unavailable || self.is_without_keys() {
             return Err(AuthReason::KeysUnavailable);
         }
         // It is another provider's token whose keys are not there.

@@ -106,11 +106,7 @@ fn jw10_a_route_whose_keys_never_came_is_unavailable_to_everybody() {
     failed(&set, true);
     assert_eq!(set.state().phase, KeySetPhase::Unavailable);
     assert_eq!(refused(ask(&mut gate, &signed(Algorithm::ES256, "a"), &[])), AuthReason::KeysUnavailable);
-    assert_eq!(
-        gate.reason("no token"),
-        Some(AuthReason::TokenMalformed),
-        "its form is bad whatever the keys"
-    );
+    assert_eq!(gate.reason("no token"), Some(AuthReason::KeysUnavailable));
     assert_eq!(gate.ask(&[]).err(), Some(AuthReason::KeysUnavailable), "nor is anybody sent to sign in");
     let two = [("authorization", "Bearer a.b.c"), ("authorization", "Bearer a.b.c")];
     assert_eq!(gate.ask(&two).err(), Some(AuthReason::KeysUnavailable));
