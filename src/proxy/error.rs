@@ -69,6 +69,7 @@ struct Row {
 }
 
 impl Reason {
+    #[expect(clippy::too_many_lines, reason = "a table, one line for each reason")]
     const fn row(self) -> Row {
         let (status, name, title) = match self {
             Self::BadPath => (StatusCode::BAD_REQUEST, "bad-path", "The path is malformed"),
