@@ -31,6 +31,7 @@ FIRST_USE = {
     "baribhara_upstream_connect_failures_total": "every connection to a service came about",
     "baribhara_endpoint_ejections_total": "no endpoint was ejected",
     "baribhara_breaker_rejected_total": "no circuit breaker refused",
+    "baribhara_breaker_state": "no circuit breaker is open",
     "baribhara_ratelimit_rejected_total": "no limit refused a request",
     "baribhara_ratelimit_shadowed_total": "no limit in Shadow mode would have refused a request",
     "baribhara_ratelimit_evicted_keys_total": "no limit forgot a key",
@@ -38,7 +39,10 @@ FIRST_USE = {
 }
 CLUSTER_ONLY = {"baribhara_watch_up": "a folder has no watches"}
 # Selectors that take only a part of a metric's series. `{…}` as in the expression.
-PART = {'status_code=~"5.."': "no request was answered 5xx"}
+PART = {
+    'status_code=~"5.."': "no request was answered 5xx",
+    'state!="healthy"': "every endpoint is healthy",
+}
 
 
 class Prometheus:
