@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use aws_lc_rs::digest;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -48,6 +48,8 @@ struct Upstream {
     connections: Cell<u64>,
     /// Answers say that their connection ends.
     draining: Cell<bool>,
+    /// What requests are answered that ask for no status: set by `POST /mood?status=500`.
+    mood: Cell<StatusCode>,
 }
 
 /// The request as it arrived.
@@ -96,7 +98,13 @@ async fn serve(args: &EchoArgs) -> anyhow::Result<ExitCode> {
         writeln!(out, "{pod} listening on {listen}")?;
         out.flush()?;
     }
-    let upstream = Rc::new(Upstream { pod, listen, connections: Cell::new(0), draining: Cell::new(false) });
+    let upstream = Rc::new(Upstream {
+        pod,
+        listen,
+        connections: Cell::new(0),
+        draining: Cell::new(false),
+        mood: Cell::new(StatusCode::OK),
+    });
     let mut connections = JoinSet::new();
     let mut end = None;
     loop {
@@ -158,7 +166,7 @@ async fn answer(
     request: Request<Incoming>,
 ) -> Result<Response<Answer>, hyper::Error> {
     let (head, body) = request.into_parts();
-    let wish = match Wish::read(head.uri.query().unwrap_or_default()) {
+    let mut wish = match Wish::read(head.uri.query().unwrap_or_default()) {
         Ok(wish) => wish,
         Err(reason) => return Ok(text(StatusCode::BAD_REQUEST, reason)),
     };
@@ -166,8 +174,15 @@ async fn answer(
     if !wish.delay.is_zero() {
         tokio::time::sleep(wish.delay).await;
     }
+    if head.uri.path() == "/mood" && head.method == Method::POST {
+        upstream.mood.set(wish.status);
+        return Ok(text(StatusCode::OK, "ok\n"));
+    }
     if head.uri.path() == "/healthz" {
         return Ok(text(wish.status, "ok\n"));
+    }
+    if wish.status == StatusCode::OK {
+        wish.status = upstream.mood.get();
     }
     let (content_type, body) = match wish.pattern_bytes {
         Some(bytes) => ("application/octet-stream", Answer::pattern(bytes, wish.chunked)),

@@ -4,6 +4,7 @@
 mod all_keda;
 mod certificates;
 mod examples;
+mod health;
 mod install;
 mod keys;
 mod latency;
