@@ -47,7 +47,7 @@ impl Stage<'_> {
         if is_grpc || refused == Some(Reason::ClientGone) || !error_page::can_be_shown(asked) {
             return None;
         }
-        let asking = self.ask_for_page(source, &runtime, (status, asked), stream, notes);
+        let asking = self.ask_for_page((source, &runtime), (status, asked), stream, notes);
         let page = tokio::time::timeout(PAGE_TIME_MAX, asking).await.ok().flatten();
         let Some(mut page) = page else {
             extras.metrics.pages_failed.inc();
@@ -63,8 +63,7 @@ impl Stage<'_> {
 
     async fn ask_for_page(
         &self,
-        source: &PageSource,
-        runtime: &RouteRuntime,
+        (source, runtime): (&PageSource, &RouteRuntime),
         (error, asked): (http::StatusCode, &Asked),
         stream: &Rc<Stream>,
         notes: &mut Notes,

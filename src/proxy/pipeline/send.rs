@@ -58,9 +58,8 @@ impl Stage<'_> {
         }
         // By what the gateway says of its client, too, and before the rule's own changes.
         let hash_key = balance::hash_key(load_balancing, asked);
-        let request_id = asked.request_id(&self.worker.random);
-        let mut own = Own::new(asked, self.downstream, &request_id);
-        notes.request_id = Some(request_id);
+        let request_id = notes.request_id.insert(asked.request_id(&self.worker.random));
+        let mut own = Own::new(asked, self.downstream, request_id);
         if edits_own(&route.header_edits.request) {
             own.move_into(&mut asked.headers);
         }
