@@ -224,6 +224,7 @@ fn token_cases() -> Vec<Case> {
     let admin = || Request::get("site.example.com", "/admin");
     let public = |query: &str| Request::get("tokens.example.com", &format!("/public{query}"));
     let query = format!("?access_token={}", token("tokens", &json!({})));
+    let invoices = |path| Request::get("invoices.example.com", path);
     let writer = json!({"scope": "orders.read orders.write", "realm": {"roles": ["a", "b"]}});
     vec![
         case("no token", orders("GET"), 401, |r| {
@@ -243,6 +244,13 @@ fn token_cases() -> Vec<Case> {
         case("a token in the query", public(&query), 200, nothing_more),
         case("a bad token where it is optional", public("?access_token=a.b.c"), 401, nothing_more),
         case("two tokens", bearer(public(&query), "tokens", &json!({})), 401, nothing_more),
+        case(
+            "keys by URL that never came",
+            bearer(invoices("/invoices"), "invoices", &json!({})),
+            503,
+            |r| header(r, "retry-after", "5"),
+        ),
+        case("keys by URL, open path", invoices("/health"), 200, nothing_more),
         case("ingress, no token", admin(), 401, nothing_more),
         case("ingress, no admin", bearer(admin(), "site", &json!({"role": "user"})), 403, nothing_more),
         case("ingress, admin", bearer(admin(), "site", &json!({"role": "admin"})), 200, nothing_more),

@@ -5,6 +5,7 @@ mod all_keda;
 mod certificates;
 mod examples;
 mod health;
+mod identity;
 mod install;
 mod keys;
 mod latency;
