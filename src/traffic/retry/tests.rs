@@ -104,7 +104,7 @@ fn backoff_spreads_from_nothing_to_its_ceiling() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
 
     /// Against a model that keeps every event.
     #[test]

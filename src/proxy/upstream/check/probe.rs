@@ -231,7 +231,9 @@ mod tests {
 
     #[test]
     fn a_head_is_read_when_it_is_whole() {
-        let cases: &[(&[u8], Option<Option<(u16, usize)>>)] = &[
+        /// What was read, and what it is; `None`: no HTTP.
+        type Case<'a> = (&'a [u8], Option<Option<(u16, usize)>>);
+        let cases: &[Case<'_>] = &[
             (b"HTTP/1.1 20", Some(None)),
             (b"HTTP/1.1 204 No Content\r\n\r\nrest", Some(Some((204, 27)))),
             (b"HTTP/1.0 503 X\r\nA: b\r\n\r\n", Some(Some((503, 24)))),

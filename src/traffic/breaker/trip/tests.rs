@@ -87,7 +87,7 @@ fn whatever_the_load_it_opens_lets_few_through_and_closes_again() {
                         assert!(failed, "seed {seed}");
                         in_half_open = 0;
                     }
-                    Some(TripState::Closed) => assert!(sent >= 4000 * MS || sent < 1000 * MS, "seed {seed}"),
+                    Some(TripState::Closed) => assert!(!failed, "seed {seed}"),
                     Some(TripState::HalfOpen) => panic!("seed {seed}: nothing that a result brings about"),
                     None => {}
                 }
