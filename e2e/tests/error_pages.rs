@@ -98,7 +98,7 @@ fn the_gateways_own_errors_get_pages_and_keep_their_decision() {
     let line = site.gateway.access_line("the refusal", |line| line["decision"] == decision.as_str());
     assert_eq!(line["reason"], "connect-failed");
     assert_eq!(errors.arrived()[0].all("x-code"), ["503"]);
-    assert_eq!(errors.arrived()[0].all("x-request-id"), [line["requestId"].as_str().unwrap()]);
+    assert_eq!(errors.arrived()[0].all("x-request-id"), [line["request_id"].as_str().unwrap()]);
 }
 
 #[test]
