@@ -292,7 +292,7 @@ pub(crate) struct ExplainArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CrdsArgs {
     /// Print what every field means instead, as Markdown
-    #[arg(long)]
+    #[arg(long, env = "BARIBHARA_REFERENCE")]
     pub(crate) reference: bool,
 }
 

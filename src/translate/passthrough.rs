@@ -154,12 +154,15 @@ fn allowed(spec: &GatewayRouteSpec, has_policies: bool, lines: &mut Lines) -> Re
             ("maxRequestBody", rule.max_request_body.is_some()),
             ("retry", rule.retry.is_some()),
             ("affinity", rule.affinity.is_some()),
-            ("healthCheck", rule.health_check.as_ref().is_some_and(|check| check.active.is_some())),
             ("upgrades", rule.upgrades.is_some()),
         ] {
             if is_set {
                 refuse(field.key(name), what, "remove it", lines);
             }
+        }
+        if rule.health_check.as_ref().is_some_and(|check| check.active.is_some()) {
+            let what = "endpoints of connections that are passed through are not checked";
+            refuse(field.key("healthCheck").key("active"), what, "remove active", lines);
         }
     }
     all

@@ -30,6 +30,11 @@ impl Backend {
         assert!(self.outlier.on_result(&self.endpoints, index, (1, Outcome::ServerError), &policy));
     }
 
+    fn succeed(&self, index: usize, now_ns: u64) {
+        let policy = ir::PassiveHealth::default();
+        self.outlier.on_result(&self.endpoints, index, (now_ns, Outcome::Success), &policy);
+    }
+
     fn pick(&self, place: SessionPlace, is_strict: bool, now_ns: u64) -> usize {
         let ask = Pick {
             choice: Choice::RoundRobin { turn: 1 },
@@ -96,6 +101,9 @@ fn a_key_goes_to_the_next_while_its_home_is_out_unless_it_is_strict() {
         let now = backend.pick(key(number), false, 2);
         assert!(now != 2 && (now == *home || *home == 2));
         assert_eq!(backend.pick(key(number), true, 2), *home);
+    }
+    backend.succeed(2, 31 * S);
+    for (number, home) in (0..400).zip(&homes) {
         assert_eq!(backend.pick(key(number), false, 31 * S), *home);
     }
 }
@@ -120,4 +128,20 @@ fn without_endpoints_nothing_is_picked() {
             assert_eq!(pick_sticky(&none, &ask, Session { place, is_strict }), None);
         }
     }
+}
+
+#[test]
+fn a_first_failure_moves_no_session_and_one_that_comes_back_gets_one_request_first() {
+    let backend = Backend::of(&["a", "b", "c"]);
+    let policy = ir::PassiveHealth { consecutive_5xx: 3, ..Default::default() };
+    let fail =
+        |now_ns| backend.outlier.on_result(&backend.endpoints, 2, (now_ns, Outcome::ServerError), &policy);
+    assert!(!fail(1));
+    assert!((0..100).all(|_| backend.pick(SessionPlace::Endpoint(2), false, 1) == 2));
+    assert!(!fail(1) && fail(1));
+    assert_ne!(backend.pick(SessionPlace::Endpoint(2), false, 1), 2);
+    let back = (0..100).filter(|_| backend.pick(SessionPlace::Endpoint(2), false, 31 * S) == 2);
+    assert_eq!(back.count(), 1);
+    backend.succeed(2, 31 * S);
+    assert!((0..100).all(|_| backend.pick(SessionPlace::Endpoint(2), false, 31 * S) == 2));
 }

@@ -38,6 +38,15 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
     backend.connection_closed();
     backend.connect_failed();
     backend.ejected();
+    backend.set_endpoints([3, 0, 1, 2]);
+    backend.set_breaker(2);
+    backend.breaker_was_open();
+    backend.checked(true);
+    backend.checked(false);
+    backend.checked(true);
+    backend.check_changed(true);
+    backend.check_changed(false);
+    backend.check_changed(false);
     for (kind, _) in BREAKER_KINDS {
         backend.breaker_rejected(kind);
     }
@@ -113,6 +122,15 @@ fn every_handle_moves_its_own_series() {
         "baribhara_upstream_connect_failures_total{backend=\"ns/svc:80\"} 1",
         "baribhara_retries_total{endpoint=\"ns/shop/0\"} 1",
         "baribhara_endpoint_ejections_total{backend=\"ns/svc:80\"} 1",
+        "baribhara_backend_endpoints{backend=\"ns/svc:80\",state=\"healthy\"} 3",
+        "baribhara_backend_endpoints{backend=\"ns/svc:80\",state=\"ejected\"} 1",
+        "baribhara_backend_endpoints{backend=\"ns/svc:80\",state=\"failing\"} 2",
+        "baribhara_health_checks_total{backend=\"ns/svc:80\",result=\"pass\"} 2",
+        "baribhara_health_checks_total{backend=\"ns/svc:80\",result=\"fail\"} 1",
+        "baribhara_health_changes_total{backend=\"ns/svc:80\",to=\"healthy\"} 1",
+        "baribhara_health_changes_total{backend=\"ns/svc:80\",to=\"failing\"} 2",
+        "baribhara_breaker_state{backend=\"ns/svc:80\"} 2",
+        "baribhara_breaker_rejected_total{backend=\"ns/svc:80\",kind=\"failures\"} 1",
         "baribhara_breaker_rejected_total{backend=\"ns/svc:80\",kind=\"requests\"} 1",
         "baribhara_breaker_rejected_total{backend=\"ns/svc:80\",kind=\"pending\"} 1",
         "baribhara_breaker_rejected_total{backend=\"ns/svc:80\",kind=\"connections\"} 1",

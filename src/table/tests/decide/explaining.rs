@@ -151,7 +151,16 @@ fn forward() -> ir::Action {
         ],
         rewrite: Some(ir::Rewrite { hostname: None, path }),
         retry: ir::Retry { attempts: 2, ..ir::Retry::default() },
-        circuit_breaker: ir::CircuitBreaker { max_requests: Some(7), ..ir::CircuitBreaker::default() },
+        circuit_breaker: ir::CircuitBreaker {
+            max_requests: Some(7),
+            failures: Some(ir::BreakerFailures {
+                consecutive: 5,
+                rate: None,
+                open_for: Duration::from_secs(10),
+                probes: 3,
+            }),
+            ..ir::CircuitBreaker::default()
+        },
         load_balancing: ir::BalancePolicy::LeastRequest.into(),
         passive_health: Some(ir::PassiveHealth {
             consecutive_5xx: 5,
@@ -164,7 +173,19 @@ fn forward() -> ir::Action {
             panic_percent: 0,
             ..ir::PassiveHealth::default()
         }),
-        active_health: None,
+        active_health: Some(Arc::new(ir::ActiveHealth {
+            probe: ir::Probe::Http {
+                path: "/healthz".to_owned(),
+                host: None,
+                headers: vec![(http::header::AUTHORIZATION, HeaderValue::from_static(CANARY))],
+                expected: vec![(200, 299)],
+            },
+            port: Some(9000),
+            interval: Duration::from_secs(10),
+            timeout: Duration::from_secs(1),
+            healthy: 2,
+            unhealthy: 3,
+        })),
         upgrades: ir::Upgrades::default(),
         grpc_web: false,
     }
@@ -213,10 +234,13 @@ fn an_explanation_has_the_documented_shape() {
                 {"kind": "RequestHeaderModifier", "object": object, "remove": ["x-gone"], "set": ["authorization"]},
                 {"kind": "URLRewrite", "object": object, "path": "prefix -> /v2"},
                 {"kind": "LoadBalancing", "object": object, "policy": "LeastRequest"},
-                {"kind": "CircuitBreaker", "object": object, "maxRequests": 7},
+                {"kind": "CircuitBreaker", "object": object, "maxRequests": 7,
+                 "failures": "5 in a row; open for 10s, then 3 probes"},
                 {"kind": "PassiveHealth", "object": object, "consecutive5xx": 5, "consecutiveConnectFailures": 3,
                  "successRate": "80 % of at least 20 in 10s", "ejectFor": "30s", "maxEjectFor": "1m",
                  "maxEjectedPercent": 50, "panicThreshold": 0},
+                {"kind": "ActiveHealth", "object": object, "type": "HTTP", "path": "/healthz", "headers": ["authorization"],
+                 "expected": ["200-299"], "port": 9000, "interval": "10s", "timeout": "1s", "healthy": 2, "unhealthy": 3},
                 {"kind": "Retry", "object": object, "attempts": 2, "on": ["ConnectFailure", "Reset"],
                  "methods": ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]},
                 {"kind": "Timeouts", "object": object, "connect": "3s", "request": "1m30s500ms", "idle": "30s"},
