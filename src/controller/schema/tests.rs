@@ -4,6 +4,7 @@
 mod any;
 mod auth;
 mod compile;
+mod health;
 mod limits;
 mod routes;
 mod structure;
