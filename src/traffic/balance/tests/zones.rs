@@ -43,7 +43,9 @@ fn the_region_is_asked_where_the_zone_has_nobody_and_all_where_the_region_has_no
         (9, 3, 6, &[], &[], &[0, 1, 2]),
         // Nobody in the zone.
         (9, 0, 6, &[], &[], &[0, 1, 2, 3, 4, 5]),
-        (9, 3, 6, &[0, 1, 2], &[], &[3, 4, 5]),
+        (14, 3, 11, &[0, 1, 2], &[], &[3, 4, 5, 6, 7, 8, 9, 10]),
+        // Half of the region is too few for all of it.
+        (9, 3, 6, &[0, 1, 2], &[], &[3, 4, 5, 6, 7, 8]),
         // What does not stay in the zone stays in the region.
         (12, 4, 8, &[0, 1], &[], &[2, 3, 4, 5, 6, 7]),
         // A retry leaves the zone for the region.
