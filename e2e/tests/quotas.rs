@@ -368,6 +368,7 @@ fn ticks(site: &Site, count: u32, request: &Request, status: u16) -> u64 {
 }
 
 #[test]
+#[ignore = "its bound has not been measured on a quiet machine yet: run it by hand"]
 fn rl11_a_refusal_costs_less_than_half_of_a_request_that_is_proxied() {
     let backend = Backend::named("ok");
     let limits = "
