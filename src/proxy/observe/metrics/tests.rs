@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::overload::SHED;
 use super::super::passthrough::{PASSTHROUGH_RESULTS, PassthroughResult};
 use super::super::{ExternalResult, MethodLabel, names};
 use super::*;
@@ -11,7 +12,7 @@ fn has(text: &str, line: &str) -> bool {
 }
 
 /// Metrics with everything used once, and what must be held for it to stay.
-fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
+fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 6]) {
     let metrics = Metrics::new();
     let policy = ir::ObjectRef::new(ir::Kind::RateLimitPolicy, "ns", "rlp");
     let (route, limit) = (metrics.route("ns/shop/0"), metrics.limit(&policy, &"per-user".into()));
@@ -64,6 +65,21 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
         passed.ended(result);
     }
     passed.ended(PassthroughResult::BreakerOpen);
+    let extras = metrics.extras("ns/shop/0");
+    extras.pages_shown.inc();
+    extras.pages_failed.add(2);
+    extras.mirrors_sent.inc();
+    extras.mirrors_failed.add(2);
+    extras.mirrors_dropped.add(3);
+    extras.faults_delayed.inc();
+    extras.faults_aborted.add(2);
+    metrics.overload.set_budgets(Some(7), None);
+    metrics.overload.on_memory(8);
+    for (shed, _, _) in SHED {
+        metrics.overload.shed(shed);
+    }
+    backend.adaptive_rejected();
+    backend.set_adaptive_limit(21);
     metrics.tunnel_opened();
     metrics.set_certificates(12, 1_800_000_000);
     metrics.set_stapled_until(1_700_000_000);
@@ -78,7 +94,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 5]) {
     metrics.request_started();
     metrics.request_started();
     metrics.request_finished();
-    (metrics, [route, limit, backend, listener, passed])
+    (metrics, [route, limit, backend, listener, passed, extras])
 }
 
 #[test]
@@ -114,6 +130,20 @@ fn every_handle_moves_its_own_series() {
         "baribhara_passthrough_total{endpoint=\"ns/pass/0\",result=\"no_endpoint\"} 1",
         "baribhara_passthrough_total{endpoint=\"ns/pass/0\",result=\"connect_failed\"} 1",
         "baribhara_passthrough_total{endpoint=\"ns/pass/0\",result=\"breaker_open\"} 2",
+        "baribhara_error_pages_total{endpoint=\"ns/shop/0\",result=\"shown\"} 1",
+        "baribhara_error_pages_total{endpoint=\"ns/shop/0\",result=\"failed\"} 2",
+        "baribhara_mirrored_requests_total{endpoint=\"ns/shop/0\",result=\"sent\"} 1",
+        "baribhara_mirrored_requests_total{endpoint=\"ns/shop/0\",result=\"failed\"} 2",
+        "baribhara_mirrored_requests_total{endpoint=\"ns/shop/0\",result=\"dropped\"} 3",
+        "baribhara_faults_injected_total{endpoint=\"ns/shop/0\",fault=\"delay\"} 1",
+        "baribhara_faults_injected_total{endpoint=\"ns/shop/0\",fault=\"abort\"} 2",
+        "baribhara_memory_budget_bytes 7",
+        "baribhara_overloaded 1",
+        "baribhara_shed_total{what=\"request\",budget=\"memory\"} 1",
+        "baribhara_shed_total{what=\"connection\",budget=\"memory\"} 1",
+        "baribhara_shed_total{what=\"connection\",budget=\"connections\"} 1",
+        "baribhara_breaker_rejected_total{backend=\"ns/svc:80\",kind=\"adaptive\"} 1",
+        "baribhara_adaptive_limit{backend=\"ns/svc:80\"} 21",
         "baribhara_tls_certificates 12",
         "baribhara_tls_certificate_not_after_seconds 1800000000",
         "baribhara_tls_ocsp_next_update_seconds 1700000000",
