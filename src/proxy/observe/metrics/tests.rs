@@ -30,6 +30,14 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 6]) {
     metrics.passwords.cached.add(2);
     metrics.passwords.checked.inc();
     metrics.passwords.busy.add(3);
+    let keys = Arc::new(crate::observe::KeySetMetrics::default());
+    keys.fetched(Instant::now());
+    keys.keys.set(1);
+    keys.refetches.inc();
+    metrics.set_key_sets(vec![crate::observe::ProviderKeys {
+        label: Arc::from("shop/shop/corp"),
+        metrics: keys,
+    }]);
     route.retried();
     route.external().count(ExternalResult::Cached);
     route.external().took(Duration::from_millis(30));
