@@ -11,21 +11,29 @@ fn the_rules_of_key_sets_by_url_hold() {
         }
         provider(&json!({"jwks": {"remote": remote}}))
     };
-    let field = "spec.jwtProviders[0].jwks.remote";
     let good = || remote(json!({"cacheDuration": "10s", "maxStale": "10s", "timeout": "5s"}));
     let times = [
-        (json!({"cacheDuration": "9s"}), format!("{field}.cacheDuration: cacheDuration is 10s to 24h")),
+        (
+            json!({"cacheDuration": "9s"}),
+            "spec.jwtProviders[0].jwks.remote.cacheDuration: cacheDuration is 10s to 24h",
+        ),
         (
             json!({"cacheDuration": "25h", "maxStale": "30h"}),
-            format!("{field}.cacheDuration: cacheDuration is 10s to 24h"),
+            "spec.jwtProviders[0].jwks.remote.cacheDuration: cacheDuration is 10s to 24h",
         ),
-        (json!({"maxStale": "745h"}), format!("{field}.maxStale: maxStale is at most 744h")),
-        (json!({"timeout": "6s"}), format!("{field}.timeout: timeout is 100ms to 5s")),
-        (json!({"maxStale": "9m"}), format!("{field}: cacheDuration is not longer than maxStale")),
-        (json!({"caRef": {"kind": "Pod", "name": "x"}}), format!("{field}.caRef.kind: \"Pod\" is not known")),
+        (json!({"maxStale": "745h"}), "spec.jwtProviders[0].jwks.remote.maxStale: maxStale is at most 744h"),
+        (json!({"timeout": "6s"}), "spec.jwtProviders[0].jwks.remote.timeout: timeout is 100ms to 5s"),
+        (
+            json!({"maxStale": "9m"}),
+            "spec.jwtProviders[0].jwks.remote: cacheDuration is not longer than maxStale",
+        ),
+        (
+            json!({"caRef": {"kind": "Pod", "name": "x"}}),
+            "spec.jwtProviders[0].jwks.remote.caRef.kind: \"Pod\" is not known",
+        ),
     ];
-    for (more, want) in &times {
-        check(&[("a time", Kind::GatewayRoute, good(), remote(more.clone()), want)]);
+    for (more, want) in times {
+        check(&[("a time", Kind::GatewayRoute, good(), remote(more), want)]);
     }
     let both = provider(&json!({"jwks": {"inline": "{}", "remote": {"uri": "https://id.example.com/jwks"}}}));
     let one =
