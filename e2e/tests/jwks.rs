@@ -127,7 +127,7 @@ fn jw10_a_provider_that_is_down_at_the_start_closes_its_route_and_no_other() {
     assert_eq!(line["status"], 503);
     let shown = until("the failure is shown", || {
         let config: Value = serde_json::from_str(&site.gateway.admin_text("/config")).unwrap();
-        let shown = config["keySets"]["GatewayRoute/shop/shop"]["corp"].clone();
+        let shown = config["key_sets"]["GatewayRoute/shop/shop"]["corp"].clone();
         (shown["phase"] == "Unavailable").then_some(shown)
     });
     assert!(shown["error"].as_str().is_some_and(|error| !error.is_empty()), "{shown}");

@@ -75,6 +75,11 @@ pub(crate) struct RouteBackend {
 }
 
 impl RouteRuntime {
+    /// Whether some of its answers may be replaced by a page.
+    pub(crate) fn has_pages(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| !extras.pages.is_empty())
+    }
+
     /// The service that this demand asks.
     pub(crate) fn auth_service(&self, demand: usize) -> Option<&RouteBackend> {
         self.auth_services.iter().find(|(of, _)| *of == demand).map(|(_, service)| service)

@@ -115,9 +115,9 @@ pub(crate) fn serve(
             Some(reason) => Err(Refusal::from(reason)),
             None => stage.run(&mut asked, &mut body, &mut notes).await,
         };
-        if notes.route.as_ref().is_some_and(|route| route.extras.is_some()) {
-            let page = Box::pin(stage.page(&mut outcome, &asked, &stream, &mut notes)).await;
-            notes.page = page.map(Box::new);
+        if notes.route.as_ref().is_some_and(|route| route.has_pages()) {
+            // Moved, and not lent: what is lent across a wait has a place of its own in the future.
+            outcome = *Box::pin(stage.paged(Box::new(outcome), &asked, &stream, &mut notes)).await;
         }
         let (mut response, closes) = stage.answer(outcome, &asked, &mut notes);
         let ends = worker.is_closing() || downstream.is_retiring(started);
@@ -283,7 +283,7 @@ impl Stage<'_> {
             Some(_) | None => None,
         };
         let mut response = if let Some(injected) = injected {
-            injected
+            *injected
         } else if let Action::Respond(direct) = &route.action {
             respond(direct)
         } else {

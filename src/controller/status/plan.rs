@@ -368,7 +368,7 @@ impl Target {
                 let only_count = status.observed_generation == *generation
                     && stands(accepted)
                     && stands(refs)
-                    && keys.iter().all(stands);
+                    && keys.as_ref().map_or(condition(status, ConditionType::JwksReady).is_none(), stands);
                 let keys_may_come =
                     keys.as_ref().is_some_and(|keys| keys.reason == ConditionReason::JwksPending);
                 let is_pending = programmed.reason == ConditionReason::Pending;

@@ -16,7 +16,7 @@ impl Stage<'_> {
         extras: &ExtrasStage,
         asked: &Asked,
         notes: &mut Notes,
-    ) -> Option<Response<Payload>> {
+    ) -> Option<Box<Response<Payload>>> {
         let Fault { header, delay, abort } = extras.fault.as_ref()?;
         if !header.as_ref().is_none_or(|header| is_there(header, &asked.headers)) {
             return None;
@@ -37,7 +37,7 @@ impl Stage<'_> {
         notes.record.on_own_answer(Some("fault-abort"), decision);
         let mut response = answer(abort.answer);
         insert_decision(response.headers_mut(), &decision);
-        Some(response)
+        Some(Box::new(response))
     }
 }
 

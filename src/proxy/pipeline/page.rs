@@ -28,8 +28,19 @@ const PAGE_IDLE_MAX: Duration = Duration::from_secs(10);
 const REPLACED_BYTES_MAX: usize = 64 << 10;
 
 impl Stage<'_> {
-    /// The page that takes the place of this outcome, if its route has one for it.
-    pub(super) async fn page(
+    /// The outcome, with a page that takes its place in the notes if its route has one for it.
+    pub(super) async fn paged(
+        &self,
+        mut outcome: Box<Result<Response<Payload>, Refusal>>,
+        asked: &Asked,
+        stream: &Rc<Stream>,
+        notes: &mut Notes,
+    ) -> Box<Result<Response<Payload>, Refusal>> {
+        notes.page = self.page(&mut outcome, asked, stream, notes).await.map(Box::new);
+        outcome
+    }
+
+    async fn page(
         &self,
         outcome: &mut Result<Response<Payload>, Refusal>,
         asked: &Asked,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::super::overload::SHED;
 use super::super::passthrough::{PASSTHROUGH_RESULTS, PassthroughResult};
-use super::super::{ExternalResult, MethodLabel, names};
+use super::super::{ExternalResult, MethodLabel, ProviderKeys, names};
 use super::*;
 
 fn has(text: &str, line: &str) -> bool {
@@ -34,10 +34,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 6]) {
     keys.fetched(Instant::now());
     keys.keys.set(1);
     keys.refetches.inc();
-    metrics.set_key_sets(vec![crate::observe::ProviderKeys {
-        label: Arc::from("shop/shop/corp"),
-        metrics: keys,
-    }]);
+    metrics.set_key_sets(vec![ProviderKeys { label: Arc::from("shop/shop/corp"), metrics: keys }]);
     route.retried();
     route.external().count(ExternalResult::Cached);
     route.external().took(Duration::from_millis(30));
