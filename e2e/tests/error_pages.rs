@@ -133,7 +133,8 @@ fn what_a_page_cannot_be_shown_for_is_left_alone() {
 #[test]
 fn a_service_that_is_dead_slow_or_talks_garbage_leaves_the_answer_as_it_was() {
     let web = Backend::start(failing);
-    let replies: [(&str, fn(&Arrived) -> Reply); 4] = [
+    type Case = (&'static str, fn(&Arrived) -> Reply);
+    let replies: [Case; 4] = [
         ("slow", |_| Reply::Silence),
         ("garbage", |_| Reply::BytesThenClose(b"no HTTP at all\r\n\r\n".to_vec())),
         ("broken", |_| Reply::BytesThenReset(Vec::new())),

@@ -276,7 +276,7 @@ fn jw13_a_flood_of_unknown_keys_asks_the_provider_once_and_keeps_nobody_waiting(
     assert!(flood.succeeded > 1000, "{flood:?}");
     let most = 1 + 1 + seconds / 10;
     assert!(issuer.asked() as u64 <= most, "{} fetches in {seconds} s", issuer.asked());
-    assert!(site.gateway.metric(REFETCHES) as u64 <= most - 1);
+    assert!((site.gateway.metric(REFETCHES) as u64) < most);
     assert!(slowest < Duration::from_secs(1), "a known token waited {slowest:?}");
 }
 

@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Routes(args) => routes::run(args),
-        Command::Crds(args) => crds::run(&args),
+        Command::Crds(args) => crds::run(args),
         Command::Probe(args) => probe::run(args),
         Command::Echo(args) => echo::run(args),
         Command::Token(args) => token::run(args),
