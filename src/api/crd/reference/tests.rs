@@ -88,7 +88,8 @@ fn gather<'a>(value: &Value, mut path: impl Iterator<Item = &'a str> + Clone, se
         Value::Object(entries) if step.ends_with("{}") => {
             entries.values().for_each(|entry| gather(entry, path.clone(), seen));
         }
-        one => gather(one, path, seen),
+        Value::Object(_) => gather(child, path, seen),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
