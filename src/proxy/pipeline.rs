@@ -2,6 +2,7 @@
 //! with a [`Refusal`]; nothing here knows how a stage does its work.
 
 use std::convert::Infallible;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -388,10 +389,12 @@ fn finish_headers(worker: &Worker, asked: &Asked, notes: &mut Notes, headers: &m
         insert_decision(headers, &decision);
     }
     let Some(route) = &notes.route else { return };
-    let held = std::mem::take(&mut notes.limits).apply(headers);
+    let held = mem::take(&mut notes.limits).apply(headers);
     notes.record.hold(held);
-    for cookie in notes.auth_cookies.drain(..) {
-        headers.append(header::SET_COOKIE, cookie);
+    if !notes.auth_cookies.is_empty() {
+        for cookie in mem::take(&mut notes.auth_cookies) {
+            headers.append(header::SET_COOKIE, cookie);
+        }
     }
     if let Some(hsts) = https::hsts(asked, &route.compiled.route) {
         headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
