@@ -264,11 +264,11 @@ fn jw13_a_flood_of_unknown_keys_asks_the_provider_once_and_keeps_nobody_waiting(
     let began = Instant::now();
     let flood = Load::start(site.gateway.http, 4, &flood);
     let token = signer.token("a", &jwt::claims());
-    let mut slowest = Duration::ZERO;
+    let mut took = Vec::new();
     while began.elapsed() < Duration::from_secs(4) {
         let asked = Instant::now();
         assert_eq!(ask(&site, "/corp", &token).status, 200);
-        slowest = slowest.max(asked.elapsed());
+        took.push(asked.elapsed());
     }
     let flood = flood.stop();
     let seconds = began.elapsed().as_secs();
@@ -277,7 +277,10 @@ fn jw13_a_flood_of_unknown_keys_asks_the_provider_once_and_keeps_nobody_waiting(
     let most = 1 + 1 + seconds / 10;
     assert!(issuer.asked() as u64 <= most, "{} fetches in {seconds} s", issuer.asked());
     assert!((site.gateway.metric(REFETCHES) as u64) < most);
-    assert!(slowest < Duration::from_secs(1), "a known token waited {slowest:?}");
+    // One in a hundred may meet a machine that stands still for a moment.
+    took.sort();
+    let slow = took[took.len() * 99 / 100];
+    assert!(slow < Duration::from_millis(250), "a known token waited {slow:?}, {} times", took.len());
 }
 
 #[test]
