@@ -11,7 +11,9 @@ RUN target=$(rustc -vV | sed -n 's/^host: //p') \
  && cp "target/$target/release/baribhara" /image/ \
  && printf 'root:x:0:0::/:/\nbaribhara:x:65532:65532::/:/\nnobody:x:65534:65534::/:/\n' > /image/etc/passwd \
  && printf 'root:x:0:\nbaribhara:x:65532:\nnobody:x:65534:\n' > /image/etc/group \
- && printf 'hosts: files dns\n' > /image/etc/nsswitch.conf
+ && printf 'hosts: files dns\n' > /image/etc/nsswitch.conf \
+ && mkdir -p /image/etc/ssl/certs \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
 FROM scratch
 COPY --from=build /image /

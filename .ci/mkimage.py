@@ -2,8 +2,9 @@
 """Writes an image of one static binary as a tar file, without a container engine.
 
 The file is an OCI layout and what `docker save` writes at once, so that `ctr images import`, `podman load` and
-`docker load` all take it. The image has one layer: the binary (its entrypoint) and the three files of /etc that the
-C library looks for. Nothing in it depends on the time or the machine: the same binary gives the same digest.
+`docker load` all take it. The image has one layer: the binary (its entrypoint), the three files of /etc that the
+C library looks for, and the authorities that TLS towards public names needs, if a file of them is named. Nothing in it
+depends on the time: the same files give the same digest.
 """
 
 import argparse
@@ -27,6 +28,7 @@ def arguments():
     parser.add_argument("binary", help="a static ELF binary")
     parser.add_argument("--user", type=int, default=0, help="the user and group that it runs as")
     parser.add_argument("--tmp", action="store_true", help="with /tmp, writable for all")
+    parser.add_argument("--authorities", metavar="FILE", help="certificates in PEM that become those of the system")
     parser.add_argument("--gzip", action="store_true", help="compress the layer, as a registry would")
     parser.add_argument("--label", action="append", default=[], metavar="KEY=VALUE")
     return parser.parse_args()
@@ -56,7 +58,7 @@ def entry(path, size=0, mode=0o755, kind=tarfile.REGTYPE):
     return info
 
 
-def layer_of(binary, user, with_tmp):
+def layer_of(binary, user, with_tmp, authorities):
     """The file system of the image."""
     own = f"baribhara:x:{user}:{user}::/:/\n" if user else ""
     texts = {
@@ -65,9 +67,15 @@ def layer_of(binary, user, with_tmp):
         # Without it a static C library would ask for modules that are not there.
         "etc/nsswitch.conf": "hosts: files dns\n",
     }
+    folders = ["etc"]
+    if authorities:
+        folders += ["etc/ssl", "etc/ssl/certs"]
+        with open(authorities, encoding="ascii") as file:
+            texts["etc/ssl/certs/ca-certificates.crt"] = file.read()
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        tar.addfile(entry("etc", kind=tarfile.DIRTYPE))
+        for folder in folders:
+            tar.addfile(entry(folder, kind=tarfile.DIRTYPE))
         if with_tmp:
             tar.addfile(entry("tmp", mode=0o1777, kind=tarfile.DIRTYPE))
         for path, text in texts.items():
@@ -100,7 +108,7 @@ def as_json(value):
 def image(args):
     """The files of the tar, in order, and the sizes of the layer: unpacked and as it is stored."""
     platform = {"architecture": architecture(args.binary), "os": "linux"}
-    plain = layer_of(args.binary, args.user, args.tmp)
+    plain = layer_of(args.binary, args.user, args.tmp, args.authorities)
     stored = gzip.compress(plain, mtime=0) if args.gzip else plain
     blobs = Blobs()
     layer = blobs.add(stored, "layer.v1.tar+gzip" if args.gzip else "layer.v1.tar")

@@ -35,6 +35,8 @@ FIRST_USE = {
     "baribhara_ratelimit_rejected_total": "no limit refused a request",
     "baribhara_ratelimit_shadowed_total": "no limit in Shadow mode would have refused a request",
     "baribhara_ratelimit_evicted_keys_total": "no limit forgot a key",
+    "baribhara_jwks_keys": "no route has keys by URL",
+    "baribhara_jwks_fetch_failures_total": "no fetch of keys failed",
     "ALERTS": "no alert fires, or the rules are not loaded",
 }
 CLUSTER_ONLY = {"baribhara_watch_up": "a folder has no watches"}

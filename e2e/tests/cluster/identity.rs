@@ -10,7 +10,7 @@ use e2e::cluster_load::{Aim, Load};
 use e2e::cluster_release::Release;
 use e2e::cluster_report::{measured, ms};
 use e2e::cluster_scene::{End, Scene, route, until_all};
-use e2e::cluster_tools::{image, kubectl};
+use e2e::cluster_tools::{cluster, image, kubectl};
 use e2e::jwt::{Signer, claims, jwks};
 use e2e::until::until_within;
 use serde_json::{Value, json};
@@ -108,6 +108,7 @@ fn guarded(uri: &str) -> Value {
 
 #[test]
 fn an_identity_provider_that_dies_for_a_minute_refuses_nobody() {
+    cluster(&["addon", "coredns"]);
     let release = Release::with_values("private-jwks.yaml", 3);
     let scene = Scene::new("identity");
     let signer = Signer::p256();
@@ -160,6 +161,7 @@ fn an_identity_provider_that_dies_for_a_minute_refuses_nobody() {
 
 #[test]
 fn a_provider_inside_the_cluster_is_refused_without_the_flag_and_the_route_says_why() {
+    cluster(&["addon", "coredns"]);
     let release = Release::shared();
     let scene = Scene::new("identity-refused");
     scene.echo("web", 1, End::Drains);

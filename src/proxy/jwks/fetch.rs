@@ -101,14 +101,14 @@ async fn follow(spec: &RemoteKeys, system: &RefCell<SystemTrust>) -> Result<Byte
 }
 
 async fn ask(spec: &RemoteKeys, uri: &KeysUri, system: &RefCell<SystemTrust>) -> Result<Said, FetchError> {
-    let tls = match uri.scheme() {
-        Scheme::Http => None,
-        Scheme::Https => Some(client_tls(spec, uri, &mut system.borrow_mut())?),
-    };
+    // First, as an address that may not be asked is the better reason.
     let tcp = connect(spec, uri).await?;
-    match tls {
-        None => exchange(tcp, uri).await,
-        Some(tls) => exchange(tls.handshake(tcp).await.map_err(FetchError::Tls)?, uri).await,
+    match uri.scheme() {
+        Scheme::Http => exchange(tcp, uri).await,
+        Scheme::Https => {
+            let tls = client_tls(spec, uri, &mut system.borrow_mut())?;
+            exchange(tls.handshake(tcp).await.map_err(FetchError::Tls)?, uri).await
+        }
     }
 }
 
