@@ -98,7 +98,7 @@ POLICIES = [
     Policy("error pages, none shown", "filters: [{type: ErrorPages, errorPages: [{statusCodes: ['500-599'], backendRef: {name: web, port: 80}}]}]"),
     Policy("mirror of all requests", "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}]"),
     Policy("faults for a header that is not there", "filters: [{type: Fault, fault: {header: {name: X-Fault}, abort: {statusCode: 503}}}]"),
-    Policy("adaptive bound", "circuitBreaker: {adaptive: {}}"),
+    Policy("adaptive bound", "circuitBreaker: {adaptive: {minRequests: 1000}}"),
     Policy(
         "retry, timeouts, breaker, ejection",
         "retry: {attempts: 2, 'on': [ConnectFailure, Reset, '503']}, timeouts: {request: 10s, perTry: 3s, connect: 1s},"
