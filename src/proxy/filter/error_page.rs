@@ -1,13 +1,16 @@
 //! Error pages: which answers get one, what the Service is asked, and what of its answer the client gets. Asks nobody
 //! itself.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
-use ir::{BackendId, BackendTarget, RouteId, StatusRange};
+use ir::{BackendId, BackendTarget, RouteId, StatusRange, Timeouts};
 
 use crate::answer::{DECISION, Payload};
 use crate::error::Reason;
 use crate::generation::RouteBackend;
 use crate::request::Asked;
+use crate::upstream::AsideTerms;
 
 /// Says what the error was. A request that has it asks for a page itself, and gets none for its own errors: a Service
 /// that leads back to the gateway ends there.
@@ -17,6 +20,9 @@ const X_CODE: HeaderName = HeaderName::from_static("x-code");
 const TOLD: [HeaderName; 3] = [header::ACCEPT, header::ACCEPT_ENCODING, header::ACCEPT_LANGUAGE];
 /// What of the fields of the first answer stays beside those of the page.
 const KEPT: [HeaderName; 4] = [header::WWW_AUTHENTICATE, header::RETRY_AFTER, header::ALLOW, DECISION];
+
+/// The longest time without a part of a page that has begun.
+const IDLE_MAX: Duration = Duration::from_secs(10);
 
 /// A Service that makes pages, and of what.
 #[derive(Debug)]
@@ -34,6 +40,12 @@ impl PageSource {
         (self.without_endpoints && is_without)
             || self.statuses.iter().any(|range| range.contains(status.as_u16()))
     }
+}
+
+/// How the Services are asked.
+pub(super) fn page_terms() -> AsideTerms {
+    let timeouts = Timeouts { idle: Some(IDLE_MAX), ..Timeouts::default() };
+    AsideTerms { timeouts, ..AsideTerms::default() }
 }
 
 /// Whether the client of this request can be shown a page.

@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use ir::{BackendTarget, Fault, SideBackend};
 
-use super::error_page::PageSource;
+use super::error_page::{PageSource, page_terms};
 use super::mirror::MirrorStage;
 use crate::body::RequestBody;
 use crate::generation::RouteBackend;
 use crate::observe::ExtraMetrics;
-use crate::upstream::Forward;
+use crate::upstream::{AsideTerms, Forward};
 
 /// What few routes have.
 #[derive(Debug)]
 pub(crate) struct ExtrasStage {
     pub(crate) pages: Vec<PageSource>,
+    pub(crate) page_terms: AsideTerms,
     mirror: Option<MirrorStage>,
     pub(crate) fault: Option<Fault>,
     pub(crate) metrics: Arc<ExtraMetrics>,
@@ -32,17 +33,13 @@ impl ExtrasStage {
             BackendTarget::Backend(id) => Some(side(id, backend)),
             BackendTarget::Missing(_) => None,
         };
-        let mirror = mirror.as_ref().map(|mirror| MirrorStage {
-            percent: mirror.percent,
-            includes_body: mirror.includes_body,
-            upstream: upstream(&mirror.backend),
-        });
+        let mirror = mirror.as_ref().map(|mirror| MirrorStage::new(mirror, upstream(&mirror.backend)));
         let pages = error_pages.iter().map(|page| PageSource {
             statuses: page.statuses.clone(),
             without_endpoints: page.without_endpoints,
             upstream: upstream(&page.backend),
         });
-        Self { pages: pages.collect(), mirror, fault: fault.clone(), metrics }
+        Self { pages: pages.collect(), page_terms: page_terms(), mirror, fault: fault.clone(), metrics }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, Method, header};
-use ir::{CircuitBreaker, LoadBalancing, PassiveHealth, Retry, Timeouts};
+use ir::{CircuitBreaker, Retry, Timeouts};
 use traffic::BreakerKind;
 
 use crate::body::{CopyFate, RequestBody};
@@ -15,7 +15,7 @@ use crate::error::Reason;
 use crate::generation::RouteBackend;
 use crate::observe::ExtraMetrics;
 use crate::server::Worker;
-use crate::upstream::{Forward, Forwarded, Trail, forward};
+use crate::upstream::{Aside, AsideTerms, Forward, Forwarded, Trail, forward};
 
 /// Requests that the backend of a mirror may have under way, over all workers; more are not mirrored.
 const IN_FLIGHT_MAX: u32 = 256;
@@ -28,10 +28,11 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(10);
 /// Where copies of a rule's requests go.
 #[derive(Debug)]
 pub(crate) struct MirrorStage {
-    pub(crate) percent: u8,
-    pub(crate) includes_body: bool,
+    percent: u8,
+    includes_body: bool,
     /// `None`: it is missing.
-    pub(crate) upstream: Option<RouteBackend>,
+    upstream: Option<RouteBackend>,
+    terms: Arc<AsideTerms>,
 }
 
 /// What is sent, kept apart from the client's request, which may be over before.
@@ -46,6 +47,24 @@ struct Copied {
 }
 
 impl MirrorStage {
+    pub(super) fn new(mirror: &ir::Mirror, upstream: Option<RouteBackend>) -> Self {
+        let terms = AsideTerms {
+            timeouts: Timeouts { idle: Some(IDLE_MAX), stream_idle: Some(IDLE_MAX), ..Timeouts::default() },
+            retry: Retry { attempts: 0, on: Vec::new(), methods: Vec::new(), ..Retry::default() },
+            circuit_breaker: CircuitBreaker {
+                max_requests: Some(IN_FLIGHT_MAX),
+                ..CircuitBreaker::default()
+            },
+            ..AsideTerms::default()
+        };
+        Self {
+            percent: mirror.percent,
+            includes_body: mirror.includes_body,
+            upstream,
+            terms: Arc::new(terms),
+        }
+    }
+
     /// Begins a copy of a request that is about to be sent, and of its body as that is read. `host`: the client's own.
     pub(crate) fn begin(
         &self,
@@ -77,8 +96,9 @@ impl MirrorStage {
         let upstream =
             RouteBackend { backend: Arc::clone(&upstream.backend), protocol: Arc::clone(&upstream.protocol) };
         let (worker, metrics) = (Rc::clone(ask.worker), Arc::clone(metrics));
+        let terms = Arc::clone(&self.terms);
         ask.worker.spawn(async move {
-            let sent = send(&worker, &metrics, &upstream, (&copied, body)).await;
+            let sent = send((&worker, &metrics), &upstream, &terms, (&copied, body)).await;
             let fell_behind = fate.as_ref().is_some_and(CopyFate::fell_behind);
             match sent {
                 _ if fell_behind => metrics.mirrors_dropped.inc(),
@@ -91,19 +111,14 @@ impl MirrorStage {
 }
 
 async fn send(
-    worker: &Rc<Worker>,
-    metrics: &ExtraMetrics,
+    (worker, metrics): (&Rc<Worker>, &ExtraMetrics),
     upstream: &RouteBackend,
+    terms: &AsideTerms,
     (copied, body): (&Copied, RequestBody),
 ) -> Result<(), Reason> {
-    let timeouts = Timeouts { idle: Some(IDLE_MAX), stream_idle: Some(IDLE_MAX), ..Timeouts::default() };
-    let retry = Retry { attempts: 0, on: Vec::new(), methods: Vec::new(), ..Retry::default() };
-    let circuit_breaker = CircuitBreaker { max_requests: Some(IN_FLIGHT_MAX), ..CircuitBreaker::default() };
-    let (load_balancing, passive_health) = (LoadBalancing::default(), PassiveHealth::default());
-    let ask = Forward {
+    let ask = Aside {
         worker,
-        backend: &upstream.backend,
-        protocol: &upstream.protocol,
+        upstream: (&upstream.backend, &upstream.protocol),
         route_metrics: &metrics.unshown,
         method: &copied.method,
         path: &copied.path,
@@ -111,19 +126,9 @@ async fn send(
         host: &copied.host,
         headers: &copied.headers,
         own: &copied.own,
-        expects_continue: false,
-        upgrade: None,
         started: Instant::now(),
-        is_grpc: false,
-        timeouts: &timeouts,
-        retry: &retry,
-        circuit_breaker: &circuit_breaker,
-        load_balancing: &load_balancing,
-        hash_key: None,
-        sticky: None,
-        passive_health: Some(&passive_health),
     };
-    let forwarded = forward(&ask, &mut Some(body), &mut Trail::default()).await?;
+    let forwarded = forward(&ask.on(terms), &mut Some(body), &mut Trail::default()).await?;
     // That it has answered is enough; how, and whether to the end, is of no interest.
     drop(tokio::time::timeout(ANSWER_TIME_MAX, read_away(forwarded)).await);
     Ok(())

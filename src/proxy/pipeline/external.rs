@@ -21,7 +21,7 @@ use crate::filter::client_cert;
 use crate::generation::{RouteBackend, RouteRuntime};
 use crate::observe::ExternalResult;
 use crate::request::Asked;
-use crate::upstream::{Forward, Forwarded, Own, Trail, UpstreamBody, forward};
+use crate::upstream::{Aside, Forwarded, Own, Trail, UpstreamBody, forward};
 
 /// A longer body of a refusal is left out.
 const REFUSAL_BYTES_MAX: usize = 64 << 10;
@@ -110,10 +110,9 @@ impl Stage<'_> {
         let own = Own::new(asked, self.downstream, &request_id);
         let url = render(&external.spec.path, asked);
         let (path, query) = url.split_once('?').map_or((&*url, None), |(path, query)| (path, Some(query)));
-        let question = Forward {
+        let question = Aside {
             worker: self.worker,
-            backend: &service.backend,
-            protocol: &service.protocol,
+            upstream: (&service.backend, &service.protocol),
             route_metrics: &runtime.metrics,
             method: &external.spec.method,
             path,
@@ -121,21 +120,12 @@ impl Stage<'_> {
             host: external.spec.host.as_bytes(),
             headers: &headers,
             own: own.lines(),
-            expects_continue: false,
-            upgrade: None,
             started: began,
-            is_grpc: false,
-            timeouts: &external.timeouts,
-            retry: &external.retry,
-            circuit_breaker: &external.circuit_breaker,
-            load_balancing: &external.load_balancing,
-            hash_key: None,
-            sticky: None,
-            passive_health: Some(&external.passive_health),
         };
         // The request's own body is the backend's.
         let mut nothing = Some(body.nothing_beside());
-        let Ok(forwarded) = forward(&question, &mut nothing, &mut Trail::default()).await else {
+        let Ok(forwarded) = forward(&question.on(&external.terms), &mut nothing, &mut Trail::default()).await
+        else {
             return unanswered(external);
         };
         let Forwarded { head, body, .. } = forwarded;

@@ -7,7 +7,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::{Method, Response};
-use ir::{Action, CircuitBreaker, LoadBalancing, PassiveHealth, Retry, Timeouts};
+use ir::Action;
 
 use super::{Notes, Refusal, Stage};
 use crate::answer::Payload;
@@ -18,12 +18,10 @@ use crate::filter::grpc;
 use crate::generation::RouteRuntime;
 use crate::request::Asked;
 use crate::server::Stream;
-use crate::upstream::{Forward, Own, Trail, forward};
+use crate::upstream::{Aside, Own, Trail, forward};
 
 /// How long a Service may take until the head of its page. The client waits for it.
 const PAGE_TIME_MAX: Duration = Duration::from_secs(3);
-/// The longest time without a part of a page that has begun.
-const PAGE_IDLE_MAX: Duration = Duration::from_secs(10);
 /// How much of the body that the page takes the place of is read away, so that its connection can be kept.
 const REPLACED_BYTES_MAX: usize = 64 << 10;
 
@@ -88,13 +86,9 @@ impl Stage<'_> {
         let headers = error_page::fields(error, asked, &route.id, backend);
         let request_id = notes.request_id.get_or_insert_with(|| asked.request_id(&self.worker.random));
         let own = Own::new(asked, self.downstream, request_id);
-        let timeouts = Timeouts { idle: Some(PAGE_IDLE_MAX), ..Timeouts::default() };
-        let (retry, circuit_breaker) = (Retry::default(), CircuitBreaker::default());
-        let (load_balancing, passive_health) = (LoadBalancing::default(), PassiveHealth::default());
-        let ask = Forward {
+        let ask = Aside {
             worker: self.worker,
-            backend: &upstream.backend,
-            protocol: &upstream.protocol,
+            upstream: (&upstream.backend, &upstream.protocol),
             route_metrics: &extras.metrics.unshown,
             method: if asked.method == Method::HEAD { &Method::HEAD } else { &Method::GET },
             path: "/",
@@ -102,20 +96,10 @@ impl Stage<'_> {
             host: asked.raw_host(),
             headers: &headers,
             own: own.lines(),
-            expects_continue: false,
-            upgrade: None,
             started: Instant::now(),
-            is_grpc: false,
-            timeouts: &timeouts,
-            retry: &retry,
-            circuit_breaker: &circuit_breaker,
-            load_balancing: &load_balancing,
-            hash_key: None,
-            sticky: None,
-            passive_health: Some(&passive_health),
         };
         let mut body = Some(RequestBody::empty(Rc::clone(stream)));
-        let forwarded = forward(&ask, &mut body, &mut Trail::default()).await.ok()?;
+        let forwarded = forward(&ask.on(&extras.page_terms), &mut body, &mut Trail::default()).await.ok()?;
         let status = error_page::shown_status(error, forwarded.head.status)?;
         Some(Page { status, headers: forwarded.head.headers, payload: self.payload(forwarded.body) })
     }

@@ -1,5 +1,6 @@
 //! The way to the pods: backends and their endpoints, connections and their pools, tries and retries.
 
+mod aside;
 mod backend;
 mod balance;
 mod body;
@@ -18,6 +19,7 @@ mod switched;
 mod tls;
 mod trip;
 
+pub(crate) use aside::{Aside, AsideTerms};
 pub(crate) use backend::{Backend, Backends};
 pub(crate) use balance::{Sticky, StickyPlace};
 pub(crate) use body::UpstreamBody;

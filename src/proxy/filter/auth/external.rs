@@ -7,14 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use ir::{
-    CacheKey, CircuitBreaker, ExternalAuth, FailureMode, LoadBalancing, PassiveHealth, Retry, Timeouts,
-};
+use ir::{CacheKey, ExternalAuth, FailureMode, Timeouts};
 
 use super::answer_cache::{AnswerCache, AnswerKey};
 use super::stage::AuthRequest;
 use super::url;
 use crate::request::Asked;
+use crate::upstream::AsideTerms;
 
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -40,11 +39,7 @@ pub(crate) struct External {
     /// Names this version of it for the life of the process: answers of another never count for it.
     id: u64,
     pub(crate) spec: Arc<ExternalAuth>,
-    pub(crate) timeouts: Timeouts,
-    pub(crate) retry: Retry,
-    pub(crate) circuit_breaker: CircuitBreaker,
-    pub(crate) load_balancing: LoadBalancing,
-    pub(crate) passive_health: PassiveHealth,
+    pub(crate) terms: AsideTerms,
 }
 
 /// What a service said of the client that it let pass: the headers that the upstream gets.
@@ -80,21 +75,17 @@ pub(crate) enum Meaning {
 impl External {
     pub(super) fn new(spec: &Arc<ExternalAuth>) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let own = Timeouts::default();
+        let timeouts = Timeouts {
+            connect: Timeouts::default().connect.min(spec.timeout),
+            request: Some(spec.timeout),
+            per_try: None,
+            idle: Some(spec.timeout),
+            stream_idle: Some(spec.timeout),
+        };
         Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             spec: Arc::clone(spec),
-            timeouts: Timeouts {
-                connect: own.connect.min(spec.timeout),
-                request: Some(spec.timeout),
-                per_try: None,
-                idle: Some(spec.timeout),
-                stream_idle: Some(spec.timeout),
-            },
-            retry: Retry::default(),
-            circuit_breaker: CircuitBreaker::default(),
-            load_balancing: LoadBalancing::default(),
-            passive_health: PassiveHealth::default(),
+            terms: AsideTerms { timeouts, ..AsideTerms::default() },
         }
     }
 
