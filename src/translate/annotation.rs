@@ -1,7 +1,6 @@
 //! What an Ingress says by annotation of its backends: protocol, TLS, upgrades and idle streams. A word that is not
 //! understood fails closed where TLS hangs on it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use crate::affinity::SealMaterial;
 use crate::affinity_annotation::IngressAffinity;
 use crate::authority::{self, authorities};
+use crate::notes::Notes;
 use crate::protocol::{self, NO_TLS, Offer, TlsDemand};
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
@@ -102,17 +102,7 @@ pub(crate) fn ca_ref(ingress: &Ingress, annotation: &str) -> Option<CaRef> {
     authority::written(ingress.metadata.annotations.as_ref()?.get(annotation)?.trim())
 }
 
-/// The annotations of one Ingress and where they stand.
-struct Notes<'a> {
-    annotations: &'a BTreeMap<String, String>,
-    field: Field<'a>,
-}
-
-impl<'a> Notes<'a> {
-    fn get(&'a self, name: &'a str) -> Option<(&'a str, Field<'a>)> {
-        self.annotations.get(name).map(|text| (text.trim(), self.field.quoted(name)))
-    }
-
+impl Notes<'_> {
     fn protocol(&self, lines: &mut Lines) -> Result<Option<BackendProtocol>, Refused> {
         let Some((text, field)) = self.get(api::BACKEND_PROTOCOL_ANNOTATION) else { return Ok(None) };
         protocol::named(&text.to_ascii_uppercase()).map(Some).ok_or_else(|| {

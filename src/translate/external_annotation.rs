@@ -1,7 +1,6 @@
 //! What an Ingress says by annotation of a service that is asked about its requests: `auth-url` and what belongs to it,
 //! as ingress-nginx has them. A word that is not understood fails closed.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::basic::ingress_basic;
 use crate::external::{self, FAILS_CLOSED};
+use crate::notes::Notes;
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 
@@ -220,17 +220,7 @@ fn variable_name(text: &str) -> (&str, &str) {
     text.split_at(text.find(|c| !is_name(c)).unwrap_or(text.len()))
 }
 
-/// The annotations of one Ingress and where they stand.
-struct Notes<'a> {
-    annotations: &'a BTreeMap<String, String>,
-    field: Field<'a>,
-}
-
-impl<'a> Notes<'a> {
-    fn get(&'a self, name: &'a str) -> Option<(&'a str, Field<'a>)> {
-        self.annotations.get(name).map(|text| (text.trim(), self.field.quoted(name)))
-    }
-
+impl Notes<'_> {
     fn sign_in(&self, lines: &mut Lines) -> Result<Option<SignIn>, Refused> {
         let param = self.get(api::AUTH_SIGNIN_REDIRECT_PARAM_ANNOTATION);
         let Some((url, field)) = self.get(api::AUTH_SIGNIN_ANNOTATION) else {

@@ -1,6 +1,5 @@
 //! What an Ingress says by annotation of Services beside its backends, by our names and by those of ingress-nginx.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ir::{Action, ErrorPage, Mirror, Route, RouteExtras, SideBackend, StatusRange};
@@ -9,6 +8,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use crate::backend::{self, PortRef};
 use crate::error_page::{NO_PAGE, status_range};
 use crate::mirror::{NO_MIRROR, named_service};
+use crate::notes::Notes;
 use crate::reader::Reader;
 use crate::report::{Field, Lines};
 use crate::side_backend;
@@ -49,23 +49,15 @@ impl IngressExtras {
     }
 }
 
-struct Notes<'a> {
-    annotations: &'a BTreeMap<String, String>,
-    field: Field<'a>,
-}
-
 impl<'a> Notes<'a> {
     /// Ours wins where both are there.
-    fn get(&'a self, (ours, nginx): Names) -> Option<(&'a str, Field<'a>)> {
-        [ours, nginx].into_iter().find_map(|name| {
-            let text = self.annotations.get(name)?.trim();
-            Some((text, self.field.quoted(name)))
-        })
+    fn either(&'a self, (ours, nginx): Names) -> Option<(&'a str, Field<'a>)> {
+        [ours, nginx].into_iter().find_map(|name| self.get(name))
     }
 
     fn error_pages(&self, reader: &mut Reader<'_>, lines: &mut Lines) -> Option<ErrorPage> {
-        let statuses = self.get(ERRORS).map(|(text, field)| (statuses(text, field, lines), field));
-        let Some((name, field)) = self.get(DEFAULT_BACKEND) else {
+        let statuses = self.either(ERRORS).map(|(text, field)| (statuses(text, field, lines), field));
+        let Some((name, field)) = self.either(DEFAULT_BACKEND) else {
             if let Some((_, field)) = statuses {
                 let message = format!("nobody is named who makes the pages; {NO_PAGE}");
                 lines.warning(field, message, "add the annotation default-backend with a Service's name");
@@ -80,7 +72,7 @@ impl<'a> Notes<'a> {
 
 impl Notes<'_> {
     fn mirror(&self, reader: &mut Reader<'_>, lines: &mut Lines) -> Option<Mirror> {
-        let (text, field) = self.get(MIRROR_TARGET)?;
+        let (text, field) = self.either(MIRROR_TARGET)?;
         let own = Arc::clone(&lines.object().namespace);
         let Some(mut service) = named_service(text, &own) else {
             let message = format!("'{text}' names no Service of the cluster; {NO_MIRROR}");
@@ -91,7 +83,7 @@ impl Notes<'_> {
         if service.port == 0 {
             service.port = first_port(&service.name, service.namespace.as_deref().unwrap_or(&own), reader);
         }
-        let includes_body = match self.get(MIRROR_BODY) {
+        let includes_body = match self.either(MIRROR_BODY) {
             None | Some(("on", _)) => true,
             Some(("off", _)) => false,
             Some((text, field)) => {

@@ -37,6 +37,7 @@ mod limit_annotation;
 mod matches;
 mod mirror;
 mod named;
+mod notes;
 mod passthrough;
 mod path;
 mod policy_memo;

@@ -1,7 +1,6 @@
 //! Limits that an Ingress asks for by annotations, each by the client's address. A word that is not understood fails closed:
 //! fewer limits than were asked for would be open.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use ir::{
 use k8s_openapi::api::networking::v1::Ingress;
 
 use crate::matches::everything;
+use crate::notes::Notes;
 use crate::report::{Field, Lines, Refused};
 use crate::value;
 
@@ -83,12 +83,6 @@ pub(crate) fn own(route: &mut Route, limits: &Result<Option<Arc<LimitPolicy>>, R
         Err(Refused) if matches!(route.action, Action::Fail(_)) => {}
         Err(Refused) => route.action = Action::Fail(FailReason::InvalidLimit),
     }
-}
-
-/// The annotations of one Ingress and where they stand.
-struct Notes<'a> {
-    annotations: &'a BTreeMap<String, String>,
-    field: Field<'a>,
 }
 
 impl Notes<'_> {
