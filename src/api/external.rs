@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::text::{DNS_LABEL, METHOD, TOKEN};
+use crate::text::{ADDRESS, DNS_LABEL, METHOD, NO_NAMESPACE, ONE_TARGET, TLS_PROTOCOL, TOKEN};
 use crate::upstream::{BackendProtocol, BackendTls};
 use crate::value::Duration;
 
@@ -65,16 +65,10 @@ pub struct ExternalAuth {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [
+    {"rule": ONE_TARGET.0, "message": ONE_TARGET.1},
+    {"rule": NO_NAMESPACE.0, "message": NO_NAMESPACE.1},
     {
-        "rule": "has(self.name) != has(self.address)",
-        "message": "exactly one of name (a Service) and address must be set; keep one of them",
-    },
-    {
-        "rule": "!has(self.address) || !has(self.__namespace__)",
-        "message": "an address has no namespace; remove namespace",
-    },
-    {
-        "rule": "!has(self.tls) || !has(self.protocol) || self.protocol == 'HTTPS' || self.protocol == 'GRPCS'",
+        "rule": TLS_PROTOCOL,
         "message": "tls needs a protocol with TLS; write protocol HTTPS, or remove tls",
     },
 ]))]
@@ -89,7 +83,7 @@ pub struct AuthBackendRef {
     pub namespace: Option<String>,
     /// A host name or an IP address (IPv6 without brackets) instead of a Service. At most 253 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = "^[0-9A-Za-z:]([0-9A-Za-z_.:-]*[0-9A-Za-z:])?$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = ADDRESS))]
     pub address: Option<String>,
     /// The port of the Service (not of its pods) or of the address: 1 to 65535.
     #[schemars(range(min = 1, max = 65535))]

@@ -1,4 +1,4 @@
-//! The patterns of names and header fields that several kinds share, each written once.
+//! The patterns of names and header fields, and the rules, that several kinds share, each written once.
 
 /// A DNS label (RFC 1123): rule, limit and provider names, Services, namespaces.
 pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
@@ -24,7 +24,20 @@ pub(crate) const CIDR: &str =
 /// `*`, `scheme://host[:port]` or `scheme://*.suffix[:port]`.
 pub(crate) const ORIGIN: &str =
     r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://(\*\.)?([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?)$";
+/// A host name or an IP address, IPv6 without brackets.
+pub(crate) const ADDRESS: &str = "^[0-9A-Za-z:]([0-9A-Za-z_.:-]*[0-9A-Za-z:])?$";
 /// A key of a Secret or ConfigMap.
 pub(crate) const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
 /// An absolute path without control characters, query or fragment.
 pub(crate) const ABSOLUTE_PATH: &str = "^/[!-\"$->@-~]*$";
+/// Rule and message of what is a Service by `name` or a fixed `address`.
+pub(crate) const ONE_TARGET: (&str, &str) = (
+    "has(self.name) != has(self.address)",
+    "exactly one of name (a Service) and address must be set; keep one of them",
+);
+/// The same, for a namespace beside an address.
+pub(crate) const NO_NAMESPACE: (&str, &str) =
+    ("!has(self.address) || !has(self.__namespace__)", "an address has no namespace; remove namespace");
+/// What is spoken to without TLS has no `tls`.
+pub(crate) const TLS_PROTOCOL: &str =
+    "!has(self.tls) || !has(self.protocol) || self.protocol == 'HTTPS' || self.protocol == 'GRPCS'";
