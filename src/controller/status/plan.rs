@@ -11,7 +11,7 @@ use translate::{Object, Standing};
 
 use super::addresses::Publication;
 use super::desired::{Reach, keys_ready, verdicts};
-use super::target::{Said, Target, Verdict, condition, has_ours};
+use super::target::{Said, Target, Verdict, condition, has_ours, says_of_keys};
 use crate::outlook::{MarkScope, Marks, Outlook, is_marked, version};
 
 #[cfg(test)]
@@ -368,7 +368,7 @@ impl Target {
                 let only_count = status.observed_generation == *generation
                     && stands(accepted)
                     && stands(refs)
-                    && keys.as_ref().map_or(condition(status, ConditionType::JwksReady).is_none(), stands);
+                    && says_of_keys(status, keys.as_ref());
                 let keys_may_come =
                     keys.as_ref().is_some_and(|keys| keys.reason == ConditionReason::JwksPending);
                 let is_pending = programmed.reason == ConditionReason::Pending;

@@ -56,7 +56,7 @@ impl Target {
         match (self, said) {
             (Self::Conditions { generation, verdicts, keys }, Said::Conditions(status)) => {
                 status.observed_generation == *generation
-                    && (keys.is_some() || condition(status, ConditionType::JwksReady).is_none())
+                    && says_of_keys(status, keys.as_ref())
                     && verdicts.iter().chain(keys).all(|verdict| {
                         condition(status, verdict.about).is_some_and(|condition| {
                             verdict.is(condition) && condition.observed_generation == *generation
@@ -156,6 +156,15 @@ impl<'a> Said<'a> {
             Self::Conditions(status) => Said::Conditions(Cow::Owned(status.into_owned())),
             Self::Addresses(addresses) => Said::Addresses(Cow::Owned(addresses.into_owned())),
         }
+    }
+}
+
+/// Whether the status says this of fetched keys, and nothing where there is nothing to say.
+pub(super) fn says_of_keys(status: &Status, keys: Option<&Verdict>) -> bool {
+    let said = condition(status, ConditionType::JwksReady);
+    match keys {
+        None => said.is_none(),
+        Some(verdict) => said.is_some_and(|condition| verdict.is(condition)),
     }
 }
 
