@@ -46,6 +46,30 @@ fn every_timeout_bounds_connecting_too() {
 }
 
 #[test]
+fn a_host_that_answers_no_connection_is_avoided_long_before_the_first_has_failed() {
+    let (gone, well) = (Unreachable::start(), Backend::named("well"));
+    let spec = format!("hostnames: [{HOST}]\nrules: [{{name: all, backendRefs: [{{name: web, port: 80}}]}}]");
+    let endpoints = [gone.address, well.address];
+    let site = site(&(service("web", &endpoints) + &route("shop", &spec)));
+    let http = site.gateway.http;
+    let asked: Vec<_> = (0..100)
+        .map(|_| {
+            // Not to wait for something: the rate is what is tested. All are sent within the timeout of 3 s.
+            thread::sleep(Duration::from_millis(20));
+            thread::spawn(move || {
+                let started = Instant::now();
+                assert_eq!(client::ask(http, &Request::get(HOST, "/")).unwrap().status, 200);
+                started.elapsed()
+            })
+        })
+        .collect();
+    let took: Vec<Duration> = asked.into_iter().map(|thread| thread.join().unwrap()).collect();
+    let waited = took.iter().filter(|took| **took > Duration::from_secs(1)).count();
+    // Half of those of the first 300 ms, and two more; without that it would be half of all.
+    assert!((1..=20).contains(&waited), "{waited} of {} waited: {took:?}", took.len());
+}
+
+#[test]
 fn a_pooled_connection_older_than_the_idle_time_is_not_used_again() {
     let backend = Backend::named("ok");
     let flags = ["--upstream-idle", "300ms", "--workers", "1"];

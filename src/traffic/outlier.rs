@@ -72,6 +72,15 @@ impl Outlier {
         self.ejected_until_ns.load(Ordering::Relaxed)
     }
 
+    /// A new connection to the endpoint takes longer than one should, which may be all that is ever heard of it. That is no
+    /// failure yet, but until an answer comes it gets no more tries than failures to connect would eject it.
+    pub fn on_slow_connect(&self, endpoint: &EndpointState, now_ns: u64, policy: &ir::PassiveHealth) {
+        let tries = policy.consecutive_connect_failures;
+        if tries > 0 && endpoint.health().doubt(now_ns, tries) {
+            self.alert();
+        }
+    }
+
     /// Counts how a try at `endpoints[index]` ended. Returns whether that ejected the endpoint.
     ///
     /// When a threshold is reached but as many endpoints are out as may be, the endpoint stays, and its next failure

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -10,6 +11,9 @@ use tokio::time;
 use super::backend::Target;
 use super::io::Io;
 use super::protocol::{Protocol, Security};
+
+/// The part of its timeout after which connecting counts as slow.
+const SLOW_PART: u32 = 10;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +60,21 @@ pub(super) async fn connect(
 /// The last address's error.
 pub(super) async fn dial(target: &Target, timeout: Duration) -> Result<TcpStream, ConnectError> {
     Ok(time::timeout(timeout, open(target)).await.map_err(|_| ConnectError::TimedOut)??)
+}
+
+/// Waits for a connection, and says so when that takes a tenth of `timeout`: whoever picks endpoints need not wait for the
+/// whole of it to know that this one is slow.
+pub(super) async fn noticing<T>(
+    opening: impl Future<Output = T>,
+    timeout: Duration,
+    slow: impl FnOnce(),
+) -> T {
+    let mut opening = pin!(opening);
+    if let Ok(opened) = time::timeout(timeout / SLOW_PART, opening.as_mut()).await {
+        return opened;
+    }
+    slow();
+    opening.await
 }
 
 async fn open(target: &Target) -> io::Result<TcpStream> {

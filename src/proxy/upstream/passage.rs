@@ -11,7 +11,7 @@ use traffic::{BreakerKind, BreakerPermit, InFlight, Outcome, Pick, TriedSet};
 
 use super::backend::{Backend, ConnectionPermit, Target, Targets};
 use super::balance;
-use super::connect::dial;
+use super::connect::{dial, noticing};
 use crate::server::Worker;
 
 /// Endpoints that are asked for one connection at most.
@@ -72,7 +72,13 @@ impl Passage<'_> {
             tried.insert(index);
             let began = Instant::now();
             let in_flight = InFlight::start(&target.state);
-            match dial(target, self.config.connect).await {
+            let slow = || {
+                if let Some(health) = &self.config.passive_health {
+                    backend.outlier.on_slow_connect(&target.state, self.worker.nanos(Instant::now()), health);
+                }
+            };
+            let connect = self.config.connect;
+            match noticing(dial(target, connect), connect, slow).await {
                 Ok(tcp) => {
                     self.report(&targets, index, (began, Outcome::Success));
                     ended(false);

@@ -227,13 +227,17 @@ impl EndpointHealth {
         if self.is_returning.load(Ordering::Relaxed) {
             return Counted::Reached;
         }
-        if before > 0 || !self.is_trusted() {
-            return Counted::Fine;
+        if before == 0 && self.doubt(now_ns, threshold) { Counted::Doubtful } else { Counted::Fine }
+    }
+
+    /// Lets it have as many more tries as it takes to be sure, whatever the load; `false`: it was in doubt already.
+    pub(super) fn doubt(&self, now_ns: u64, threshold: u32) -> bool {
+        let is_trusted = self.is_trusted();
+        if is_trusted {
+            self.last_trial_ns.store(now_ns, Ordering::Relaxed);
+            self.trials.store(threshold - 1, Ordering::Relaxed);
         }
-        // As many more as it takes to be sure, whatever the load.
-        self.last_trial_ns.store(now_ns, Ordering::Relaxed);
-        self.trials.store(threshold - 1, Ordering::Relaxed);
-        Counted::Doubtful
+        is_trusted
     }
 
     /// Takes it out and returns until when: for as many times the time as it was ejected in a row. A row ends when the

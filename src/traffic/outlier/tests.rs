@@ -30,6 +30,32 @@ fn ejected_after(outcomes: &[Outcome], policy: &ir::PassiveHealth) -> Option<usi
 }
 
 #[test]
+fn an_endpoint_that_is_slow_to_connect_to_gets_the_tries_that_would_eject_it_and_no_more() {
+    let (outlier, endpoints) = (Outlier::default(), endpoints(2));
+    let policy = policy(50);
+    let health = endpoints[0].health();
+    let tries = |now_ns| (0..9).filter(|_| health.take_trial(now_ns)).count();
+    let off = ir::PassiveHealth { consecutive_connect_failures: 0, ..policy };
+    outlier.on_slow_connect(&endpoints[0], SECOND, &off);
+    assert!(health.is_trusted() && outlier.is_calm());
+    // Many wait at once: one is as good as ten.
+    for _ in 0..10 {
+        outlier.on_slow_connect(&endpoints[0], SECOND, &policy);
+    }
+    assert!(!outlier.is_calm());
+    assert_eq!(tries(SECOND), 2);
+    // All of them come to nothing: with the first it has had its three.
+    for failure in 1..=3 {
+        let ejected = outlier.on_result(&endpoints, 0, (4 * SECOND, Outcome::ConnectFailure), &policy);
+        assert_eq!(ejected, failure == 3);
+    }
+    // The other one only took its time.
+    outlier.on_slow_connect(&endpoints[1], SECOND, &policy);
+    assert!(!outlier.on_result(&endpoints, 1, (SECOND, Outcome::Success), &policy));
+    assert!(endpoints[1].health().is_trusted());
+}
+
+#[test]
 fn only_consecutive_failures_reach_a_threshold() {
     use Outcome::{ConnectFailure as C, NoAnswer as N, ServerError as E, Success as S};
     let policy = policy(50);

@@ -11,7 +11,7 @@ use traffic::{BreakerKind, BreakerPermit};
 
 use super::{Forward, Tries, TryError};
 use crate::upstream::backend::{ConnectionPermit, Target};
-use crate::upstream::connect::{ConnectError, connect};
+use crate::upstream::connect::{ConnectError, connect, noticing};
 use crate::upstream::exchange::Exchange;
 use crate::upstream::h1::{self, Wire, encode_head};
 use crate::upstream::h2::{self, Claim, Link, OpenError};
@@ -143,7 +143,7 @@ impl Tries<'_> {
         match ask.protocol.version {
             UpstreamVersion::Http1 => {
                 let (timeout, late) = self.time_to_open();
-                match connect(target, ask.protocol, timeout).await {
+                match self.noticing(target, connect(target, ask.protocol, timeout)).await {
                     Ok(io) => Ok(Connection::Own { wire: Wire::new(io, permit), reused: false }),
                     Err(failure) => {
                         debug!(endpoint = %target.endpoint, error = %failure, "connecting failed");
@@ -161,9 +161,21 @@ impl Tries<'_> {
                 let claim = link.claim(None);
                 ask.worker.pools.borrow_mut().share(ask.pool_key(target), link);
                 // A new one has room.
-                self.opened(claim.ok_or(TryError::Connect)?).await
+                self.noticing(target, self.opened(claim.ok_or(TryError::Connect)?)).await
             }
         }
+    }
+
+    /// Waits for a new connection to the endpoint, which is in doubt when that takes long.
+    async fn noticing<T>(&self, target: &Target, opening: impl Future<Output = T>) -> T {
+        let ask = self.ask;
+        let slow = || {
+            if let Some(health) = ask.passive_health {
+                let now_ns = ask.worker.nanos(Instant::now());
+                ask.backend.outlier.on_slow_connect(&target.state, now_ns, health);
+            }
+        };
+        noticing(opening, ask.timeouts.connect, slow).await
     }
 
     async fn opened(&self, claim: Claim) -> Result<Connection, TryError> {
