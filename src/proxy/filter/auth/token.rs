@@ -41,7 +41,10 @@ impl<'a> UnverifiedToken<'a> {
         let header = json::parse_object(&header).ok_or(AuthReason::TokenMalformed)?;
         let (algorithm, kid) = read_header(&header)?;
         // After the header, so that `alg: none` is called by its name whatever its signature.
-        if signature.is_empty() || !signature.bytes().all(is_base64url) {
+        // To its end in any case: how long it takes hangs on the length alone.
+        let is_sound =
+            signature.bytes().fold(!signature.is_empty(), |sound, byte| sound & is_base64url(byte));
+        if !is_sound {
             return Err(AuthReason::TokenMalformed);
         }
         Ok(Self { signed, signature, algorithm, kid, payload })
@@ -63,7 +66,7 @@ fn decode(part: &str) -> Option<Vec<u8>> {
 }
 
 const fn is_base64url(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+    byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'_')
 }
 
 fn read_header(header: &Map<String, Value>) -> Result<(Algorithm, Option<String>), AuthReason> {
