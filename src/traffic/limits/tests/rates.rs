@@ -193,7 +193,6 @@ fn memory_of_a_key_is_bounded_by_what_its_rates_need() {
 }
 
 #[test]
-#[ignore = "ten million keys take half a minute: run it by hand after a change of the table"]
 fn rl04_ten_million_keys_do_not_push_out_hot_ones() {
     let store = store(&[rate(20, 3600, 20)], 100_000);
     let mut fresh = 0;
