@@ -1,16 +1,18 @@
 //! The end of the process: nobody notices it who follows readiness and `Connection: close`.
 
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::backend::Backend;
 use e2e::client::{self, Connection, Request};
 use e2e::echo::Echo;
-use e2e::folder::route;
+use e2e::folder::{Folder, route};
 use e2e::load::{Load, Plan};
 use e2e::until::until;
 
-use crate::site::{HOST, site_with, spec};
+use crate::site::{HOST, site, site_with, spec};
 
 #[test]
 fn a_sigterm_under_load_loses_no_request_and_ends_with_success() {
@@ -145,4 +147,27 @@ fn connections_that_wait_to_be_accepted_at_the_end_get_their_answers() {
     drop(connections);
     let (status, _) = site.gateway.process.wait(Duration::from_secs(10));
     assert_eq!(status.code(), Some(0), "{:#?}", site.gateway.process.stderr());
+}
+
+#[test]
+fn jw20_a_gateway_that_crashes_leaves_no_core_dump_with_its_keys() {
+    let folder = Folder::new();
+    // Whether this machine writes any at all: otherwise there is nothing to be seen.
+    let control = Command::new("sh")
+        .args(["-c", "ulimit -c unlimited; kill -ABRT $$"])
+        .current_dir(folder.path())
+        .status()
+        .unwrap();
+    if !control.core_dumped() {
+        println!("skipped: this machine writes no core dumps");
+        return;
+    }
+    let backend = Backend::named("ok");
+    let mut site = site(&route("shop", &spec(backend.address, "")));
+    let process = site.gateway.process.id().to_string();
+    let limit = Command::new("prlimit").args(["--core=unlimited", "--pid", &process]).status();
+    assert!(limit.unwrap().success());
+    site.gateway.process.signal("ABRT");
+    let (status, _) = site.gateway.process.wait(Duration::from_secs(15));
+    assert_eq!((status.signal(), status.core_dumped()), (Some(6), false));
 }

@@ -1,7 +1,10 @@
-//! How much memory the process may take, as the operator and the kernel say.
+//! How much memory the process may take, as the operator and the kernel say, and who may read it.
 
 use std::fs;
 use std::path::Path;
+
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tracing::warn;
 
 use crate::values::{MemoryBudget, ValueError};
 
@@ -9,6 +12,13 @@ use crate::values::{MemoryBudget, ValueError};
 const LIMITS: [&str; 2] = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
 /// More than any machine has: version 1 says so where there is no limit.
 const NO_LIMIT: u64 = 1 << 60;
+
+/// Keys and tokens stay out of core dumps and out of reach of other processes of the same user (hardening JW20).
+pub(crate) fn keep_private() {
+    if let Err(error) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
+        warn!(%error, "core dumps of this process, which holds keys, can't be switched off");
+    }
+}
 
 /// The budget in bytes; `None`: there is none.
 pub(crate) fn budget(asked: MemoryBudget) -> Option<u64> {

@@ -25,6 +25,7 @@ use crate::{folder, logging, memory};
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     let origin = Origin::of(args)?;
     logging::start(args.log_format);
+    memory::keep_private();
     let source = match &origin {
         Origin::Folder(folder) => {
             let settings = translate::Settings {
