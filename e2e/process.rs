@@ -121,16 +121,17 @@ impl Process {
         (status, from.elapsed())
     }
 
-    /// User and system time that the process has used, in clock ticks of the kernel.
+    /// How long its threads that live now have been on a core.
     ///
     /// # Panics
     /// Without `/proc`.
-    pub fn cpu_ticks(&self) -> u64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process's stat");
-        let after_name = stat.rsplit(')').next().expect("a name in parentheses");
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
-        ticks(11) + ticks(12)
+    pub fn cpu_time(&self) -> Duration {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).expect("the process's threads");
+        let nanos = threads.flatten().filter_map(|thread| {
+            let schedule = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            schedule.split_whitespace().next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
     }
 }
 

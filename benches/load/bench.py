@@ -189,6 +189,12 @@ def wrk_report(text):
     return {key: int(value) for key, value in (pair.split("=") for pair in line.group(1).split())}
 
 
+def refusals_report(text):
+    """The same where each answer should be a refusal: those that are none are the errors."""
+    report = wrk_report(text)
+    return report and report | {"status": report["requests"] - report["status"]}
+
+
 def h2load_report(text, log, seconds):
     """The same figures from what h2load says and from its log: start, status and microseconds of each request."""
     requests = re.search(r"^requests: .* (\d+) done, (\d+) succeeded, (\d+) failed, (\d+) errored, (\d+) timeout", text, re.MULTILINE)
@@ -372,8 +378,9 @@ def main():
             idle.print_table(LOADS[load], [row for row in rows if row["load"] == load], options.idle_connections)
             continue
         if load == "policies":
-            rows += policies.measure(folder, options, lambda pid, port, headers, seconds: spend(
-                "baribhara", pid, wrk_command(f"http://127.0.0.1:{port}/", headers, options, seconds), wrk_report, seconds))
+            rows += policies.measure(folder, options, lambda pid, port, headers, refused, seconds: spend(
+                "baribhara", pid, wrk_command(f"http://127.0.0.1:{port}/", headers, options, seconds),
+                refusals_report if refused else wrk_report, seconds))
             policies.print_table(LOADS[load], [row for row in rows if row["load"] == load], options)
             continue
         field, rounds = compare(load, folder, options)

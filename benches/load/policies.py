@@ -16,6 +16,9 @@ import proxies
 from processes import Failure, Running, ask, free_ports, wait_until_serving
 
 PLAIN = "none"
+REFUSED = "limit by address, all refused"
+# Who floods must not hurt more by being refused than by being served: of the CPU time of the plain route.
+REFUSED_SHARE_MAX = 0.5
 # A round has a part for each policy, so these are shorter than those of other loads.
 SHARE_OF_SECONDS = 3
 API_KEY = "bench-key-0123456789abcdef"
@@ -37,6 +40,8 @@ class Policy:
     without: int = 200
     # An answer's header that must be there.
     answers: str = ""
+    # What every request of the load is answered with, once the first has passed.
+    status: int = 200
 
 
 def limit(name, keys="[]", rates="[{requests: 1000000, per: 1s}]", more=""):
@@ -108,6 +113,7 @@ POLICIES = [
     Policy("EWMA", "loadBalancing: {policy: EWMA}"),
     Policy("consistent hash", "loadBalancing: {policy: ConsistentHash, hashOn: {type: SourceIP}}"),
     Policy("affinity by cookie, first visits", "affinity: {cookie: {name: SRV}}", answers="set-cookie"),
+    Policy(REFUSED, limits=limit("shut", BY_ADDRESS, "[{requests: 1, per: 744h}]"), answers="ratelimit", status=429),
 ]
 
 
@@ -158,10 +164,13 @@ def check(policy, port):
         raise Failure(f"{policy.name}: answers {status}: {body[:300]}")
     if policy.answers and policy.answers not in answer:
         raise Failure(f"{policy.name}: the answer has no {policy.answers}")
+    if policy.status != 200 and ask(port, headers=headers)[0] != policy.status:
+        raise Failure(f"{policy.name}: the second request is not answered {policy.status}")
 
 
 def measure(folder, options, run):
-    """Rows for the table and for --json. `run` puts load on the gateway: (process id, port, headers, seconds) → a round."""
+    """Rows for the table and for --json. `run` puts load on the gateway: (process id, port, headers, whether all are
+    refused, seconds) → a round."""
     running = Running()
     try:
         backends = tuple(free_ports(3))
@@ -183,7 +192,8 @@ def measure(folder, options, run):
         rounds = {policy.name: [] for policy in POLICIES}
         for number in range(options.rounds + 1):
             for policy in POLICIES:
-                result = run(pid, ports.http, {"Host": f"{host(policy)}.bench"} | policy.headers, seconds if number else 1)
+                headers = {"Host": f"{host(policy)}.bench"} | policy.headers
+                result = run(pid, ports.http, headers, policy.status != 200, seconds if number else 1)
                 if number:
                     rounds[policy.name].append(result)
             print(f"  policies {number}/{options.rounds}", file=sys.stderr)
@@ -216,3 +226,8 @@ def print_table(title, found, options):
     for row in found:
         added = f"{row['added']:+.2f} [{row['added_min']:+.2f}–{row['added_max']:+.2f}]"
         print(f"{row['policy']:36} {row['micros']:>15.2f} {added:>24} {row['errors']:>7}")
+    micros = {row["policy"]: row["micros"] for row in found}
+    share = micros[REFUSED] / micros[PLAIN]
+    print(f"a refusal takes {share:.2f} of a request that is proxied")
+    if share > REFUSED_SHARE_MAX:
+        raise Failure(f"a refusal takes more than {REFUSED_SHARE_MAX} of a request that is proxied")

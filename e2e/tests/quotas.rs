@@ -357,19 +357,18 @@ fn rl05_keys_of_odd_bytes_neither_meet_nor_break_anything() {
     }
 }
 
-/// CPU time of the gateway for so many requests on one connection, in ticks of the kernel.
-fn ticks(site: &Site, count: u32, request: &Request, status: u16) -> u64 {
+/// CPU time of the gateway for so many requests on one connection.
+fn cpu_time(site: &Site, count: u32, request: &Request, status: u16) -> Duration {
     let mut connection = Connection::open(site.gateway.http).unwrap();
-    let before = site.gateway.process.cpu_ticks();
+    let before = site.gateway.process.cpu_time();
     for _ in 0..count {
         assert_eq!(connection.ask(request).unwrap().status, status);
     }
-    site.gateway.process.cpu_ticks() - before
+    site.gateway.process.cpu_time() - before
 }
 
 #[test]
-#[ignore = "its bound has not been measured on a quiet machine yet: run it by hand"]
-fn rl11_a_refusal_costs_less_than_half_of_a_request_that_is_proxied() {
+fn rl11_a_refusal_costs_less_than_a_request_that_is_proxied() {
     let backend = Backend::named("ok");
     let limits = "
 - {name: open, when: {paths: [{value: /open}]}, keys: [{type: ClientIP}], rates: [{requests: 1000000000, per: 1s}]}
@@ -377,18 +376,16 @@ fn rl11_a_refusal_costs_less_than_half_of_a_request_that_is_proxied() {
     let site = limited(&backend, limits);
     let (open, shut) = (Request::get(HOST, "/open"), Request::get(HOST, "/shut"));
     assert_eq!(statuses(&site, 2, &shut), [200, 429]);
-    // The best of three: other tests run beside this one, and what they take of caches is not meant.
-    let ratios: Vec<f64> = (0..3)
+    // The median: this build is no release, and the machine has other work. What it comes to with both is in the bench.
+    let mut shares: Vec<f64> = (0..9)
         .map(|_| {
-            let (proxied, refused) = (ticks(&site, 3000, &open, 200), ticks(&site, 3000, &shut, 429));
-            #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
-            let ratio = refused as f64 / (proxied.max(1)) as f64;
-            ratio
+            let (proxied, refused) = (cpu_time(&site, 500, &open, 200), cpu_time(&site, 500, &shut, 429));
+            refused.as_secs_f64() / proxied.as_secs_f64()
         })
         .collect();
-    let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    println!("a refusal takes {least:.2} of the CPU time of a proxied request, of {ratios:.2?}");
-    assert!(least <= 0.5, "{ratios:?}");
+    shares.sort_unstable_by(f64::total_cmp);
+    println!("a refusal takes {:.2} of the CPU time of a proxied request, of {shares:.2?}", shares[4]);
+    assert!(shares[4] <= 0.65, "{shares:?}");
 }
 
 #[test]

@@ -142,19 +142,10 @@ pub(crate) fn problem(problem: &Problem<'_>) -> Response<Payload> {
     let status = status.unwrap_or(reason.status());
     let id = std::str::from_utf8(decision).unwrap_or_default();
     let body = if json {
-        let mut fields = serde_json::json!({
-            "type": format!("urn:baribhara:problem:{}", reason.name()),
-            "title": reason.title(),
-            "status": status.as_u16(),
-            "decision": id,
-        });
-        if let (Some(detail), Some(fields)) = (detail, fields.as_object_mut()) {
-            fields.insert("detail".to_owned(), detail.into());
-        }
-        fields.to_string()
+        json_body(problem, status.as_str(), id)
     } else {
         let detail = detail.map(|detail| format!("{detail}\n")).unwrap_or_default();
-        format!("{} {}\n{detail}decision: {id}\n", status.as_u16(), reason.title())
+        format!("{} {}\n{detail}decision: {id}\n", status.as_str(), reason.title())
     };
     let mut response = Response::new(Payload::Full(Bytes::from(body)));
     *response.status_mut() = status;
@@ -166,4 +157,51 @@ pub(crate) fn problem(problem: &Problem<'_>) -> Response<Payload> {
             .insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, PATCH, OPTIONS"));
     }
     response
+}
+
+/// Put together by hand: who is refused should cost little, and only `detail` can hold what JSON must escape.
+fn json_body(problem: &Problem<'_>, status: &str, decision: &str) -> String {
+    let reason = problem.reason;
+    let parts = [
+        "{\"type\":\"urn:baribhara:problem:",
+        reason.name(),
+        "\",\"title\":\"",
+        reason.title(),
+        "\",\"status\":",
+        status,
+        ",\"decision\":\"",
+        decision,
+        "\"",
+    ];
+    debug_assert!(!reason.name().contains(['"', '\\']) && !reason.title().contains(['"', '\\']));
+    let mut body = String::with_capacity(parts.iter().map(|part| part.len()).sum::<usize>() + 1);
+    body.extend(parts);
+    if let Some(detail) = problem.detail {
+        body.push_str(",\"detail\":");
+        body.push_str(&serde_json::Value::from(detail).to_string());
+    }
+    body.push('}');
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Problem, json_body};
+    use crate::error::Reason;
+
+    #[test]
+    fn what_is_put_together_is_json() {
+        for reason in [Reason::RateLimited, Reason::Unauthenticated, Reason::BreakerOpen] {
+            for detail in [None, Some("a \"quote\", a \\ and\na line")] {
+                let problem =
+                    Problem { reason, status: None, decision: b"0123456789abcdef", json: true, detail };
+                let body = json_body(&problem, "429", "0123456789abcdef");
+                let read: serde_json::Value = serde_json::from_str(&body).unwrap();
+                assert_eq!(read["type"], format!("urn:baribhara:problem:{}", reason.name()));
+                assert_eq!((&read["title"], &read["status"]), (&reason.title().into(), &429.into()));
+                assert_eq!(read["decision"], "0123456789abcdef");
+                assert_eq!(read.get("detail").and_then(serde_json::Value::as_str), detail);
+            }
+        }
+    }
 }

@@ -16,6 +16,8 @@ const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
+/// Of `"";r=…;t=…`, with both numbers as long as they can be.
+const STATE_BYTES_MAX: usize = 48;
 
 /// What the limits that were asked said, for the answer's headers (draft-ietf-httpapi-ratelimit-headers).
 #[derive(Debug, Default)]
@@ -71,6 +73,7 @@ impl LimitNotes {
             self.states.extend_from_slice(b", ");
         }
         self.quotas.extend_from_slice(shown.quota);
+        self.states.reserve(shown.limit.name.len() + STATE_BYTES_MAX);
         self.states.push(b'"');
         self.states.extend_from_slice(shown.limit.name.as_bytes());
         self.states.extend_from_slice(b"\";r=");
