@@ -133,6 +133,25 @@ impl Process {
         });
         Duration::from_nanos(nanos.sum())
     }
+
+    /// The memory that it has in use, in KiB.
+    ///
+    /// # Panics
+    /// Without `/proc`, or when the process is gone.
+    pub fn resident_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process's status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+    }
+
+    /// How many files and sockets it has open.
+    ///
+    /// # Panics
+    /// Without `/proc`, or when the process is gone.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id())).expect("the process's files").count()
+    }
 }
 
 impl Drop for Process {

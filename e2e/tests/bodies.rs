@@ -123,22 +123,16 @@ fn a_client_that_reads_slowly_does_not_fill_the_gateways_memory() {
     let upstream = Echo::start("a");
     let site = site(&route("shop", &spec(upstream.address, "")));
     site.gateway.get(HOST, "/");
-    let before = resident_kib(site.gateway.process.id());
+    let before = site.gateway.process.resident_kib();
     let mut connection = Connection::open(site.gateway.http).unwrap();
     connection.send(&Request::get(HOST, "/?bytes=200Mi").bytes()).unwrap();
     assert_eq!(connection.response_head().unwrap().0, 200);
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(1) {
-        let grown = resident_kib(site.gateway.process.id()).saturating_sub(before);
+        let grown = site.gateway.process.resident_kib().saturating_sub(before);
         assert!(grown < 32 * 1024, "{grown} KiB more while nobody reads");
         thread::sleep(Duration::from_millis(20));
     }
-}
-
-fn resident_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]

@@ -17,7 +17,6 @@ use rustls::AlertDescription;
 
 use crate::site::{HOST, address, site};
 use crate::tls_site::{refusal, tls_route};
-use crate::websocket::resident_kib;
 
 const POD: &str = "a.pods.example.com";
 
@@ -79,14 +78,14 @@ fn a_client_that_takes_nothing_stops_the_backend_and_fills_no_memory() {
     });
     let authority = Authority::new();
     let site = site(&passed("pod", POD, pod.address));
-    let before = resident_kib(site.gateway.process.id());
+    let before = site.gateway.process.resident_kib();
     let (_tls, hello) = hello(POD, &Arc::new(config(&authority)));
     let mut client = connect(site.gateway.https).unwrap();
     client.write_all(&hello).unwrap();
     client.read_exact(&mut [0]).unwrap();
     let started = Instant::now();
     until("a second in which nobody reads", || {
-        let grown = resident_kib(site.gateway.process.id()).saturating_sub(before);
+        let grown = site.gateway.process.resident_kib().saturating_sub(before);
         assert!(grown < 8 << 10, "{grown} KiB more while nobody reads");
         (started.elapsed() > Duration::from_secs(1)).then_some(())
     });

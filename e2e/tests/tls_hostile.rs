@@ -18,7 +18,6 @@ use rcgen::{DnType, SanType};
 use crate::site::{HOST, address, site, site_with};
 use crate::streams::raise_limit;
 use crate::tls_site::{is_silence, tls_route};
-use crate::websocket::resident_kib;
 
 const POD: &str = "pod.example.com";
 
@@ -33,7 +32,7 @@ fn a_thousand_handshakes_that_never_end_keep_nobody_from_his() {
     let https = site.gateway.https;
     let client = Arc::new(config(&authority));
     assert_eq!(ask(https, &client, &Request::get(HOST, "/")).unwrap().text(), "ok");
-    let before = resident_kib(site.gateway.process.id());
+    let before = site.gateway.process.resident_kib();
     let (_tls, records) = hello(HOST, &client);
     // Nothing; half a message; a record that is only announced; all but its last byte.
     let starts = [&[][..], &records[..records.len() / 2], &[22, 3, 1, 64, 0], &records[..records.len() - 1]];
@@ -51,7 +50,7 @@ fn a_thousand_handshakes_that_never_end_keep_nobody_from_his() {
             begun.elapsed()
         })
         .collect();
-    let grown = resident_kib(site.gateway.process.id()).saturating_sub(before);
+    let grown = site.gateway.process.resident_kib().saturating_sub(before);
     let last = stuck.last_mut().unwrap();
     last.set_nonblocking(true).unwrap();
     assert!(last.read(&mut [0; 8]).is_err_and(|error| is_silence(&error)), "closed before its time");

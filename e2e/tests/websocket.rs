@@ -376,19 +376,13 @@ fn a_side_that_breaks_ends_the_other() {
     until("nothing is in flight", || (site.gateway.metric("http_requests_in_flight") == 0.0).then_some(()));
 }
 
-pub(crate) fn resident_kib(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 /// Sends this many blocks of 1 MiB and reads them back beside that; returns how much memory the gateway took, in KiB.
 fn echo_blocks(blocks: u64) -> u64 {
     let upstream = EchoSocket::start();
     let site = tunnels(upstream.address, "", &["--access-log", "off"]);
     let mut tunnel = open(&site, "/");
     tunnel.echo(BINARY, b"first").unwrap();
-    let before = resident_kib(site.gateway.process.id());
+    let before = site.gateway.process.resident_kib();
     let block = |number: u64| -> Vec<u8> {
         (0..1u64 << 20).map(|i| ((i + number).wrapping_mul(2_654_435_761) >> 13) as u8).collect()
     };
@@ -400,7 +394,7 @@ fn echo_blocks(blocks: u64) -> u64 {
     for number in 0..blocks {
         let frame = tunnel.read().unwrap_or_else(|error| panic!("block {number}: {error}"));
         assert!(frame.payload == block(number), "block {number} is another");
-        most = most.max(resident_kib(site.gateway.process.id()));
+        most = most.max(site.gateway.process.resident_kib());
     }
     sender.join().unwrap().unwrap();
     most - before
@@ -429,11 +423,11 @@ fn a_client_that_takes_nothing_stops_the_upstream_and_fills_no_memory() {
     });
     let site = tunnels(upstream.address, "", &[]);
     site.gateway.get("nobody.example.com", "/");
-    let before = resident_kib(site.gateway.process.id());
+    let before = site.gateway.process.resident_kib();
     let _tunnel = open(&site, "/");
     let started = Instant::now();
     until("a second in which nobody reads", || {
-        let grown = resident_kib(site.gateway.process.id()).saturating_sub(before);
+        let grown = site.gateway.process.resident_kib().saturating_sub(before);
         assert!(grown < 8 << 10, "{grown} KiB more while nobody reads");
         (started.elapsed() > Duration::from_secs(1)).then_some(())
     });
@@ -449,12 +443,12 @@ fn a_thousand_tunnels_on_which_nothing_happens_take_little_memory() {
     for tunnel in &mut first {
         tunnel.echo(BINARY, &[7; 4096]).unwrap();
     }
-    let before = resident_kib(site.gateway.process.id());
+    let before = site.gateway.process.resident_kib();
     let mut idle: Vec<_> = (0..1000).map(|_| open(&site, "/")).collect();
     for tunnel in &mut idle {
         tunnel.echo(BINARY, &[7; 4096]).unwrap();
     }
-    let grown = resident_kib(site.gateway.process.id()).saturating_sub(before);
+    let grown = site.gateway.process.resident_kib().saturating_sub(before);
     println!("measured: {grown} KiB for a thousand idle tunnels");
     assert!(grown < 16 << 10, "{grown} KiB");
     assert_eq!(upstream.open(), 1050);
