@@ -1,5 +1,6 @@
 //! What backends do wrong, line by line of the hardening list (BE): what the client gets, and what is sent again.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 use e2e::backend::{Backend, Reply};
 use e2e::client::{Connection, Request};
 use e2e::folder::{route, service};
+use e2e::h2_client::{H2Connection, H2Request, NO_ERROR, Outcome};
 use e2e::port::Port;
+use e2e::sockets::{ByHand, read_head_text};
 
 use crate::site::{HOST, Site, site, spec};
 
@@ -105,6 +108,66 @@ fn be10_a_body_that_drips_is_sent_on_as_long_as_something_comes_in_time() {
     let started = Instant::now();
     assert_eq!(site.gateway.get(HOST, "/").text(), "x".repeat(9));
     assert!(started.elapsed() > Duration::from_millis(1100), "longer than the idle timeout as a whole");
+}
+
+/// Answers with this many bytes, one each tenth of a second; of `/stall` the fifth never comes.
+fn dripping(bytes: usize) -> ByHand {
+    ByHand::start(move |mut stream| {
+        let (head, _) = read_head_text(&mut stream)?;
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\nConnection: close\r\n\r\n")?;
+        let comes = if head.starts_with("GET /stall ") { 4 } else { bytes };
+        for _ in 0..comes {
+            stream.write_all(b"x")?;
+            thread::sleep(Duration::from_millis(100));
+        }
+        // Until the gateway lets go of it.
+        io::copy(&mut stream, &mut io::sink()).map(drop)
+    })
+}
+
+#[test]
+fn be10_two_hundred_bodies_that_drip_take_no_more_memory_and_one_that_stalls_is_cut() {
+    const BYTES: usize = 60;
+    const IDLE: Duration = Duration::from_secs(2);
+    let backend = dripping(BYTES);
+    let site = site(&route("shop", &spec(backend.address, "timeouts: {idle: 2s}")));
+    let mut over_http1: Vec<Connection> = (0..100)
+        .map(|_| {
+            let mut connection = Connection::open(site.gateway.http).unwrap();
+            connection.send(&Request::get(HOST, "/").bytes()).unwrap();
+            connection
+        })
+        .collect();
+    let mut over_http2 = H2Connection::plain(site.gateway.http).unwrap();
+    let streams: Vec<u32> = (0..100).map(|_| over_http2.send(&H2Request::get(HOST, "/")).unwrap()).collect();
+    // All have begun, so that what they need is there.
+    for stream in &streams {
+        assert_eq!(over_http2.head(*stream).unwrap().0, 200);
+    }
+    e2e::until::until("all are in flight", || {
+        (site.gateway.metric("http_requests_in_flight") >= 200.0).then_some(())
+    });
+    let (begun, before) = (Instant::now(), site.gateway.process.resident_kib());
+    let mut most = before;
+    while begun.elapsed() < Duration::from_secs(4) {
+        most = most.max(site.gateway.process.resident_kib());
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert!(most - before < 4 * 1024, "{} KiB more for 200 bodies that drip", most - before);
+    for connection in &mut over_http1 {
+        assert_eq!(connection.response("GET").unwrap().text(), "x".repeat(BYTES));
+    }
+    for stream in streams {
+        assert_eq!(over_http2.response(stream).unwrap().text(), "x".repeat(BYTES));
+    }
+    let asked = Instant::now();
+    let stalled = Connection::open(site.gateway.http).unwrap().ask(&Request::get(HOST, "/stall"));
+    assert!(stalled.is_err(), "four bytes look whole: {stalled:?}");
+    assert!(asked.elapsed() >= IDLE && asked.elapsed() < IDLE * 3, "{:?}", asked.elapsed());
+    match over_http2.outcome_of(&H2Request::get(HOST, "/stall")) {
+        Outcome::Reset(code) => assert_ne!(code, NO_ERROR),
+        other @ (Outcome::Answer(_) | Outcome::GoneAway(_) | Outcome::Closed) => panic!("{other:?}"),
+    }
 }
 
 #[test]
