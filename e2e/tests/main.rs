@@ -1,5 +1,6 @@
 //! Tests of the gateway over real sockets, from outside: the binary, its folder, its listeners.
 
+mod aborts;
 mod answers;
 mod api_keys;
 mod backend_faults;

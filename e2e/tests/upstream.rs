@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use e2e::backend::{Backend, Reply};
 use e2e::client::{self, Connection, Request};
-use e2e::echo::Echo;
 use e2e::folder::{route, service};
 use e2e::port::Port;
 use e2e::until::until;
@@ -356,24 +355,6 @@ fn an_upstream_that_stops_in_the_middle_of_a_body_is_cut_off_by_the_idle_timeout
     let took = started.elapsed();
     assert!(answered.is_err(), "half a body looks whole: {answered:?}");
     assert!(took >= Duration::from_millis(280) && took < Duration::from_secs(5), "{took:?}");
-}
-
-#[test]
-fn be14_a_client_that_goes_away_frees_its_upstream() {
-    // Hardening BE14.
-    let upstream = Echo::start("a");
-    let site = site(&route("shop", &spec(upstream.address, "")));
-    for _ in 0..20 {
-        let mut connection = Connection::open(site.gateway.http).unwrap();
-        connection.send(&Request::get(HOST, "/?delay=60s").bytes()).unwrap();
-        until("the request is in flight", || {
-            (site.gateway.metric("http_requests_in_flight") >= 1.0).then_some(())
-        });
-        drop(connection);
-        until("nothing is in flight", || {
-            (site.gateway.metric("http_requests_in_flight") == 0.0).then_some(())
-        });
-    }
 }
 
 #[test]
