@@ -6,6 +6,7 @@
 //! | `/echo`, `/test.Echo/Stream` | sends the body back as it comes, and the trailers behind it |
 //! | `/test.Echo/Unary` | sends the body back once it is whole |
 //! | `/test.Echo/Fail` | trailers only: `grpc-status: 5` |
+//! | `/grpc.health.v1.Health/Check` | says that it serves, whatever service is asked after |
 //! | `/test.Echo/UnavailableOnce` | trailers only `grpc-status: 14` to the first, then as `Unary` |
 //! | `/bytes?N` | N bytes, the n-th of them n modulo 251 |
 //! | `/slow` | reads no body before [`H2Backend::release`] |
@@ -262,6 +263,13 @@ async fn answer(
             send(&mut stream, bytes.into()).await?;
             stream.send_trailers(status_trailers(trailers))
         }
+        "/grpc.health.v1.Health/Check" => {
+            take(body, context).await?;
+            let mut stream = respond.send_response(head(&parts), false)?;
+            // `status: SERVING`, in a frame.
+            send(&mut stream, Bytes::from_static(&[0, 0, 0, 0, 2, 8, 1])).await?;
+            stream.send_trailers(status_trailers(None))
+        }
         "/slow" => {
             while !context.shared.released.load(Ordering::SeqCst) {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -393,7 +401,7 @@ async fn send(stream: &mut SendStream<Bytes>, mut bytes: Bytes) -> Result<(), h2
 }
 
 fn is_grpc(parts: &Parts) -> bool {
-    parts.uri.path().starts_with("/test.Echo/")
+    ["/test.Echo/", "/grpc.health.v1.Health/"].iter().any(|service| parts.uri.path().starts_with(service))
 }
 
 fn head(parts: &Parts) -> Response<()> {

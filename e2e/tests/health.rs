@@ -7,11 +7,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use e2e::backend::{Backend, Reply};
+use e2e::certificate::{Authority, Issued};
 use e2e::client::{Connection, Request};
 use e2e::folder::{route, service};
+use e2e::h2_backend::H2Backend;
+use e2e::tls_backend::{TlsBackend, server_config};
 use e2e::until::{until, until_within};
 
-use crate::site::{HOST, site};
+use crate::site::{HOST, Site, site};
 
 /// A route to the Service `web` that tries again what fails, with this passive health check.
 fn watched(passive: &str, endpoints: &[SocketAddr]) -> String {
@@ -233,6 +236,102 @@ fn checks_follow_the_endpoints_and_one_that_can_not_be_reached_fails() {
     until("the new one is checked", || (b.connections() > before + 2).then_some(()));
     until("nobody fails", || (failing() == 0.0).then_some(()));
     assert!(!site.gateway.admin_text("/config").contains("endpoint_health"));
+}
+
+/// The name that certificates of backends are for.
+const INNER: &str = "cart.internal";
+
+/// A certificate that is believed, and two that are not: for another name, of another authority.
+fn certificates(authority: &Authority) -> [Issued; 3] {
+    let stranger = Authority::named("another authority");
+    [authority.issue(&[INNER]), authority.issue(&["other.internal"]), stranger.issue(&[INNER])]
+}
+
+/// As [`checked`], over TLS of this protocol and verification.
+fn checked_over_tls(authority: &Authority, tls: &str, active: &str, endpoints: &[SocketAddr]) -> Site {
+    let yaml = checked(active, "", endpoints)
+        .replace("{name: web, port: 80}", &format!("{{name: web, port: 80, {tls}}}"));
+    site(&(authority.config_map("ca") + &yaml))
+}
+
+fn verified(protocol: &str) -> String {
+    format!(
+        "protocol: {protocol}, tls: {{validation: {{caRef: {{kind: ConfigMap, name: ca}}, hostname: {INNER}}}}}"
+    )
+}
+
+fn until_counted(site: &Site, state: &str, count: f64) {
+    let series = format!("baribhara_backend_endpoints{{backend=\"shop/web:80\",state=\"{state}\"}}");
+    until(&format!("{count} are {state}"), || (site.gateway.metric(&series) == count).then_some(()));
+}
+
+#[test]
+fn over_https_an_endpoint_with_a_wrong_certificate_fails_its_checks_and_is_sent_nothing() {
+    let authority = Authority::new();
+    let backends = certificates(&authority)
+        .map(|issued| TlsBackend::start("ok", server_config(&[&issued], &["http/1.1"], None)));
+    let addresses = backends.each_ref().map(|backend| backend.address);
+    let active = "{path: /healthz, interval: 100ms, timeout: 1s, healthy: 1, unhealthy: 2}";
+    let site = checked_over_tls(&authority, &verified("HTTPS"), active, &addresses);
+    until_counted(&site, "failing", 2.0);
+    until("the right one is checked", || (backends[0].heads().len() > 2).then_some(()));
+    assert!(backends[0].heads()[0].starts_with("GET /healthz HTTP/1.1\r\n"), "{:?}", backends[0].heads());
+    for _ in 0..20 {
+        let response = site.gateway.get(HOST, "/");
+        assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    }
+    until_counted(&site, "healthy", 1.0);
+    for stranger in &backends[1..] {
+        assert!(stranger.heads().is_empty(), "a stranger was asked: {:?}", stranger.heads());
+        assert!(stranger.handshakes().len() > 1, "nobody tried");
+    }
+    let lines = site.gateway.process.stderr().join("\n");
+    assert!(lines.contains("endpoint fails its health checks"), "{lines}");
+}
+
+#[test]
+fn over_https_without_verification_every_certificate_passes_the_checks() {
+    let authority = Authority::new();
+    let backends = certificates(&authority)
+        .map(|issued| TlsBackend::start("ok", server_config(&[&issued], &["http/1.1"], None)));
+    let addresses = backends.each_ref().map(|backend| backend.address);
+    let active = "{path: /healthz, interval: 100ms, timeout: 1s, healthy: 1, unhealthy: 1}";
+    let tls = "protocol: HTTPS, tls: {insecureSkipVerify: true}";
+    let site = checked_over_tls(&authority, tls, active, &addresses);
+    for backend in &backends {
+        until("it is checked", || (backend.heads().len() > 2).then_some(()));
+    }
+    until_counted(&site, "healthy", 3.0);
+    until_counted(&site, "failing", 0.0);
+}
+
+#[test]
+fn over_grpcs_only_who_is_believed_and_speaks_http2_passes_the_checks() {
+    let authority = Authority::new();
+    let start = |issued: Issued| H2Backend::start_tls(server_config(&[&issued], &["h2"], None));
+    let [right, other_name, stranger] = certificates(&authority).map(start);
+    let no_http2 = TlsBackend::start("ok", server_config(&[&authority.issue(&[INNER])], &["http/1.1"], None));
+    let addresses = [right.address, other_name.address, stranger.address, no_http2.address];
+    let active = "{type: GRPC, service: shop.Cart, interval: 100ms, timeout: 1s, healthy: 1, unhealthy: 2}";
+    let site = checked_over_tls(&authority, &verified("GRPCS"), active, &addresses);
+    until_counted(&site, "failing", 3.0);
+    until("the right one is checked", || (right.seen().len() > 2).then_some(()));
+    let check = &right.seen()[0];
+    assert_eq!((&*check.path, &*check.scheme), ("/grpc.health.v1.Health/Check", "https"));
+    assert_eq!(check.body, b"\0\0\0\0\x0b\x0a\x09shop.Cart");
+    for _ in 0..20 {
+        assert_eq!(site.gateway.get(HOST, "/").status, 200);
+    }
+    until_counted(&site, "healthy", 1.0);
+    assert!(other_name.seen().is_empty() && stranger.seen().is_empty() && no_http2.heads().is_empty());
+    // Without verification only who speaks something else fails.
+    let tls = "protocol: GRPCS, tls: {insecureSkipVerify: true}";
+    let site = checked_over_tls(&authority, tls, active, &addresses);
+    until_counted(&site, "failing", 1.0);
+    until("the others are checked", || {
+        (other_name.seen().len() > 2 && stranger.seen().len() > 2).then_some(())
+    });
+    until_counted(&site, "healthy", 3.0);
 }
 
 #[test]
