@@ -150,3 +150,42 @@ fn gcra_admits_no_more_than_burst_and_rate_in_any_span() {
         }
     }
 }
+
+/// How many of 1,000 requests a second pass in each of 65 seconds, asked by eight threads that share a clock: whoever takes
+/// the next number asks at its millisecond.
+fn passed_by_second(limit: ir::Rate) -> Vec<u64> {
+    const SECONDS: usize = 65;
+    let store = store(&[limit], 100);
+    let clock = AtomicU64::new(0);
+    let passed: Vec<AtomicU64> = (0..SECONDS).map(|_| AtomicU64::new(0)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                loop {
+                    let now_ms = clock.fetch_add(1, Ordering::Relaxed);
+                    let Some(second) = passed.get(usize::try_from(now_ms / 1000).unwrap()) else { return };
+                    let verdict = check(&store, now_ms * SECOND / 1000, 42);
+                    assert_eq!(verdict.allowed, verdict.retry_after_ns == 0, "{verdict:?}");
+                    second.fetch_add(u64::from(verdict.allowed), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    passed.into_iter().map(AtomicU64::into_inner).collect()
+}
+
+#[test]
+fn rl01_eight_threads_at_ten_times_the_rate_get_it_to_one_in_a_hundred() {
+    // In the first second GCRA gives the burst, too.
+    let by_second = passed_by_second(rate(100, 1, 100));
+    let minute: u64 = by_second[1..61].iter().sum();
+    assert!((5_940..=6_060).contains(&minute), "{minute}: {by_second:?}");
+    assert!(by_second.iter().sum::<u64>() <= 65 * 100 + 100, "{by_second:?}");
+    // A sliding window never gives more, and as it counts a fifteenth longer it gives less: 100 in 16/15 of a second, which
+    // go into 64 seconds sixty times.
+    let sliding = ir::Rate { counting: ir::RateCounting::SlidingWindow, ..rate(100, 1, 100) };
+    let by_second = passed_by_second(sliding);
+    let passed: u64 = by_second[1..].iter().sum();
+    assert!((5_940..=6_060).contains(&passed), "{passed}: {by_second:?}");
+    assert!(by_second[0] == 100 && by_second.iter().all(|passed| *passed <= 100), "{by_second:?}");
+}
