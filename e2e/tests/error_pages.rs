@@ -102,6 +102,25 @@ fn the_gateways_own_errors_get_pages_and_keep_their_decision() {
 }
 
 #[test]
+fn a_page_sets_the_cookie_of_the_session_that_the_error_began() {
+    let (web, errors) = (Backend::start(failing), Backend::start(page));
+    let site = served(&web, &errors, "affinity: {cookie: {name: SRV}}");
+    let own_cookie = |set: &str| set.starts_with("SRV=") && set.ends_with("; HttpOnly");
+    let response = site.gateway.get(HOST, "/404");
+    assert_eq!((response.status, response.text().as_str()), (404, "page"));
+    let set = response.all("set-cookie");
+    // The backend's own cookie goes with its answer.
+    assert!(set.len() == 1 && own_cookie(set[0]), "{set:?}");
+    let session = set[0].split(';').next().unwrap();
+    let again = site.gateway.ask(&Request::get(HOST, "/404").header("Cookie", session));
+    assert_eq!((again.text().as_str(), again.header("set-cookie")), ("page", None), "it has the right one");
+    // Beside the backend's where the answer stays.
+    let plain = site.gateway.get(HOST, "/403");
+    let set = plain.all("set-cookie");
+    assert!(set.len() == 2 && set[0] == "a=b" && own_cookie(set[1]), "{set:?}");
+}
+
+#[test]
 fn what_a_page_cannot_be_shown_for_is_left_alone() {
     let (web, errors) = (Backend::start(failing), Backend::start(page));
     let site = served(&web, &errors, "");

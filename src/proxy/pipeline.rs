@@ -59,8 +59,8 @@ struct Notes {
     route: Option<Arc<RouteRuntime>>,
     limits: LimitNotes,
     request_id: Option<HeaderValue>,
-    /// Cookies of services that let the request pass.
-    auth_cookies: Vec<HeaderValue>,
+    /// Cookies that any answer sets: of services that let the request pass, and of its session.
+    cookies: Vec<HeaderValue>,
     /// The gateway makes the answer itself.
     is_own: bool,
     /// A preflight's answer has its CORS headers already.
@@ -101,7 +101,7 @@ pub(crate) fn serve(
         route: None,
         limits: LimitNotes::default(),
         request_id: None,
-        auth_cookies: Vec::new(),
+        cookies: Vec::new(),
         is_own: true,
         is_preflight: false,
         grpc_web: None,
@@ -391,8 +391,8 @@ fn finish_headers(worker: &Worker, asked: &Asked, notes: &mut Notes, headers: &m
     let Some(route) = &notes.route else { return };
     let held = mem::take(&mut notes.limits).apply(headers);
     notes.record.hold(held);
-    if !notes.auth_cookies.is_empty() {
-        for cookie in mem::take(&mut notes.auth_cookies) {
+    if !notes.cookies.is_empty() {
+        for cookie in mem::take(&mut notes.cookies) {
             headers.append(header::SET_COOKIE, cookie);
         }
     }

@@ -84,7 +84,7 @@ impl Stage<'_> {
         };
         metrics.count(judged.result);
         if let (Some(key), ExternalVerdict::Passed(pass), Some(cache), true) =
-            (key, &judged.verdict, &external.spec.cache, notes.auth_cookies.is_empty())
+            (key, &judged.verdict, &external.spec.cache, notes.cookies.is_empty())
         {
             // One that sets a cookie is for this client alone.
             answers.borrow_mut().insert(key, pass, (Instant::now(), cache.ttl));
@@ -132,7 +132,7 @@ impl Stage<'_> {
         match meaning(head.status, &head.headers) {
             Meaning::Passes => {
                 let cookies = head.headers.get_all(header::SET_COOKIE).iter().cloned();
-                notes.auth_cookies.extend(cookies);
+                notes.cookies.extend(cookies);
                 drop(time::timeout(REST_TIME_MAX, read(body)).await);
                 Judged {
                     verdict: ExternalVerdict::Passed(Rc::new(external.pass(&head.headers))),

@@ -96,10 +96,9 @@ impl Stage<'_> {
         extras::mirror(runtime.extras.as_deref(), &ask, body.as_mut(), asked.raw_host());
         let forwarded = forward(&ask, body, &mut notes.record.trail).await?;
         let cookie = session.and_then(|session| session.cookie(runtime, (place, &forwarded), asked));
-        let mut response = self.answered(forwarded, key.as_ref(), route.timeouts.stream_idle, notes)?;
-        if let Some(cookie) = cookie {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
+        let response = self.answered(forwarded, key.as_ref(), route.timeouts.stream_idle, notes)?;
+        // Not on the answer itself: a page may take its place.
+        notes.cookies.extend(cookie);
         Ok(response)
     }
 
