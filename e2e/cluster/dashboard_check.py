@@ -36,7 +36,10 @@ FIRST_USE = {
     "baribhara_ratelimit_shadowed_total": "no limit in Shadow mode would have refused a request",
     "baribhara_ratelimit_evicted_keys_total": "no limit forgot a key",
     "baribhara_jwks_keys": "no route has keys by URL",
+    "baribhara_jwks_age_seconds": "no keys by URL were fetched",
     "baribhara_jwks_fetch_failures_total": "no fetch of keys failed",
+    "baribhara_external_auth_total": "no route asks a service who may pass",
+    "baribhara_external_auth_duration_seconds": "no service was asked who may pass",
     "ALERTS": "no alert fires, or the rules are not loaded",
 }
 CLUSTER_ONLY = {"baribhara_watch_up": "a folder has no watches"}
@@ -90,7 +93,8 @@ def excuse(expr, may_be_empty):
     # `x or 0 * y` has data when y has: that is why it is written so.
     if re.search(r"\bor\s+(0\s*\*|vector)", expr):
         return ""
-    reasons = [may_be_empty[metric] for metric in sorted(promql.uses(expr).metrics) if metric in may_be_empty]
+    families = {re.sub(r"_(bucket|sum|count)$", "", metric) for metric in promql.uses(expr).metrics}
+    reasons = [may_be_empty[family] for family in sorted(families) if family in may_be_empty]
     return "; ".join(reasons + [reason for part, reason in PART.items() if part in expr])
 
 
