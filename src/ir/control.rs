@@ -21,6 +21,8 @@ pub struct ControlState {
     pub last_good_in_use: bool,
     /// By kind, whether its watch stands. Empty where there is no cluster.
     pub watches: BTreeMap<Kind, bool>,
+    /// How often a watch has panicked and begun again.
+    pub watch_restarts: u64,
 }
 
 /// How the key sets are that the data plane fetches, by the object that names them and the name of its provider. Only those

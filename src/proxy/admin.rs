@@ -258,13 +258,13 @@ fn json<T: Serialize + ?Sized>(value: &T) -> Response<Full<Bytes>> {
 }
 
 /// Serves the admin interface until its task is dropped.
-pub(crate) async fn serve(listener: TcpListener, admin: Rc<Admin>) {
+pub(crate) async fn serve(listener: &TcpListener, admin: &Rc<Admin>) {
     let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let admin = Rc::clone(&admin);
+                let admin = Rc::clone(admin);
                 tokio::task::spawn_local(async move {
                     connection(stream, admin).await;
                     drop(permit);

@@ -17,6 +17,7 @@ mod record;
 mod request;
 mod server;
 mod settings;
+mod task;
 mod timer;
 mod tls;
 mod tunnel;

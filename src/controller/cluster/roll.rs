@@ -42,6 +42,12 @@ impl Roll {
         self.write(target, |line| Line { stands, ..line });
     }
 
+    /// The stream has panicked and begins again.
+    pub(super) fn panicked(&self, target: &Target) {
+        self.stands(target, false);
+        self.state.send_modify(|state| state.watch_restarts += 1);
+    }
+
     /// Waits until every stream was listed once.
     pub(super) async fn all_listed(&self) {
         let mut lines = self.lines.subscribe();

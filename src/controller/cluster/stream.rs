@@ -1,12 +1,14 @@
 //! Follows one kind in one place: lists it, watches it, lists it again where the watch cannot go on, and never gives up.
 //! What the objects mean is for whoever takes them.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use kube::Client;
 use serde_json::Value;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::backoff::{Backoff, chance};
 use super::intake::Intake;
@@ -84,8 +86,17 @@ impl Stream {
         Some(Self { client, target, taker, roll, optional, resource, backoff, missing: 0, said: None })
     }
 
-    /// Works until nobody takes objects any more.
+    /// Works until nobody takes objects any more. After a panic all objects are listed again: what of them was taken when it
+    /// happened does not matter then.
     pub(super) async fn run(mut self) {
+        while AssertUnwindSafe(self.follow()).catch_unwind().await.is_err() {
+            error!(watch = %self.target, "a watch panicked and begins again");
+            self.roll.panicked(&self.target);
+            sleep(self.backoff.next(chance()).max(WATCH_MIN)).await;
+        }
+    }
+
+    async fn follow(&mut self) {
         loop {
             let over = match self.list().await {
                 Ok(version) => {
@@ -205,6 +216,8 @@ impl Stream {
             };
             *version = version_of(&object)?;
             self.backoff.reset();
+            #[cfg(test)]
+            super::tests::panic_if_asked(&object);
             if !self.taker.take(event(object)).await {
                 return Ok(Over::Stop);
             }

@@ -33,6 +33,14 @@ fn guarded_route(name: &str) -> Value {
     route
 }
 
+/// An annotation that makes a watch panic when it tells of the object.
+const PANIC: &str = "test/panic";
+
+/// Asked for each object that a watch tells of.
+pub(super) fn panic_if_asked(object: &Value) {
+    assert!(object["metadata"]["annotations"][PANIC].is_null(), "an injected panic");
+}
+
 fn with_version(mut object: Value, version: u64) -> Value {
     object["metadata"]["resourceVersion"] = json!(version.to_string());
     object

@@ -15,8 +15,9 @@ use traffic::KeysSchedule;
 
 use super::fetch::fetch;
 use crate::filter::auth::RemoteKeySet;
-use crate::observe::ProviderKeys;
+use crate::observe::{LastingTask, Metrics, ProviderKeys};
 use crate::random::Random;
+use crate::task::lasting;
 use crate::upstream::SystemTrust;
 
 /// All tasks. Belongs to the control thread and to its set of local tasks.
@@ -42,15 +43,17 @@ struct Shared {
     system: RefCell<SystemTrust>,
     /// Something about a key set is other than before.
     changed: Notify,
+    metrics: Arc<Metrics>,
 }
 
 impl Keepers {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
         let shared = Shared {
             epoch: Instant::now(),
             random: Random::new(),
             system: RefCell::default(),
             changed: Notify::new(),
+            metrics,
         };
         Self { shared: Rc::new(shared), tasks: JoinSet::new(), kept: Vec::new(), providers: Vec::new() }
     }
@@ -72,7 +75,11 @@ impl Keepers {
         });
         for (_, set) in &self.providers {
             if !self.kept.iter().any(|kept| Arc::ptr_eq(&kept.set, set)) {
-                let task = self.tasks.spawn_local(keep(Arc::clone(set), Rc::clone(&self.shared)));
+                let (kept, shared) = (Arc::clone(set), Rc::clone(&self.shared));
+                let task = self.tasks.spawn_local(async move {
+                    let begin = async || keep(&kept, &shared).await;
+                    lasting(LastingTask::KeySet, &shared.metrics, begin).await;
+                });
                 self.kept.push(Kept { set: Arc::clone(set), task });
             }
         }
@@ -93,6 +100,12 @@ impl Keepers {
             of_object.insert(Arc::clone(&provider.name), set.state());
         }
         states
+    }
+
+    /// What fetches need to know of the system's authorities; a test that holds it makes them panic.
+    #[cfg(test)]
+    pub(super) fn system(&self) -> &RefCell<SystemTrust> {
+        &self.shared.system
     }
 
     /// What is counted of each, by provider, in order and each once.
@@ -121,7 +134,7 @@ impl Shared {
 }
 
 /// Fetches for as long as the task is let.
-async fn keep(set: Arc<RemoteKeySet>, shared: Rc<Shared>) {
+async fn keep(set: &RemoteKeySet, shared: &Shared) {
     let spec = Arc::clone(set.spec());
     let good_at = set.metrics().fetched_at().map(|at| shared.ns(at));
     let mut schedule = KeysSchedule::new(spec.cache_duration, spec.max_stale, shared.now_ns(), good_at);

@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::fetch::{FetchError, fetch, refusal};
 use super::keeper::Keepers;
 use crate::filter::auth::Verifiers;
+use crate::observe::Metrics;
 use crate::upstream::SystemTrust;
 
 const KEY: &str =
@@ -283,13 +284,47 @@ async fn until(keepers: &Keepers, what: &str, is_so: impl Fn(KeySetPhase, usize)
 }
 
 #[test]
+#[expect(
+    clippy::await_holding_refcell_ref,
+    reason = "that it is held while the task runs makes the task panic"
+)]
+fn a_keeper_that_panics_begins_again_and_fetches_on() {
+    run(async {
+        let issuer = Issuer::start(|_| Vec::new()).await;
+        let metrics = Metrics::new();
+        let mut verifiers = Verifiers::new(Arc::default());
+        let mut keepers = Keepers::new(Arc::clone(&metrics));
+        let uri = issuer.uri("/jwks").replace("http:", "https:");
+        let _verifier = verifiers.get(&provider(RemoteKeys {
+            trust: Trust::Anyone,
+            timeout: Duration::from_millis(400),
+            ..spec(&uri)
+        }));
+        keepers.follow(verifiers.remote());
+        let restarted = "baribhara_task_restarts_total{task=\"key_set\"} 1\n";
+        let panics = async {
+            while !metrics.render().contains(restarted) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        {
+            // The task has not run yet. With what a fetch needs in other hands it panics.
+            let _held = keepers.system().borrow_mut();
+            timeout(Duration::from_secs(20), panics).await.expect("a panic that is counted");
+        }
+        let states = until(&keepers, "a fetch that ends", |phase, _| phase == KeySetPhase::Unavailable).await;
+        assert!(format!("{states:?}").contains("no whole answer within 400 ms"), "{states:?}");
+    });
+}
+
+#[test]
 fn jw12_a_key_set_is_fetched_before_anybody_asks_and_kept_when_the_next_one_is_bad() {
     run(async {
         let body = Rc::new(RefCell::new("<html>".to_owned()));
         let script = Rc::clone(&body);
         let issuer = Issuer::start(move |_| vec![answer("200 OK", "", &script.borrow())]).await;
         let mut verifiers = Verifiers::new(Arc::default());
-        let mut keepers = Keepers::new();
+        let mut keepers = Keepers::new(Metrics::new());
         let verifier = verifiers.get(&provider(spec(&issuer.uri("/jwks?key=canary"))));
         keepers.follow(verifiers.remote());
         let states = until(&keepers, "no keys", |phase, _| phase == KeySetPhase::Unavailable).await;
@@ -323,7 +358,7 @@ fn jw12_the_old_keys_stay_whatever_comes_next() {
         let script = Rc::clone(&body);
         let issuer = Issuer::start(move |_| vec![answer("200 OK", "", &script.borrow())]).await;
         let mut verifiers = Verifiers::new(Arc::default());
-        let mut keepers = Keepers::new();
+        let mut keepers = Keepers::new(Metrics::new());
         let often = RemoteKeys { cache_duration: Duration::from_millis(200), ..spec(&issuer.uri("/")) };
         let verifier = verifiers.get(&provider(often));
         keepers.follow(verifiers.remote());
@@ -345,7 +380,7 @@ fn jw11_keys_that_are_too_old_are_let_go_of_and_come_back() {
         let script = Rc::clone(&body);
         let issuer = Issuer::start(move |_| vec![answer("200 OK", "", &script.borrow())]).await;
         let mut verifiers = Verifiers::new(Arc::default());
-        let mut keepers = Keepers::new();
+        let mut keepers = Keepers::new(Metrics::new());
         let (cache_duration, max_stale) = (Duration::from_millis(200), Duration::from_secs(1));
         let short = RemoteKeys { cache_duration, max_stale, ..spec(&issuer.uri("/")) };
         let verifier = verifiers.get(&provider(short));

@@ -8,6 +8,7 @@ use prometheus::proto::{
     MetricType,
 };
 
+use super::lasting::LastingTask;
 use super::metrics::{BREAKER_KINDS, EndpointCondition, HANDSHAKE_RESULTS, Metrics};
 use super::names::{self, Family, FamilyKind};
 use super::overload::SHED;
@@ -173,9 +174,22 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
     all.extend(key_sets(metrics));
     all.extend([
         Series::single(&names::ACCESS_LOG_DROPPED_TOTAL, float(metrics.access_log_dropped.get())),
-        Series::single(&names::PANICS_TOTAL, float(metrics.panics.get())),
+        task_restarts(metrics),
+        Series::single(&names::PANICS_TOTAL, float(metrics.panics.get() + control.watch_restarts)),
     ]);
     all
+}
+
+fn task_restarts(metrics: &Metrics) -> Series {
+    let mut restarts = Series::new(&names::TASK_RESTARTS_TOTAL);
+    for (task, counter) in LastingTask::ALL.iter().zip(&metrics.task_restarts) {
+        restarts.push_used(&[task.as_str()], counter);
+    }
+    match metrics.control.load().watch_restarts {
+        0 => {}
+        count => restarts.push(&["watch"], float(count)),
+    }
+    restarts
 }
 
 fn routes(metrics: &Metrics) -> [Series; 4] {

@@ -13,6 +13,7 @@ use traffic::BreakerKind;
 use super::collect;
 use super::extras::ExtraMetrics;
 use super::key_set::ProviderKeys;
+use super::lasting::LastingTask;
 use super::overload::Overload;
 use super::passthrough::PassthroughMetrics;
 use super::password::PasswordMetrics;
@@ -30,6 +31,8 @@ pub(crate) struct Metrics {
     pub(super) reloads_applied: Counter,
     pub(super) reloads_partial: Counter,
     pub(super) access_log_dropped: Counter,
+    /// By [`LastingTask`].
+    pub(super) task_restarts: [Counter; LastingTask::ALL.len()],
     pub(super) panics: Counter,
     pub(super) tunnels: Gauge,
     pub(crate) passwords: Arc<PasswordMetrics>,
@@ -71,6 +74,7 @@ impl Metrics {
             reloads_applied: Counter::default(),
             reloads_partial: Counter::default(),
             access_log_dropped: Counter::default(),
+            task_restarts: Default::default(),
             panics: Counter::default(),
             tunnels: Gauge::default(),
             passwords: Arc::default(),
@@ -196,6 +200,14 @@ impl Metrics {
     /// A panic was caught.
     pub(crate) fn panicked(&self) {
         self.panics.inc();
+    }
+
+    /// The panic was of a task that begins again.
+    pub(crate) fn task_panicked(&self, task: LastingTask) {
+        self.panicked();
+        if let Some(counter) = self.task_restarts.get(task as usize) {
+            counter.inc();
+        }
     }
 
     /// A tunnel begins. Every call is followed by one of [`Metrics::tunnel_closed`].

@@ -5,6 +5,7 @@ mod collect;
 mod external;
 mod extras;
 mod key_set;
+mod lasting;
 mod metrics;
 mod names;
 mod overload;
@@ -18,6 +19,7 @@ pub(crate) use access_log::{AccessLog, AccessRecord, LogBuffer};
 pub(crate) use external::ExternalResult;
 pub(crate) use extras::ExtraMetrics;
 pub(crate) use key_set::{KeySetMetrics, ProviderKeys};
+pub(crate) use lasting::LastingTask;
 pub(crate) use metrics::{
     BackendMetrics, EndpointCondition, HandshakeResult, LimitMetrics, ListenerMetrics, Metrics,
 };

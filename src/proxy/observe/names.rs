@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 54] = [
+pub(super) const ALL: [&Family; 55] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -72,6 +72,7 @@ pub(super) const ALL: [&Family; 54] = [
     &JWKS_FETCH_FAILURES_TOTAL,
     &JWKS_REFETCHES_TOTAL,
     &ACCESS_LOG_DROPPED_TOTAL,
+    &TASK_RESTARTS_TOTAL,
     &PANICS_TOTAL,
 ];
 
@@ -444,6 +445,13 @@ pub(super) const JWKS_REFETCHES_TOTAL: Family = Family {
     kind: FamilyKind::Counter,
     labels: &["provider"],
     help: "Fetches of the provider's key set because a token named a key that was not in it.",
+};
+
+pub(super) const TASK_RESTARTS_TOTAL: Family = Family {
+    name: "baribhara_task_restarts_total",
+    kind: FamilyKind::Counter,
+    labels: &["task"],
+    help: "Tasks that must not end, panicked and began again; each is a bug.",
 };
 
 pub(super) const PANICS_TOTAL: Family = Family {

@@ -18,8 +18,9 @@ use super::worker::Order;
 use crate::admin::{self, Admin};
 use crate::generation::{Builder, Generation};
 use crate::jwks::Keepers;
-use crate::observe::{Metrics, Sampler, read_memory_bytes};
+use crate::observe::{LastingTask, Metrics, Sampler, read_memory_bytes};
 use crate::settings::Settings;
+use crate::task::lasting;
 use crate::upstream::Checker;
 
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
@@ -48,14 +49,21 @@ pub(super) fn run(control: Control, admin_listeners: Vec<std::net::TcpListener>)
     LocalSet::new().block_on(&runtime, async move {
         let shared = Rc::new(Admin::new(Arc::clone(&control.metrics), control.epoch));
         for listener in admin_listeners {
-            tokio::task::spawn_local(admin::serve(
-                tokio::net::TcpListener::from_std(listener)?,
-                Rc::clone(&shared),
-            ));
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let (admin, metrics) = (Rc::clone(&shared), Arc::clone(&control.metrics));
+            tokio::task::spawn_local(async move {
+                lasting(LastingTask::Admin, &metrics, async || admin::serve(&listener, &admin).await).await;
+            });
         }
-        tokio::task::spawn_local(sample(Arc::clone(&control.metrics)));
+        let metrics = Arc::clone(&control.metrics);
+        tokio::task::spawn_local(async move {
+            lasting(LastingTask::Sampler, &metrics, async || sample(Arc::clone(&metrics)).await).await;
+        });
         if control.metrics.overload.has_memory_budget() {
-            tokio::task::spawn_local(hold_budget(Arc::clone(&control.metrics)));
+            let metrics = Arc::clone(&control.metrics);
+            tokio::task::spawn_local(async move {
+                lasting(LastingTask::MemoryBudget, &metrics, async || hold_budget(&metrics).await).await;
+            });
         }
         control.lead(&shared).await;
         Ok(())
@@ -72,7 +80,7 @@ async fn sample(metrics: Arc<Metrics>) {
     }
 }
 
-async fn hold_budget(metrics: Arc<Metrics>) {
+async fn hold_budget(metrics: &Metrics) {
     let mut ticks = time::interval(BUDGET_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -91,13 +99,13 @@ async fn hold_budget(metrics: Arc<Metrics>) {
 impl Control {
     async fn lead(mut self, admin: &Rc<Admin>) {
         let mut builder = Builder::new(Arc::clone(&self.metrics), self.epoch);
-        let mut keepers = Keepers::new();
+        let mut keepers = Keepers::new(Arc::clone(&self.metrics));
         let mut stopping = self.stopping.clone();
         // What is there already counts as changed.
         self.feeds.endpoints.mark_changed();
         self.feeds.config.mark_changed();
         self.feeds.state.mark_changed();
-        let mut checker = Checker::default();
+        let mut checker = Checker::new(Arc::clone(&self.metrics));
         let mut ticks = time::interval(SAMPLE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

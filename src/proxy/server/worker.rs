@@ -1,14 +1,11 @@
 //! A worker: one thread with its own runtime, listeners, pools and view of the generation.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
@@ -25,9 +22,10 @@ use super::downstream::Downstream;
 use super::turn_away::turn_away;
 use crate::filter::auth::{AnswerCache, VerdictCache};
 use crate::generation::{Generation, WorkerGeneration};
-use crate::observe::{ListenerMetrics, LogBuffer, Metrics};
+use crate::observe::{LastingTask, ListenerMetrics, LogBuffer, Metrics};
 use crate::random::Random;
 use crate::settings::Settings;
+use crate::task::{caught, lasting};
 use crate::timer;
 use crate::upstream::Pools;
 
@@ -68,12 +66,7 @@ where
 /// Runs a task on the worker's own thread. A panic costs the task and no other.
 fn spawn<F: Future + 'static>(task: F, metrics: Arc<Metrics>) {
     tokio::task::spawn_local(async move {
-        let mut task = pin!(task);
-        let done = poll_fn(|cx| {
-            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(cx)));
-            polled.map_or(Poll::Ready(false), |polled| polled.map(|_| true))
-        });
-        if !done.await {
+        if caught(task).await.is_none() {
             metrics.panicked();
             tracing::error!("serving a request panicked; its stream is reset");
         }
@@ -241,7 +234,10 @@ pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
             serves: Cell::new(false),
             closing: Cell::new(false),
         });
-        let housekeeping = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
+        let kept = Rc::clone(&worker);
+        let housekeeping = tokio::task::spawn_local(async move {
+            lasting(LastingTask::Housekeeping, &kept.metrics, async || keep_house(&kept).await).await;
+        });
         serve(&worker, listeners, parts.orders).await;
         housekeeping.abort();
         worker.log.borrow_mut().flush();
@@ -250,7 +246,7 @@ pub(super) fn run(parts: WorkerParts) -> io::Result<()> {
 }
 
 /// Ticks the timers, reaps idle upstream connections and hands the log over.
-async fn keep_house(worker: Rc<Worker>) {
+async fn keep_house(worker: &Worker) {
     let mut ticks = time::interval(timer::TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut reaped = Instant::now();

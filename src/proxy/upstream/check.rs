@@ -16,7 +16,9 @@ use traffic::{CheckOutcome, CheckRecord, CheckState, EndpointState};
 
 use super::backend::{Backend, Target};
 use super::protocol::Protocol;
+use crate::observe::{LastingTask, Metrics};
 use crate::random::Random;
+use crate::task::lasting;
 
 mod probe;
 
@@ -47,12 +49,17 @@ impl Check {
 type Checks = Arc<Vec<Check>>;
 
 /// The handle of the thread, which is started when the first route asks for checks and ends with this.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Checker {
     checks: Option<watch::Sender<Checks>>,
+    metrics: Arc<Metrics>,
 }
 
 impl Checker {
+    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { checks: None, metrics }
+    }
+
     /// These are the checks from now on.
     pub(crate) fn set(&mut self, checks: Vec<Check>) {
         if let Some(running) = &self.checks {
@@ -63,7 +70,8 @@ impl Checker {
             return;
         }
         let (sender, receiver) = watch::channel(Arc::new(checks));
-        let started = thread::Builder::new().name("health".to_owned()).spawn(move || run(receiver));
+        let metrics = Arc::clone(&self.metrics);
+        let started = thread::Builder::new().name("health".to_owned()).spawn(move || run(receiver, metrics));
         match started {
             Ok(_) => self.checks = Some(sender),
             Err(error) => error!(%error, "no thread for health checks; all endpoints count as healthy"),
@@ -71,9 +79,18 @@ impl Checker {
     }
 }
 
-fn run(checks: watch::Receiver<Checks>) {
+fn run(checks: watch::Receiver<Checks>, metrics: Arc<Metrics>) {
+    let mut sweep = Sweep {
+        checks,
+        shared: Rc::new(Shared { permits: Semaphore::new(CHECKS_MAX), random: Random::new(), metrics }),
+        running: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
     match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => LocalSet::new().block_on(&runtime, sweep(checks)),
+        Ok(runtime) => LocalSet::new().block_on(&runtime, async move {
+            let shared = Rc::clone(&sweep.shared);
+            lasting(LastingTask::HealthSweep, &shared.metrics, async || sweep.run().await).await;
+        }),
         Err(error) => error!(%error, "no runtime for health checks; all endpoints count as healthy"),
     }
 }
@@ -97,54 +114,75 @@ impl Running {
 struct Shared {
     permits: Semaphore,
     random: Random,
+    metrics: Arc<Metrics>,
 }
 
-/// Keeps one task for each endpoint that is to be checked, until nobody can ask for checks any more.
-async fn sweep(mut checks: watch::Receiver<Checks>) {
-    let shared = Rc::new(Shared { permits: Semaphore::new(CHECKS_MAX), random: Random::new() });
-    let mut running: HashMap<(u64, u64), Running> = HashMap::new();
-    let mut tasks = JoinSet::new();
-    loop {
-        let wanted = Arc::clone(&checks.borrow_and_update());
+/// What is being checked.
+struct Sweep {
+    checks: watch::Receiver<Checks>,
+    shared: Rc<Shared>,
+    running: HashMap<(u64, u64), Running>,
+    tasks: JoinSet<()>,
+}
+
+impl Sweep {
+    /// Keeps one task for each endpoint that is to be checked, until nobody can ask for checks any more.
+    async fn run(&mut self) {
+        loop {
+            let wanted = Arc::clone(&self.checks.borrow_and_update());
+            self.follow(&wanted);
+            let changed = if wanted.is_empty() {
+                self.checks.changed().await
+            } else {
+                time::timeout(SWEEP_EVERY, self.checks.changed()).await.unwrap_or(Ok(()))
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Begins what is to be checked and is not yet, and ends the rest.
+    fn follow(&mut self, wanted: &[Check]) {
         let mut seen: HashSet<(u64, u64)> = HashSet::new();
-        for check in &*wanted {
+        for check in wanted {
             let Some(backend) = check.backend.upgrade() else { continue };
             for target in backend.targets().iter() {
                 let key = (backend.key, target.key);
-                let is_same = running.get(&key).is_some_and(|running| running.check.is_like(check));
+                let is_same = self.running.get(&key).is_some_and(|running| running.check.is_like(check));
                 let has_room = is_same || seen.len() < ENDPOINTS_MAX;
                 if !has_room || !seen.insert(key) || is_same {
                     continue;
                 }
-                let watched = watch_endpoint(check.clone(), target.clone(), Rc::clone(&shared));
-                let task = tasks.spawn_local(watched);
+                let task = self.begin(check.clone(), target.clone());
                 let state = Arc::clone(&target.state);
-                if let Some(before) = running.insert(key, Running { check: check.clone(), state, task }) {
+                if let Some(before) = self.running.insert(key, Running { check: check.clone(), state, task })
+                {
                     before.task.abort();
                 }
             }
         }
-        running.retain(|key, running| {
+        self.running.retain(|key, running| {
             let stays = seen.contains(key);
             if !stays {
                 running.end();
             }
             stays
         });
-        while tasks.try_join_next().is_some() {}
-        let changed = if wanted.is_empty() {
-            checks.changed().await
-        } else {
-            time::timeout(SWEEP_EVERY, checks.changed()).await.unwrap_or(Ok(()))
-        };
-        if changed.is_err() {
-            return;
-        }
+        while self.tasks.try_join_next().is_some() {}
+    }
+
+    fn begin(&mut self, check: Check, target: Target) -> AbortHandle {
+        let shared = Rc::clone(&self.shared);
+        self.tasks.spawn_local(async move {
+            let begin = async || watch_endpoint(&check, &target, &shared).await;
+            lasting(LastingTask::HealthCheck, &shared.metrics, begin).await;
+        })
     }
 }
 
 /// Checks one endpoint for ever. The first check comes at any time within the first interval, so that not all come at once.
-async fn watch_endpoint(check: Check, target: Target, shared: Rc<Shared>) {
+async fn watch_endpoint(check: &Check, target: &Target, shared: &Shared) {
     let asked = target.with_port(check.config.port);
     let mut record = CheckRecord::default();
     time::sleep(part(check.config.interval, shared.random.next())).await;
@@ -152,14 +190,14 @@ async fn watch_endpoint(check: Check, target: Target, shared: Rc<Shared>) {
         let began = Instant::now();
         let outcome = {
             let Ok(_permit) = shared.permits.acquire().await else { return };
-            probe::ask(&check, &asked).await
+            probe::ask(check, &asked).await
         };
         let Some(backend) = check.backend.upgrade() else { return };
         backend.metrics.checked(outcome == CheckOutcome::Passed);
         let health = target.state.health();
         let bounds = (check.config.healthy, check.config.unhealthy);
         if let Some(next) = record.on_check(health.check(), outcome, bounds) {
-            tell(&backend, &target, (health.check(), next));
+            tell(&backend, target, (health.check(), next));
             health.set_check(next);
             backend.outlier.alert();
         }

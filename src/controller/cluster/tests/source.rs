@@ -104,6 +104,24 @@ fn all_pages_of_all_kinds_are_read_before_anything_is_published() {
 }
 
 #[test]
+fn a_watch_that_panics_begins_again_and_loses_nothing() {
+    let bench = Bench::new();
+    bench.fake.apply(ROUTES, route("a", 1));
+    let running = bench.start();
+    wait_for_routes(&running, &["a"]);
+    let mut bad = route("b", 1);
+    bad["metadata"]["annotations"] = json!({ super::PANIC: "" });
+    bench.fake.apply(ROUTES, bad);
+    // The list that follows has it.
+    wait_for_routes(&running, &["a", "b"]);
+    assert_eq!(running.state.borrow().watch_restarts, 1);
+    bench.fake.delete(ROUTES, "shop", "a");
+    wait_for_routes(&running, &["b"]);
+    wait("all watches stand", || running.state.borrow().watches.values().all(|stands| *stands));
+    running.stop();
+}
+
+#[test]
 fn events_of_a_watch_are_followed() {
     let bench = Bench::new();
     let running = bench.start();

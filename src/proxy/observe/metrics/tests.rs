@@ -70,7 +70,7 @@ fn all_used() -> (Arc<Metrics>, [Arc<dyn std::any::Any + Send + Sync>; 6]) {
     metrics.set_generation(7);
     metrics.set_generation(8);
     metrics.access_log_dropped.add(3);
-    metrics.panicked();
+    metrics.task_panicked(LastingTask::KeySet);
     metrics.request_started();
     metrics.request_started();
     metrics.request_finished();
@@ -188,6 +188,7 @@ const LINES: &[&str] = &[
     "baribhara_external_auth_duration_seconds_bucket{endpoint=\"ns/shop/0\",le=\"0.05\"} 1",
     "baribhara_external_auth_duration_seconds_count{endpoint=\"ns/shop/0\"} 1",
     "baribhara_access_log_dropped_total 3",
+    "baribhara_task_restarts_total{task=\"key_set\"} 1",
     "baribhara_panics_total 1",
 ];
 
