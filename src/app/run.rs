@@ -10,7 +10,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use controller::{ClusterSettings, ClusterSource, FolderSource, ReplicaSettings};
-use proxy::{Feeds, Server, Settings};
+use proxy::{BackendNames, Feeds, Server, Settings};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         endpoints: source.endpoints.clone(),
         state: source.state.clone(),
     };
-    let settings = args.settings()?;
+    let settings = Settings { backend_names: origin.backend_names(args), ..args.settings()? };
     let workers = settings.workers;
     let server = Server::start(settings, feeds)?;
     let https = server.https.map_or_else(|| "off".to_owned(), |address| address.to_string());
@@ -88,6 +88,14 @@ impl Origin {
             )),
         }
     }
+
+    /// Who may write into the folder may have the gateway ask anything; who may write objects of a cluster may not.
+    fn backend_names(&self, args: &RunArgs) -> BackendNames {
+        match self {
+            Self::Cluster if !args.cluster.allow_local_endpoints => BackendNames::Away(own_addresses()),
+            Self::Cluster | Self::Folder(_) => BackendNames::Anywhere,
+        }
+    }
 }
 
 impl fmt::Display for Origin {
@@ -124,24 +132,23 @@ impl ClusterArgs {
 }
 
 fn cluster_settings(args: &RunArgs) -> translate::Settings {
-    // With two stacks the variable holds two addresses, with a comma between.
-    let own_addresses: Vec<IpAddr> = text("POD_IPS")
-        .or_else(|| text("POD_IP"))
-        .iter()
-        .flat_map(|ips| ips.split(','))
-        .flat_map(str::parse)
-        .collect();
     translate::Settings {
         allow_external_backends: args.cluster.allow_external_backends,
         allow_local_endpoints: args.cluster.allow_local_endpoints,
         allow_private_jwks: args.cluster.allow_private_jwks,
-        own_addresses,
+        own_addresses: own_addresses(),
         default_tls_secret: args.default_tls_secret.clone(),
         affinity_key_secret: args.affinity_key_secret.clone(),
         zone: args.zone(),
         regions: args.regions(),
         ..translate::Settings::cluster(args.ingress_class.clone())
     }
+}
+
+/// With two stacks the variable holds two addresses, with a comma between.
+fn own_addresses() -> Vec<IpAddr> {
+    let ips = text("POD_IPS").or_else(|| text("POD_IP"));
+    ips.iter().flat_map(|ips| ips.split(',')).flat_map(str::parse).collect()
 }
 
 /// What the pod was told about itself.
@@ -196,6 +203,7 @@ impl RunArgs {
             },
             access_log: self.access_log.clone(),
             debug_errors: self.debug_errors,
+            ..Settings::default()
         })
     }
 }
@@ -241,7 +249,26 @@ mod tests {
 
     use clap::Parser;
 
+    use proxy::BackendNames;
+
+    use super::Origin;
     use crate::cli::{Cli, Command};
+
+    #[test]
+    fn names_of_backends_may_lead_home_in_a_folder_or_where_that_is_allowed() {
+        for (line, is_anywhere) in [
+            ("baribhara run --config d", true),
+            ("baribhara run --kubeconfig c", false),
+            ("baribhara run --kubeconfig c --allow-external-backends", false),
+            ("baribhara run --kubeconfig c --allow-local-endpoints", true),
+        ] {
+            let Command::Run(args) = Cli::try_parse_from(line.split_whitespace()).unwrap().command else {
+                panic!("not run")
+            };
+            let names = Origin::of(&args).unwrap().backend_names(&args);
+            assert_eq!(names == BackendNames::Anywhere, is_anywhere, "{line}: {names:?}");
+        }
+    }
 
     #[test]
     fn every_flag_arrives_in_the_settings_of_the_data_plane() {

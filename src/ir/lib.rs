@@ -16,6 +16,7 @@ mod external;
 mod extras;
 mod filter;
 mod health;
+mod home;
 mod host;
 mod jwks;
 mod limit;
@@ -52,6 +53,7 @@ pub use filter::{
     DirectResponse, HeaderEdit, HeaderEdits, IpAccess, PathRewrite, Redirect, Rewrite, RewritePath, Scheme,
 };
 pub use health::{ActiveHealth, Probe};
+pub use home::Home;
 pub use host::{HostName, HostNameError, HostPattern};
 pub use jwks::{
     HMAC_BYTES_ADVISED, JWKS_BYTES_MAX, JWKS_KEYS_MAX, KeyFinding, KeySetError, ParsedKeys, key_fits,

@@ -17,6 +17,7 @@ use crate::filter::limit::{LimitRow, LimitStores, RouteLimits};
 use crate::observe::{EndpointCondition, Metrics, RouteMetrics};
 use crate::passthrough::Passthroughs;
 use crate::random;
+use crate::settings::BackendNames;
 use crate::tls::{TlsBuilder, TlsRuntime};
 use crate::upstream::{Backend, Backends, Check, Protocol, Protocols};
 
@@ -159,10 +160,10 @@ pub(crate) struct Builder {
 
 impl Builder {
     /// `epoch` is the zero of the workers' clock.
-    pub(crate) fn new(metrics: Arc<Metrics>, epoch: Instant) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, names: BackendNames, epoch: Instant) -> Self {
         let seed = FingerprintSeed::new([random::seed(), random::seed()]);
         Self {
-            backends: Backends::new(epoch),
+            backends: Backends::new(names, epoch),
             protocols: Protocols::default(),
             verifiers: Verifiers::new(Arc::clone(&metrics.passwords)),
             metrics,

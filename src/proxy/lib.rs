@@ -26,5 +26,5 @@ mod upstream;
 pub use admin::Question;
 pub use filter::auth::{SelfTestError, SignError, SigningKey, sign_token};
 pub use server::{Feeds, Server, StartError};
-pub use settings::{AccessLogTarget, Settings, UnderscoreHeaders};
+pub use settings::{AccessLogTarget, BackendNames, Settings, UnderscoreHeaders};
 pub use tls::{check_certificate, check_ocsp_response};

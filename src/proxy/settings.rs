@@ -1,6 +1,6 @@
 //! What the operator set on the command line, as the data plane needs it. Nothing here reads the environment.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,6 +54,7 @@ pub struct Settings {
     pub access_log: AccessLogTarget,
     /// Answers of the gateway's own name the route and the cause.
     pub debug_errors: bool,
+    pub backend_names: BackendNames,
 }
 
 impl Default for Settings {
@@ -81,6 +82,7 @@ impl Default for Settings {
             underscore_headers: UnderscoreHeaders::Drop,
             access_log: AccessLogTarget::Stdout,
             debug_errors: false,
+            backend_names: BackendNames::Anywhere,
         }
     }
 }
@@ -92,6 +94,14 @@ pub enum UnderscoreHeaders {
     Keep,
     /// 400.
     Reject,
+}
+
+/// Where the names of backends may lead, looked at each time that one is resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BackendNames {
+    Anywhere,
+    /// Not to loopback, link-local addresses and the like ([`ir::Home`]), nor to these, which are the gateway's own.
+    Away(Vec<IpAddr>),
 }
 
 /// Where the access log goes.

@@ -29,7 +29,9 @@ fn config(passed: &[(&str, &Arc<Passthrough>)], terminated: &[&str]) -> Config {
 }
 
 fn build(config: &Config, last: Option<&Arc<Passthroughs>>) -> Arc<Passthroughs> {
-    Passthroughs::build(config, last, &mut Backends::new(std::time::Instant::now()), &Metrics::new())
+    let names = crate::settings::BackendNames::Anywhere;
+    let mut backends = Backends::new(names, std::time::Instant::now());
+    Passthroughs::build(config, last, &mut backends, &Metrics::new())
 }
 
 #[test]

@@ -98,7 +98,8 @@ async fn hold_budget(metrics: &Metrics) {
 
 impl Control {
     async fn lead(mut self, admin: &Rc<Admin>) {
-        let mut builder = Builder::new(Arc::clone(&self.metrics), self.epoch);
+        let mut builder =
+            Builder::new(Arc::clone(&self.metrics), self.settings.backend_names.clone(), self.epoch);
         let mut keepers = Keepers::new(Arc::clone(&self.metrics));
         let mut stopping = self.stopping.clone();
         // What is there already counts as changed.

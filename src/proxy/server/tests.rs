@@ -7,6 +7,7 @@ mod grpc_web;
 mod h2_upstream;
 mod handshake;
 mod http2;
+mod names;
 mod passthrough;
 mod proxy_protocol;
 mod request;

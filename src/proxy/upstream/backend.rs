@@ -19,7 +19,9 @@ use traffic::{
     TripState, stable_hash,
 };
 
+use super::names::NameRule;
 use crate::observe::{BackendMetrics, EndpointCondition, Metrics};
+use crate::settings::BackendNames;
 
 /// One backend. Routes hold it by `Arc`; it outlives generations as long as some route names it.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ pub(crate) struct Backend {
     pub(crate) budget: RetryBudget,
     pub(crate) outlier: Outlier,
     pub(crate) metrics: Arc<BackendMetrics>,
+    /// `None`: the names of its endpoints may lead anywhere.
+    names: Option<Arc<NameRule>>,
     endpoints: ArcSwap<Targets>,
     /// Some rule chooses by hash, so that each list needs its ring.
     hashes: AtomicBool,
@@ -105,6 +109,8 @@ pub(crate) struct Target {
     pub(crate) endpoint: Endpoint,
     /// `None`: a name that is resolved when connecting.
     pub(crate) address: Option<SocketAddr>,
+    /// What such a name is held to; `None`: to nothing.
+    pub(super) names: Option<Arc<NameRule>>,
     /// `address:port`, for the access log.
     pub(crate) label: Arc<str>,
     /// Stands for the endpoint in cookies: the same in every process.
@@ -125,7 +131,8 @@ pub(super) fn next_key() -> u64 {
 }
 
 impl Backend {
-    fn new(id: &BackendId, metrics: &Metrics) -> Self {
+    fn new(id: &BackendId, names: &BackendNames, metrics: &Metrics) -> Self {
+        let label = id.to_string();
         Self {
             key: next_key(),
             breaker: Arc::default(),
@@ -134,7 +141,8 @@ impl Backend {
             freed: Notify::new(),
             budget: RetryBudget::default(),
             outlier: Outlier::default(),
-            metrics: metrics.backend(&id.to_string()),
+            metrics: metrics.backend(&label),
+            names: NameRule::new(names, &label),
             endpoints: ArcSwap::default(),
             hashes: AtomicBool::new(false),
             turn: AtomicU64::new(0),
@@ -190,7 +198,8 @@ impl Backend {
             old.iter().map(|target| (&target.endpoint, target)).collect();
         let since_ns = if old.is_empty() { 0 } else { now_ns.max(1) };
         let targets = new.iter().map(|endpoint| {
-            known.get(endpoint).map_or_else(|| Target::new(endpoint, since_ns), |&target| target.clone())
+            let make = || Target::new(endpoint, self.names.clone(), since_ns);
+            known.get(endpoint).map_or_else(make, |&target| target.clone())
         });
         let hashes = self.hashes.load(Ordering::Relaxed);
         self.endpoints.store(Arc::new(Targets::new(targets.collect(), hashes, local, near)));
@@ -219,13 +228,14 @@ impl Target {
         }
     }
 
-    fn new(endpoint: &Endpoint, since_ns: u64) -> Self {
+    fn new(endpoint: &Endpoint, names: Option<Arc<NameRule>>, since_ns: u64) -> Self {
         let label = endpoint.to_string();
         Self {
             key: next_key(),
             tag: stable_hash(&[label.as_bytes()]),
             endpoint: endpoint.clone(),
             address: endpoint.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, endpoint.port)),
+            names,
             label: label.into(),
             state: Arc::new(EndpointState::added(since_ns)),
         }
@@ -237,13 +247,14 @@ impl Target {
 pub(crate) struct Backends {
     by_id: BTreeMap<BackendId, Arc<Backend>>,
     endpoints: Arc<EndpointMap>,
+    names: BackendNames,
     /// The zero of the workers' clock.
     epoch: Instant,
 }
 
 impl Backends {
-    pub(crate) fn new(epoch: Instant) -> Self {
-        Self { by_id: BTreeMap::new(), endpoints: Arc::default(), epoch }
+    pub(crate) fn new(names: BackendNames, epoch: Instant) -> Self {
+        Self { by_id: BTreeMap::new(), endpoints: Arc::default(), names, epoch }
     }
 
     fn now_ns(&self) -> u64 {
@@ -254,7 +265,7 @@ impl Backends {
     pub(crate) fn get(&mut self, id: &BackendId, metrics: &Metrics) -> Arc<Backend> {
         let known = self.by_id.get(id).map(Arc::clone);
         let backend = known.unwrap_or_else(|| {
-            let backend = Arc::new(Backend::new(id, metrics));
+            let backend = Arc::new(Backend::new(id, &self.names, metrics));
             self.by_id.insert(id.clone(), Arc::clone(&backend));
             backend
         });
@@ -336,7 +347,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_is_not_named_keeps_its_endpoints_until_it_is_named_again() {
-        let (metrics, mut backends) = (Metrics::new(), Backends::new(Instant::now()));
+        let (metrics, mut backends) = (Metrics::new(), Backends::new(BackendNames::Anywhere, Instant::now()));
         let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
         let ports = |backend: &Backend| -> Vec<u16> {
             backend.targets().iter().map(|target| target.endpoint.port).collect()
@@ -355,7 +366,7 @@ mod tests {
 
     #[test]
     fn what_comes_to_a_list_is_new_and_a_first_list_is_not() {
-        let (metrics, mut backends) = (Metrics::new(), Backends::new(Instant::now()));
+        let (metrics, mut backends) = (Metrics::new(), Backends::new(BackendNames::Anywhere, Instant::now()));
         let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
         let new = |backend: &Backend| -> Vec<bool> {
             backend.targets().iter().map(|target| target.state.since_ns() > 0).collect()
@@ -372,7 +383,7 @@ mod tests {
 
     #[test]
     fn a_ring_is_made_where_it_is_asked_for_and_again_with_each_list() {
-        let (metrics, mut backends) = (Metrics::new(), Backends::new(Instant::now()));
+        let (metrics, mut backends) = (Metrics::new(), Backends::new(BackendNames::Anywhere, Instant::now()));
         let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
         backends.set_endpoints(map(&[(&id, &[1, 2])]));
         let backend = backends.get(&id, &metrics);

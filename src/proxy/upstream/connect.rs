@@ -1,10 +1,11 @@
 //! Opens connections to endpoints, TLS included.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::time::Duration;
 
+use ir::Home;
 use tokio::net::TcpStream;
 use tokio::time;
 
@@ -20,6 +21,9 @@ const SLOW_PART: u32 = 10;
 pub(super) enum ConnectError {
     #[error("{0}")]
     Tcp(#[from] io::Error),
+    /// All that the name leads to are addresses that may not be asked.
+    #[error("the name leads to {0}, {meaning}", meaning = .1.meaning())]
+    LeadsHome(IpAddr, Home),
     /// The peer is not who it should be, or does not speak what it is asked to.
     #[error("TLS: {0}")]
     Tls(io::Error),
@@ -59,7 +63,7 @@ pub(super) async fn connect(
 /// # Errors
 /// The last address's error.
 pub(super) async fn dial(target: &Target, timeout: Duration) -> Result<TcpStream, ConnectError> {
-    Ok(time::timeout(timeout, open(target)).await.map_err(|_| ConnectError::TimedOut)??)
+    time::timeout(timeout, open(target)).await.map_err(|_| ConnectError::TimedOut)?
 }
 
 /// Waits for a connection, and says so when that takes a tenth of `timeout`: whoever picks endpoints need not wait for the
@@ -77,15 +81,34 @@ pub(super) async fn noticing<T>(
     opening.await
 }
 
-async fn open(target: &Target) -> io::Result<TcpStream> {
+async fn open(target: &Target) -> Result<TcpStream, ConnectError> {
     let tcp = match target.address {
         Some(address) => TcpStream::connect(address).await?,
         None => {
-            let addresses: Vec<SocketAddr> =
-                tokio::net::lookup_host((&*target.endpoint.host, target.endpoint.port)).await?.collect();
-            TcpStream::connect(addresses.as_slice()).await?
+            let found = tokio::net::lookup_host((&*target.endpoint.host, target.endpoint.port)).await?;
+            TcpStream::connect(may_be_asked(target, found)?.as_slice()).await?
         }
     };
     tcp.set_nodelay(true)?;
     Ok(tcp)
+}
+
+/// Those that a name has led to and that may be asked. Looked at each time, for who owns the name may have it lead to
+/// another address once it was found good.
+fn may_be_asked(
+    target: &Target,
+    found: impl Iterator<Item = SocketAddr>,
+) -> Result<Vec<SocketAddr>, ConnectError> {
+    let mut refused = None;
+    let mut addresses = Vec::new();
+    for address in found {
+        match target.names.as_ref().and_then(|names| names.refusal(&target.label, address.ip())) {
+            None => addresses.push(address),
+            Some(home) => refused = Some(ConnectError::LeadsHome(address.ip(), home)),
+        }
+    }
+    match refused {
+        Some(refused) if addresses.is_empty() => Err(refused),
+        Some(_) | None => Ok(addresses),
+    }
 }

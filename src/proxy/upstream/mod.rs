@@ -11,6 +11,7 @@ mod forward;
 pub(crate) mod h1;
 mod h2;
 mod io;
+mod names;
 mod own;
 mod passage;
 mod pool;

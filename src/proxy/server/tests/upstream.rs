@@ -15,6 +15,7 @@ use tokio::task::LocalSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::support::{Site, ask, dial, route, until};
+use crate::settings::Settings;
 use crate::tls::testing::tls;
 
 /// A connection from the gateway.
@@ -125,15 +126,21 @@ pub(super) fn forwarding(host: &str, protocol: UpstreamProtocol) -> ir::Route {
 
 /// A data plane in front of upstreams, each an endpoint of the backend of this name.
 pub(super) fn site(routes: &[ir::Route], upstreams: &[(&str, u16)]) -> Site {
+    let upstreams: Vec<_> = upstreams.iter().map(|(name, port)| (*name, "127.0.0.1", *port)).collect();
+    site_at(Settings::default(), routes, &upstreams)
+}
+
+/// The same with these settings, and upstreams by address or name.
+pub(super) fn site_at(settings: Settings, routes: &[ir::Route], upstreams: &[(&str, &str, u16)]) -> Site {
     let mut routes = routes.to_vec();
     // Nobody listens there; the answer tells that the endpoints have arrived.
     routes.push(forwarding("last.example", HTTP1));
-    let site = Site::start(&routes, &tls(&[], None));
+    let site = Site::with(settings, &routes, &tls(&[], None));
     let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let mut by_name: BTreeMap<BackendId, ir::BackendEndpoints> = BTreeMap::new();
-    for (name, port) in upstreams.iter().copied().chain([("last.example", closed)]) {
+    for (name, host, port) in upstreams.iter().copied().chain([("last.example", "127.0.0.1", closed)]) {
         let endpoints = &mut by_name.entry(backend(name)).or_default().endpoints;
-        endpoints.push(ir::Endpoint { host: "127.0.0.1".into(), port });
+        endpoints.push(ir::Endpoint { host: host.into(), port });
         endpoints.sort();
     }
     let backends = by_name.into_iter().map(|(id, endpoints)| (id, Arc::new(endpoints)));

@@ -149,7 +149,7 @@ impl Tries<'_> {
                         debug!(endpoint = %target.endpoint, error = %failure, "connecting failed");
                         ask.backend.metrics.connect_failed();
                         Err(match failure {
-                            ConnectError::Tcp(_) => TryError::Connect,
+                            ConnectError::Tcp(_) | ConnectError::LeadsHome(..) => TryError::Connect,
                             ConnectError::Tls(_) | ConnectError::Invalid => TryError::Tls,
                             ConnectError::TimedOut => late,
                         })

@@ -295,7 +295,7 @@ impl Task {
         let Some(link) = self.link.upgrade() else { return };
         link.backend.metrics.connect_failed();
         link.set(State::Failed(match failure {
-            ConnectError::Tcp(_) => OpenError::Connect,
+            ConnectError::Tcp(_) | ConnectError::LeadsHome(..) => OpenError::Connect,
             ConnectError::Tls(_) | ConnectError::Invalid => OpenError::Tls,
             ConnectError::TimedOut => OpenError::TimedOut,
         }));
