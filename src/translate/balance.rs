@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api::{HashOnType, LoadBalancingPolicy, RouteRule};
+use api::{HashOnType, LoadBalancingPolicy};
 use ir::{BalancePolicy, HashOn, LoadBalancing, ZonePreference};
 
 use crate::report::{Field, Lines, Refused};
@@ -11,14 +11,13 @@ use crate::value;
 /// The longest time that a share may grow.
 const SLOW_START_MAX: Duration = Duration::from_hours(1);
 
-/// The choice that a rule asks for.
+/// The choice that is asked for. `field`: that of the load balancing.
 pub(crate) fn load_balancing(
-    rule: &RouteRule,
+    spec: Option<&api::LoadBalancing>,
     field: Field<'_>,
     lines: &mut Lines,
 ) -> Result<LoadBalancing, Refused> {
-    let Some(spec) = &rule.load_balancing else { return Ok(LoadBalancing::default()) };
-    let field = field.key("loadBalancing");
+    let Some(spec) = spec else { return Ok(LoadBalancing::default()) };
     let policy = match (spec.policy, &spec.hash_on) {
         (LoadBalancingPolicy::ConsistentHash, Some(on)) => {
             BalancePolicy::ConsistentHash(hash_on(on, field.key("hashOn"), lines)?)

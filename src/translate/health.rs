@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{ActiveCheckType, ActiveHealthCheck, RouteRule};
+use api::{ActiveCheckType, ActiveHealthCheck, HealthCheck};
 use http::HeaderValue;
 use ir::{
     ActiveHealth, BreakerFailures, PassiveHealth, Probe, SuccessRate, UpstreamVersion, WeightedBackend,
@@ -19,9 +19,10 @@ const TIMEOUT_MAX: Duration = Duration::from_mins(1);
 /// What passes where nothing else is said.
 const EXPECTED: (u16, u16) = (200, 299);
 
-pub(crate) fn passive_health(rule: &RouteRule) -> PassiveHealth {
+/// When failures take an endpoint out.
+pub(crate) fn passive_health(check: Option<&HealthCheck>) -> PassiveHealth {
     let own = PassiveHealth::default();
-    let Some(check) = &rule.health_check else { return own };
+    let Some(check) = check else { return own };
     let panic_percent = check.panic_threshold.map_or(own.panic_percent, |percent| percent.min(100));
     let Some(spec) = &check.passive else { return PassiveHealth { panic_percent, ..own } };
     let eject_for = spec.eject_for.get().max(EJECT_FOR_MIN);
@@ -55,35 +56,44 @@ pub(crate) fn breaker_failures(spec: &api::BreakerFailures) -> BreakerFailures {
     }
 }
 
-/// How the endpoints of the rule's backends are checked, if they are.
+/// How endpoints are checked, if they are. `field`: that of the health check.
 pub(crate) fn active_health(
-    rule: &RouteRule,
-    backends: &[WeightedBackend],
+    check: Option<&HealthCheck>,
     field: Field<'_>,
     lines: &mut Lines,
 ) -> Result<Option<Arc<ActiveHealth>>, Refused> {
-    let check = rule.health_check.as_ref().and_then(|check| check.active.as_ref());
-    let Some(spec) = check else { return Ok(None) };
-    let field = field.key("healthCheck");
+    let Some(spec) = check.and_then(|check| check.active.as_ref()) else { return Ok(None) };
     let field = field.key("active");
     let probe = match spec.r#type {
         ActiveCheckType::Http => http_probe(spec, field, lines)?,
         ActiveCheckType::Tcp => Probe::Tcp,
-        ActiveCheckType::Grpc => {
-            let is_http1 = |backend: &WeightedBackend| backend.protocol.version == UpstreamVersion::Http1;
-            if backends.iter().any(is_http1) {
-                let message = "the type GRPC needs HTTP/2, and a backend is spoken to in HTTP/1.1; the rule answers 500";
-                let remedy = "write protocol GRPC or GRPCS at the backend, or another type";
-                return Err(lines.error(field.key("type"), message, remedy));
-            }
-            Probe::Grpc { service: spec.service.clone().unwrap_or_default() }
-        }
+        ActiveCheckType::Grpc => Probe::Grpc { service: spec.service.clone().unwrap_or_default() },
     };
     let interval = spec.interval.get().max(INTERVAL_MIN);
     let timeout = spec.timeout.get().clamp(Duration::from_millis(1), TIMEOUT_MAX);
     let (healthy, unhealthy) = (spec.healthy.max(1), spec.unhealthy.max(1));
     let port = spec.port.filter(|port| *port != 0);
     Ok(Some(Arc::new(ActiveHealth { probe, port, interval, timeout, healthy, unhealthy })))
+}
+
+/// Whether these backends can be asked in the way of the check. `field`: that of the health check.
+pub(crate) fn fits_backends(
+    active: &ActiveHealth,
+    backends: &[WeightedBackend],
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<(), Refused> {
+    let needs_http2 = match active.probe {
+        Probe::Grpc { .. } => true,
+        Probe::Http { .. } | Probe::Tcp => false,
+    };
+    let is_http1 = |backend: &WeightedBackend| backend.protocol.version == UpstreamVersion::Http1;
+    if !needs_http2 || !backends.iter().any(is_http1) {
+        return Ok(());
+    }
+    let message = "the type GRPC needs HTTP/2, and a backend is spoken to in HTTP/1.1; the rule answers 500";
+    let remedy = "write protocol GRPC or GRPCS at the backend, or another type";
+    Err(lines.error(field.key("active").key("type"), message, remedy))
 }
 
 fn http_probe(spec: &ActiveHealthCheck, field: Field<'_>, lines: &mut Lines) -> Result<Probe, Refused> {

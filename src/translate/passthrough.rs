@@ -198,19 +198,19 @@ fn passthrough(
         stream_idle,
         circuit_breaker: rule.circuit_breaker.as_ref().map(upstream::circuit_breaker).unwrap_or_default(),
         load_balancing: load_balancing?,
-        passive_health: Some(health::passive_health(rule)),
+        passive_health: Some(health::passive_health(rule.health_check.as_ref())),
     })
 }
 
 /// Of a client nothing is known here but its address.
 fn load_balancing(rule: &RouteRule, field: Field<'_>, lines: &mut Lines) -> Result<LoadBalancing, Refused> {
-    let load_balancing = balance::load_balancing(rule, field, lines)?;
+    let field = field.key("loadBalancing");
+    let load_balancing = balance::load_balancing(rule.load_balancing.as_ref(), field, lines)?;
     match &load_balancing.policy {
         BalancePolicy::ConsistentHash(on) if *on != HashOn::SourceIp => {
             let message = format!(
                 "no request of connections that are passed through is seen, only their client's address; {SO}"
             );
-            let field = field.key("loadBalancing");
             Err(lines.error(field.key("hashOn"), message, "write type: SourceIP"))
         }
         BalancePolicy::RoundRobin

@@ -32,14 +32,17 @@ pub(crate) fn forward(
     lines: &mut Lines,
 ) -> Result<Action, Refused> {
     let backends = backends(&rule.backend_refs, field.key("backendRefs"), reader, lines);
-    let retry = match &rule.retry {
-        Some(spec) => retry(spec, field.key("retry"), lines)?,
-        None => Retry::default(),
-    };
+    let retry = retry(rule.retry.as_ref(), field.key("retry"), lines)?;
     let circuit_breaker = rule.circuit_breaker.as_ref().map(circuit_breaker).unwrap_or_default();
-    let load_balancing = balance::load_balancing(rule, field, lines)?;
-    let passive_health = Some(health::passive_health(rule));
-    let active_health = health::active_health(rule, &backends, field, lines)?;
+    let load_balancing =
+        balance::load_balancing(rule.load_balancing.as_ref(), field.key("loadBalancing"), lines)?;
+    let check = rule.health_check.as_ref();
+    let check_field = field.key("healthCheck");
+    let passive_health = Some(health::passive_health(check));
+    let active_health = health::active_health(check, check_field, lines)?;
+    if let Some(active) = &active_health {
+        health::fits_backends(active, &backends, check_field, lines)?;
+    }
     let upgrades = match &rule.upgrades {
         Some(names) => {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -280,7 +283,13 @@ fn address(
     Ok((id, offer))
 }
 
-fn retry(spec: &api::Retry, field: Field<'_>, lines: &mut Lines) -> Result<Retry, Refused> {
+/// When a request is tried again.
+pub(crate) fn retry(
+    spec: Option<&api::Retry>,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<Retry, Refused> {
+    let Some(spec) = spec else { return Ok(Retry::default()) };
     let on = value::all(&spec.on, field.key("on"), |text, field| {
         retry_on(text).ok_or_else(|| {
             let remedy = "write ConnectFailure, Reset, a status like 503 or a range like 500-599";
