@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ir::{Action, BackendTarget, Config, EndpointMap, JwtProvider};
+use ir::{Action, BackendTarget, Config, EndpointMap, JwtProvider, RouteId};
 use table::{CompiledRoute, RouteSlot, Table};
 use traffic::FingerprintSeed;
 
@@ -88,7 +88,8 @@ impl RouteRuntime {
 }
 
 impl Generation {
-    /// How the endpoints of each backend are to be checked. Where rules want it differently, the first by name has the word.
+    /// How the endpoints of each backend are to be checked. Where rules want it differently, the first by namespace, name
+    /// and rule has the word, whatever its kind.
     pub(crate) fn checks(&self) -> Vec<Check> {
         let asking =
             self.runtimes.iter().flatten().filter_map(|runtime| match &runtime.compiled.route.action {
@@ -96,7 +97,10 @@ impl Generation {
                 Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => None,
             });
         let mut asking: Vec<_> = asking.collect();
-        asking.sort_by(|(one, _), (other, _)| one.compiled.route.id.cmp(&other.compiled.route.id));
+        asking.sort_by_cached_key(|(runtime, _)| {
+            let RouteId { object, rule } = runtime.compiled.route.id.clone();
+            (object.namespace, object.name, rule, object.kind)
+        });
         let mut by_backend: BTreeMap<u64, Check> = BTreeMap::new();
         for (runtime, config) in asking {
             for RouteBackend { backend, protocol } in runtime.backends.iter().flatten() {
