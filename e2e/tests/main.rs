@@ -40,6 +40,7 @@ mod quotas;
 mod real_clients;
 mod refusals;
 mod reload;
+mod rule_annotations;
 mod scale;
 mod sessions;
 mod site;

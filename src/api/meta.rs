@@ -99,6 +99,33 @@ pub const NGINX_CUSTOM_HTTP_ERRORS_ANNOTATION: &str = "nginx.ingress.kubernetes.
 pub const NGINX_DEFAULT_BACKEND_ANNOTATION: &str = "nginx.ingress.kubernetes.io/default-backend";
 pub const NGINX_MIRROR_TARGET_ANNOTATION: &str = "nginx.ingress.kubernetes.io/mirror-target";
 pub const NGINX_MIRROR_REQUEST_BODY_ANNOTATION: &str = "nginx.ingress.kubernetes.io/mirror-request-body";
+/// On an Ingress: as YAML, what the field of this name says in a rule of a GatewayRoute, for all of its paths.
+pub const TIMEOUTS_ANNOTATION: &str = "gateway.baribhara.io/timeouts";
+/// The same for `retry`.
+pub const RETRY_ANNOTATION: &str = "gateway.baribhara.io/retry";
+/// The same for `circuitBreaker`.
+pub const CIRCUIT_BREAKER_ANNOTATION: &str = "gateway.baribhara.io/circuit-breaker";
+/// The same for `healthCheck`.
+pub const HEALTH_CHECK_ANNOTATION: &str = "gateway.baribhara.io/health-check";
+/// The same for `loadBalancing`.
+pub const LOAD_BALANCING_ANNOTATION: &str = "gateway.baribhara.io/load-balancing";
+/// The same for `filters`.
+pub const FILTERS_ANNOTATION: &str = "gateway.baribhara.io/filters";
+/// The same for `ipAccess`.
+pub const IP_ACCESS_ANNOTATION: &str = "gateway.baribhara.io/ip-access";
+/// The same for `maxRequestBody`.
+pub const MAX_REQUEST_BODY_ANNOTATION: &str = "gateway.baribhara.io/max-request-body";
+/// The annotations of an Ingress whose value is a field of a GatewayRoute's rule, each with that field.
+pub const RULE_ANNOTATIONS: [(&str, &str); 8] = [
+    (TIMEOUTS_ANNOTATION, "timeouts"),
+    (RETRY_ANNOTATION, "retry"),
+    (CIRCUIT_BREAKER_ANNOTATION, "circuitBreaker"),
+    (HEALTH_CHECK_ANNOTATION, "healthCheck"),
+    (LOAD_BALANCING_ANNOTATION, "loadBalancing"),
+    (FILTERS_ANNOTATION, "filters"),
+    (IP_ACCESS_ANNOTATION, "ipAccess"),
+    (MAX_REQUEST_BODY_ANNOTATION, "maxRequestBody"),
+];
 /// The entry of the Secret of `--affinity-key-secret`.
 pub const AFFINITY_KEY: &str = "key";
 /// On an Ingress: `cookie`: the requests of one client go to one endpoint (ingress-nginx: the same name).

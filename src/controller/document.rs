@@ -5,6 +5,7 @@ use ir::{Kind, ObjectRef};
 use serde_json::{Map, Value};
 use translate::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Severity};
 
+use crate::rule_annotation;
 use crate::schema::{Schemas, Violation};
 
 /// The group of our own kinds; nothing else may use it.
@@ -130,12 +131,12 @@ impl Reading {
         let value = Value::Object(entries);
         match kind {
             Kind::GatewayRoute | Kind::RateLimitPolicy | Kind::AuthPolicy => {}
-            Kind::Ingress
-            | Kind::IngressClass
+            Kind::IngressClass
             | Kind::Service
             | Kind::EndpointSlice
             | Kind::ConfigMap
             | Kind::ReferenceGrant => return self.build(kind, &value),
+            Kind::Ingress => return self.build(kind, &value).read_annotations(schemas),
             Kind::Secret => return self.build(kind, &value).check_certificate(schemas, &value),
         }
         // The targets are read from the object as it was written, before anything is taken out of it.
@@ -178,6 +179,14 @@ impl Reading {
                 self.refuse(kind, value)
             }
         }
+    }
+
+    /// What is wrong with annotations harms only what they say, so translation tells of it.
+    fn read_annotations(mut self, schemas: &Schemas) -> Self {
+        if let Some(ReadObject { outcome: Outcome::Good(object), .. }) = &mut self.object {
+            object.set_rule_notes(rule_annotation::read(object.metadata().annotations.as_ref(), schemas));
+        }
+        self
     }
 
     /// A certificate that cannot be served is refused where it is read, so that the one before it stays.

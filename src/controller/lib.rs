@@ -14,6 +14,7 @@ mod leader;
 mod outlook;
 mod problem;
 mod replica;
+mod rule_annotation;
 mod running;
 mod schema;
 mod source;

@@ -20,9 +20,12 @@ use ir::Kind;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube_cel::KubeCelExt;
 use kube_cel::cel::Context;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use node::Node;
+
+/// How many unknown fields of a value are told.
+const UNKNOWN_MAX: usize = 20;
 
 /// Whether a certificate chain and its key (PEM) can be served now; why not, for people, without a byte of them. What is
 /// found of one that can be is why its OCSP response (DER), if there is one, cannot be stapled. This room knows nothing of
@@ -109,6 +112,46 @@ impl Schemas {
         prepare::root(node, &mut object, &mut pruned);
         let violations = check::root(node, &object, &self.context);
         if violations.is_empty() { Ok(Admitted { object, pruned }) } else { Err(violations) }
+    }
+
+    /// Defaults and validates one field of a GatewayRoute's rule. Paths begin in the field, and an unknown field in it is
+    /// refused, too.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it; never empty.
+    pub(crate) fn admit_rule_field(&self, field: &str, value: Value) -> Result<Value, Vec<Violation>> {
+        let refused = |message: &str, remedy: &str| {
+            vec![Violation { path: String::new(), message: message.to_owned(), remedy: remedy.to_owned() }]
+        };
+        let Some(node) = self.rule_node() else {
+            return Err(refused("is not known", "use a GatewayRoute"));
+        };
+        let entries = [("name".to_owned(), Value::from("rule")), (field.to_owned(), value)];
+        let mut rule = Value::Object(Map::from_iter(entries));
+        let mut pruned = Vec::new();
+        prepare::part(node, &mut rule, &mut pruned);
+        let unknown = pruned.into_iter().take(UNKNOWN_MAX).map(|FieldPath { path, remedy }| Violation {
+            path,
+            message: "unknown field".to_owned(),
+            remedy,
+        });
+        let mut violations: Vec<Violation> = unknown.collect();
+        violations.extend(check::root(node, &rule, &self.context));
+        for Violation { path, .. } in &mut violations {
+            let inside = path.strip_prefix(field).unwrap_or(path);
+            *path = inside.strip_prefix('.').unwrap_or(inside).to_owned();
+        }
+        match rule.get_mut(field).map(Value::take) {
+            _ if !violations.is_empty() => Err(violations),
+            Some(value) => Ok(value),
+            None => Err(refused("is empty", "write a value, or remove it")),
+        }
+    }
+
+    /// Of the rules of a GatewayRoute.
+    fn rule_node(&self) -> Option<&Node> {
+        let (_, root) = self.kinds.iter().find(|(kind, _)| *kind == Kind::GatewayRoute)?;
+        root.property("spec")?.property("rules")?.element()
     }
 }
 

@@ -56,6 +56,14 @@ pub(crate) fn parse(chunk: &Chunk<'_>) -> Parsed {
     }
 }
 
+/// Parses a short text that stands inside another and holds one value: no aliases. `Null` for an empty text.
+///
+/// # Errors
+/// Its place in the text.
+pub(crate) fn parse_value(text: &str) -> Result<Value, SyntaxError> {
+    load::parse_value(text)
+}
+
 /// The text of a file without its byte order mark.
 ///
 /// # Errors

@@ -84,7 +84,7 @@ impl IngressUpstream {
         WeightedBackend { target: BackendTarget::Backend(id), weight: 1, protocol }
     }
 
-    /// Puts what is not of a backend on a route.
+    /// Puts what is not of a backend on a route that has its own.
     pub(crate) fn finish(&self, route: &mut Route) {
         if let Some(stream_idle) = self.stream_idle {
             route.timeouts.stream_idle = stream_idle;

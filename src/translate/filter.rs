@@ -1,4 +1,4 @@
-//! Filters of a GatewayRoute's rule. One bad filter refuses all of the rule's: half of them would be another rule.
+//! Filters of a rule. One bad filter refuses all of the rule's: half of them would be another rule.
 
 use std::collections::HashSet;
 
@@ -16,7 +16,7 @@ use crate::report::{Field, Lines, Refused};
 use crate::{cors, error_page, fault, mirror, value};
 
 /// The filters of one rule.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Filters {
     pub(crate) header_edits: HeaderEdits,
     pub(crate) rewrite: Option<Rewrite>,

@@ -244,13 +244,18 @@ fn hosts(spec: &GatewayRouteSpec, field: Field<'_>, lines: &mut Lines) -> Result
     Ok(hosts)
 }
 
-fn ip_access(spec: &api::IpAccess, field: Field<'_>, lines: &mut Lines) -> Result<IpAccess, Refused> {
+/// Which client addresses may pass.
+pub(crate) fn ip_access(
+    spec: &api::IpAccess,
+    field: Field<'_>,
+    lines: &mut Lines,
+) -> Result<IpAccess, Refused> {
     let allow = value::networks(&spec.allow, field.key("allow"), lines);
     let deny = value::networks(&spec.deny, field.key("deny"), lines);
     Ok(IpAccess { allow: allow?, deny: deny? })
 }
 
 /// Zero means unlimited.
-fn bytes_max(quantity: Option<api::ByteQuantity>) -> Option<u64> {
+pub(crate) fn bytes_max(quantity: Option<api::ByteQuantity>) -> Option<u64> {
     quantity.map(api::ByteQuantity::bytes).filter(|bytes| *bytes != 0)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ir::{Action, BackendId, FailReason, HostPattern, Match, PathMatch};
+use ir::{Action, BackendId, FailReason, HostPattern, Match, PathMatch, Route};
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressRule};
 
 use crate::annotation::IngressUpstream;
@@ -16,6 +16,7 @@ use crate::protocol::Offer;
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 use crate::route::{Built, RouteSeed, RuleCount, forward_plainly};
+use crate::rule_annotation::AnnotatedRule;
 use crate::standing::Extent;
 use crate::tls::ingress_tls;
 
@@ -59,9 +60,10 @@ pub(crate) fn ingress_routes(
         return Built { routes: Vec::new(), tls: Vec::new(), passthrough: None, extent: Extent::Served };
     };
     let seed = RouteSeed::new(lines.object(), &ingress.metadata);
+    let mut annotated = AnnotatedRule::read(ingress, reader, lines);
     let mut upstream = IngressUpstream::read(ingress, reader, lines);
     let auth = ingress_auth(ingress, reader, lines);
-    let extras = IngressExtras::read(ingress, reader, lines);
+    let extras = IngressExtras::read(ingress, annotated.extras(), reader, lines);
     let limits = ingress_limits(ingress, lines);
     let mut routes = Vec::new();
     let mut count = RuleCount::default();
@@ -90,7 +92,7 @@ pub(crate) fn ingress_routes(
             };
             let mut route = seed.route(index.to_string(), index, hosts.clone(), vec![path_only(path_match)]);
             let target = backend_target(&path.backend, field.key("backend"), reader, lines);
-            route.action = backend_action(target, &mut upstream);
+            forward(&mut route, target, &mut upstream, &mut annotated);
             if !sound {
                 route.action = Action::Fail(FailReason::InvalidRule);
             }
@@ -104,18 +106,18 @@ pub(crate) fn ingress_routes(
         let mut route = seed.route(DEFAULT_RULE, flat_index, Vec::new(), vec![everything]);
         route.last_resort = true;
         let target = backend_target(default, root.key("defaultBackend"), reader, lines);
-        route.action = backend_action(target, &mut upstream);
+        forward(&mut route, target, &mut upstream, &mut annotated);
         count.add(Some(&route));
         attach::attach(&mut route, attached);
         routes.push(route);
     } else if routes.is_empty() {
         lines.warning(root, "the Ingress serves nothing", "add rules with paths, or a default backend");
     }
+    annotated.say(lines);
     let tls = ingress_tls(ingress, seed.created(), &rule_hosts, reader, lines);
     for route in &mut routes {
         attach::own(route, &auth);
         limit_annotation::own(route, &limits);
-        upstream.finish(route);
         extras.finish(route);
         route.tls = tls.of_route(&route.hosts);
     }
@@ -198,11 +200,19 @@ fn path_only(path: PathMatch) -> Match {
 
 type Target = Result<(BackendId, Offer), BackendId>;
 
-fn backend_action(target: Result<Target, Refused>, upstream: &mut IngressUpstream) -> Action {
-    match target {
+/// Sends the route's requests to the only backend, as annotations say.
+fn forward(
+    route: &mut Route,
+    target: Result<Target, Refused>,
+    upstream: &mut IngressUpstream,
+    annotated: &mut AnnotatedRule,
+) {
+    route.action = match target {
         Ok(target) => forward_plainly(vec![upstream.backend(target)]),
         Err(Refused) => Action::Fail(FailReason::InvalidRule),
-    }
+    };
+    upstream.finish(route);
+    annotated.finish(route);
 }
 
 fn backend_target(

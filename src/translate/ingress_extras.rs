@@ -30,15 +30,24 @@ pub(crate) struct IngressExtras {
 }
 
 impl IngressExtras {
-    pub(crate) fn read(ingress: &Ingress, reader: &mut Reader<'_>, lines: &mut Lines) -> Self {
+    /// `filters`: what the annotation of that name says of them. It has the word where others say the same.
+    pub(crate) fn read(
+        ingress: &Ingress,
+        filters: &RouteExtras,
+        reader: &mut Reader<'_>,
+        lines: &mut Lines,
+    ) -> Self {
         let Some(annotations) = &ingress.metadata.annotations else { return Self::default() };
         let root = Field::root("metadata");
         let notes = Notes { annotations, field: root.key("annotations") };
-        let extras = RouteExtras {
-            error_pages: notes.error_pages(reader, lines).into_iter().collect(),
-            mirror: notes.mirror(reader, lines),
-            fault: None,
-        };
+        let mut extras = filters.clone();
+        let page = notes.error_pages(!filters.error_pages.is_empty(), reader, lines);
+        extras.error_pages.extend(page);
+        if extras.mirror.is_none() {
+            extras.mirror = notes.mirror(reader, lines);
+        } else {
+            notes.overruled(MIRROR_TARGET, "a RequestMirror", lines);
+        }
         Self { extras }
     }
 
@@ -55,8 +64,26 @@ impl<'a> Notes<'a> {
         [ours, nginx].into_iter().find_map(|name| self.get(name))
     }
 
-    fn error_pages(&self, reader: &mut Reader<'_>, lines: &mut Lines) -> Option<ErrorPage> {
-        let statuses = self.either(ERRORS).map(|(text, field)| (statuses(text, field, lines), field));
+    fn overruled(&'a self, names: Names, filter: &str, lines: &mut Lines) {
+        if let Some((_, field)) = self.either(names) {
+            let message = format!("'gateway.baribhara.io/filters' has {filter}, too, and has the word");
+            lines.error(field, message, "keep one of them");
+        }
+    }
+
+    /// `is_overruled`: the statuses are those of filters; the Service still answers where a backend has no endpoint.
+    fn error_pages(
+        &self,
+        is_overruled: bool,
+        reader: &mut Reader<'_>,
+        lines: &mut Lines,
+    ) -> Option<ErrorPage> {
+        let statuses = if is_overruled {
+            self.overruled(ERRORS, "ErrorPages", lines);
+            None
+        } else {
+            self.either(ERRORS).map(|(text, field)| (statuses(text, field, lines), field))
+        };
         let Some((name, field)) = self.either(DEFAULT_BACKEND) else {
             if let Some((_, field)) = statuses {
                 let message = format!("nobody is named who makes the pages; {NO_PAGE}");

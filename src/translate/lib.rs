@@ -48,6 +48,8 @@ mod remote_keys;
 mod report;
 mod route;
 mod route_memo;
+mod rule_annotation;
+mod rule_notes;
 mod selection;
 mod settings;
 mod side_backend;
@@ -61,6 +63,7 @@ mod zone;
 
 pub use named::named_objects;
 pub use report::{Fault, Report, ReportLine, Severity};
+pub use rule_notes::{RefusedNote, RuleNotes};
 pub use selection::{Selection, selected_secrets};
 pub use settings::Settings;
 pub use snapshot::{DEFAULT_NAMESPACE, Object, RefusedPolicy, RefusedTarget, Snapshot, object_ref};

@@ -13,7 +13,7 @@ pub fn named_objects(object: &Object) -> Vec<ObjectRef> {
     let providers = match object {
         Object::GatewayRoute(route) => &route.spec.jwt_providers,
         Object::AuthPolicy(policy) => &policy.spec.jwt_providers,
-        Object::Ingress(ingress) => return ingress_names(ingress),
+        Object::Ingress(ingress, _) => return ingress_names(ingress),
         Object::IngressClass(_)
         | Object::RateLimitPolicy(_)
         | Object::Service(_)
@@ -69,7 +69,7 @@ pub(crate) fn auths(object: &Object) -> impl Iterator<Item = &api::Auth> {
     let (route, policy) = match object {
         Object::GatewayRoute(route) => (Some(&route.spec), None),
         Object::AuthPolicy(policy) => (None, Some(&policy.spec.auth)),
-        Object::Ingress(_)
+        Object::Ingress(..)
         | Object::IngressClass(_)
         | Object::RateLimitPolicy(_)
         | Object::Service(_)

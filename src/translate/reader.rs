@@ -6,6 +6,7 @@ use ir::{Certificate, ObjectRef};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
 
 use crate::certificate::Certificates;
+use crate::rule_notes::RuleNotes;
 use crate::selection::Selection;
 use crate::snapshot::Snapshot;
 use crate::{Settings, grant};
@@ -67,6 +68,11 @@ impl<'a> Reader<'a> {
 
     pub(crate) fn settings(&self) -> &'a Settings {
         self.settings
+    }
+
+    /// What the annotations of an Ingress say as fields of a rule. They are a part of it, so that nothing is remembered.
+    pub(crate) fn rule_notes(&self, ingress: &ObjectRef) -> Option<&'a Arc<RuleNotes>> {
+        self.snapshot.rule_notes.get(&ingress.namespace, &ingress.name)
     }
 
     pub(crate) fn service(&mut self, namespace: &str, name: &str) -> Option<&'a Arc<Service>> {

@@ -207,6 +207,8 @@ enum Step<'a> {
     Index(usize),
     /// A key with characters of its own, like an annotation's name.
     Quoted(&'a str),
+    /// Steps that are written already.
+    Way(&'a str),
 }
 
 impl<'a> Field<'a> {
@@ -225,6 +227,11 @@ impl<'a> Field<'a> {
     pub(crate) const fn quoted(&'a self, name: &'a str) -> Self {
         Field { parent: Some(self), step: Step::Quoted(name) }
     }
+
+    /// Steps as another reader wrote them, like `on[0]` or `[0].cors`; empty: none.
+    pub(crate) const fn way(&'a self, way: &'a str) -> Self {
+        Field { parent: Some(self), step: Step::Way(way) }
+    }
 }
 
 impl fmt::Display for Field<'_> {
@@ -237,6 +244,8 @@ impl fmt::Display for Field<'_> {
             Step::Key(name) => write!(f, ".{name}"),
             Step::Index(index) => write!(f, "[{index}]"),
             Step::Quoted(name) => write!(f, "['{name}']"),
+            Step::Way(way) if way.is_empty() || way.starts_with('[') => f.write_str(way),
+            Step::Way(way) => write!(f, ".{way}"),
         }
     }
 }

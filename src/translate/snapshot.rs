@@ -12,6 +12,7 @@ use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::certificate::{chain_and_key, ocsp_response};
+use crate::rule_notes::RuleNotes;
 
 /// The namespace of an object that names none.
 pub const DEFAULT_NAMESPACE: &str = "default";
@@ -43,7 +44,8 @@ pub(crate) struct ByName<V> {
 /// One object of any kind that is read.
 #[derive(Clone, Debug)]
 pub enum Object {
-    Ingress(Arc<Ingress>),
+    /// With what its annotations say as fields of a rule; `None`: nothing, or nobody read them.
+    Ingress(Arc<Ingress>, Option<Arc<RuleNotes>>),
     IngressClass(Arc<IngressClass>),
     GatewayRoute(Arc<GatewayRoute>),
     RateLimitPolicy(Arc<RateLimitPolicy>),
@@ -91,6 +93,8 @@ pub struct Snapshot {
     pub(crate) refusals: ByName<Arc<str>>,
     /// Why the OCSP response of a Secret in use is not stapled.
     pub(crate) unstapled: ByName<Arc<str>>,
+    /// What annotations of Ingresses say as fields of a rule; kept in step with `ingresses`.
+    pub(crate) rule_notes: ByName<Arc<RuleNotes>>,
     /// The slices of each Service by their names; kept in step with `endpoint_slices`.
     slices_by_service: ByName<BTreeMap<Arc<str>, Arc<EndpointSlice>>>,
 }
@@ -106,7 +110,7 @@ impl Object {
             serde_json::from_value(value).map(Arc::new).map_err(|error| error.to_string())
         }
         let object = match kind {
-            Kind::Ingress => Self::Ingress(read(value)?),
+            Kind::Ingress => Self::Ingress(read(value)?, None),
             Kind::IngressClass => Self::IngressClass(read(value)?),
             Kind::GatewayRoute => Self::GatewayRoute(read(value)?),
             Kind::RateLimitPolicy => Self::RateLimitPolicy(read(value)?),
@@ -129,7 +133,7 @@ impl Object {
     /// The object's kind.
     pub const fn kind(&self) -> Kind {
         match self {
-            Self::Ingress(_) => Kind::Ingress,
+            Self::Ingress(..) => Kind::Ingress,
             Self::IngressClass(_) => Kind::IngressClass,
             Self::GatewayRoute(_) => Kind::GatewayRoute,
             Self::RateLimitPolicy(_) => Kind::RateLimitPolicy,
@@ -145,7 +149,7 @@ impl Object {
     /// The object's metadata.
     pub fn metadata(&self) -> &ObjectMeta {
         match self {
-            Self::Ingress(object) => &object.metadata,
+            Self::Ingress(object, _) => &object.metadata,
             Self::IngressClass(object) => &object.metadata,
             Self::GatewayRoute(object) => &object.metadata,
             Self::RateLimitPolicy(object) => &object.metadata,
@@ -176,7 +180,7 @@ impl Object {
             Self::GatewayRoute(object) => Arc::make_mut(object).status = status,
             Self::RateLimitPolicy(object) => Arc::make_mut(object).status = status,
             Self::AuthPolicy(object) => Arc::make_mut(object).status = status,
-            Self::Ingress(_)
+            Self::Ingress(..)
             | Self::IngressClass(_)
             | Self::Service(_)
             | Self::EndpointSlice(_)
@@ -186,11 +190,18 @@ impl Object {
         }
     }
 
+    /// Sets what its annotations say as fields of a rule; only an Ingress has such.
+    pub fn set_rule_notes(&mut self, read: Option<RuleNotes>) {
+        if let Self::Ingress(_, notes) = self {
+            *notes = read.map(Arc::new);
+        }
+    }
+
     /// Whether this object differs from an earlier state of it only in what a controller said of it, so that
     /// translation makes the same of both. It may say no where that is so.
     pub fn differs_in_status_only(&self, earlier: &Self) -> bool {
         let same_spec = match (self, earlier) {
-            (Self::Ingress(now), Self::Ingress(was)) => now.spec == was.spec,
+            (Self::Ingress(now, _), Self::Ingress(was, _)) => now.spec == was.spec,
             (Self::GatewayRoute(now), Self::GatewayRoute(was)) => now.spec == was.spec,
             (Self::RateLimitPolicy(now), Self::RateLimitPolicy(was)) => now.spec == was.spec,
             (Self::AuthPolicy(now), Self::AuthPolicy(was)) => now.spec == was.spec,
@@ -212,7 +223,7 @@ impl Object {
     /// A value that JSON cannot hold; none of these types has one.
     pub fn to_json(&self) -> serde_json::Result<serde_json::Value> {
         match self {
-            Self::Ingress(object) => serde_json::to_value(&**object),
+            Self::Ingress(object, _) => serde_json::to_value(&**object),
             Self::IngressClass(object) => serde_json::to_value(&**object),
             Self::GatewayRoute(object) => serde_json::to_value(&**object),
             Self::RateLimitPolicy(object) => serde_json::to_value(&**object),
@@ -253,7 +264,13 @@ impl Snapshot {
             self.unstapled.remove(&id);
         }
         match object {
-            Object::Ingress(object) => drop(self.ingresses.insert(&id, object)),
+            Object::Ingress(object, notes) => {
+                match notes {
+                    Some(notes) => drop(self.rule_notes.insert(&id, notes)),
+                    None => drop(self.rule_notes.remove(&id)),
+                }
+                self.ingresses.insert(&id, object);
+            }
             Object::IngressClass(object) => drop(self.ingress_classes.insert(&id, object)),
             Object::GatewayRoute(object) => drop(self.gateway_routes.insert(&id, object)),
             Object::RateLimitPolicy(object) => drop(self.rate_limit_policies.insert(&id, object)),
@@ -274,7 +291,10 @@ impl Snapshot {
             self.unstapled.remove(id);
         }
         match id.kind {
-            Kind::Ingress => drop(self.ingresses.remove(id)),
+            Kind::Ingress => {
+                self.rule_notes.remove(id);
+                self.ingresses.remove(id);
+            }
             Kind::IngressClass => drop(self.ingress_classes.remove(id)),
             Kind::GatewayRoute => drop(self.gateway_routes.remove(id)),
             Kind::RateLimitPolicy => drop(self.rate_limit_policies.remove(id)),
@@ -305,7 +325,10 @@ impl Snapshot {
     pub fn object(&self, id: &ObjectRef) -> Option<Object> {
         let (namespace, name) = (&*id.namespace, &*id.name);
         match id.kind {
-            Kind::Ingress => self.ingresses.get(namespace, name).cloned().map(Object::Ingress),
+            Kind::Ingress => {
+                let notes = self.rule_notes.get(namespace, name);
+                self.ingresses.get(namespace, name).map(|o| Object::Ingress(Arc::clone(o), notes.cloned()))
+            }
             Kind::IngressClass => {
                 self.ingress_classes.get(namespace, name).cloned().map(Object::IngressClass)
             }
@@ -328,7 +351,8 @@ impl Snapshot {
 
     /// All objects, by kind, namespace and name. Refused policies are not among them.
     pub fn objects(&self) -> impl Iterator<Item = Object> {
-        let ingresses = self.ingresses.iter().map(|(_, _, object)| Object::Ingress(Arc::clone(object)));
+        let ingresses = self.ingresses.iter_with(&self.rule_notes);
+        let ingresses = ingresses.map(|(_, _, o, notes)| Object::Ingress(Arc::clone(o), notes.cloned()));
         let classes =
             self.ingress_classes.iter().map(|(_, _, object)| Object::IngressClass(Arc::clone(object)));
         let routes =

@@ -212,6 +212,15 @@ fn filter_cases() -> Vec<Case> {
             seen(r, "x-debug", &[])?;
             header(r, "cache-control", "no-store")
         }),
+        case("resilience of an ingress", get("ingress-resilience.example.com", "/"), 200, |r| {
+            header(r, "cache-control", "no-store")
+        }),
+        case(
+            "a fault of an ingress",
+            get("ingress-resilience.example.com", "/").header("X-Chaos", "1"),
+            503,
+            nothing_more,
+        ),
         case("rewrite of a path", get("rewrite.example.com", "/old/a"), 200, |r| path(r, "/new")),
         case("rewrite by expression", get("rewrite.example.com", "/users/7/posts"), 200, |r| {
             path(r, "/posts/7")

@@ -255,7 +255,7 @@ fn told(object: &Object, about: ConditionType, term: i64) -> Option<State> {
         Object::GatewayRoute(object) => object.status.as_ref(),
         Object::RateLimitPolicy(object) => object.status.as_ref(),
         Object::AuthPolicy(object) => object.status.as_ref(),
-        Object::Ingress(_)
+        Object::Ingress(..)
         | Object::IngressClass(_)
         | Object::Service(_)
         | Object::EndpointSlice(_)

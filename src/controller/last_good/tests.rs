@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use translate::{Object, RefusedPolicy, RefusedTarget, Snapshot};
 
 use super::{FILE, NEW_FILE, keep, read, write};
+use crate::document;
 use crate::outlook::{Marks, Outlook};
 use crate::schema::Schemas;
 use crate::source::{Batch, Change};
@@ -203,4 +204,27 @@ fn a_large_copy_is_read_in_no_time() {
     let time = start.elapsed();
     println!("2,000 routes in {time:?}");
     assert!(time < Duration::from_secs(4), "{time:?}");
+}
+
+#[test]
+fn what_annotations_of_an_ingress_say_comes_back_too() {
+    let (dir, schemas) = (TempDir::new(), Schemas::compile(crate::testing::check_certificate));
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": "a", "namespace": "shop", "annotations": {
+            api::RETRY_ANNOTATION: "{attempts: 3}", api::TIMEOUTS_ANNOTATION: "soon",
+        }},
+        "spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}},
+    });
+    let read_object = document::read(ingress, &schemas, false).object.unwrap();
+    let document::Outcome::Good(object) = read_object.outcome else { panic!("{read_object:?}") };
+    let mut snapshot = Snapshot::default();
+    snapshot.apply(object);
+    write(dir.path(), &snapshot).unwrap();
+    let batch = read(dir.path(), &schemas).unwrap();
+    let [Change::Apply { object: Object::Ingress(_, Some(notes)), .. }, _] = &batch[..] else {
+        panic!("{batch:?}")
+    };
+    assert_eq!(notes.rule.retry.as_ref().map(|retry| retry.attempts), Some(3));
+    assert_eq!(notes.refused.len(), 1);
 }

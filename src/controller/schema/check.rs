@@ -15,7 +15,7 @@ const QUOTED_CHARS_MAX: usize = 64;
 /// How many violations of one object are collected; enough for any person, and a bound on memory.
 const VIOLATIONS_MAX: usize = 100;
 
-/// Checks a whole object.
+/// Checks a whole object, or a part of one.
 pub(super) fn root(node: &Node, object: &Value, context: &Context<'static>) -> Vec<Violation> {
     let mut check = Check { violations: Vec::new(), structural: 0, context };
     check.node(node, object, Path::Root);

@@ -89,6 +89,32 @@ impl Node {
         keywords.finish()?;
         Ok(Self { shape, default, rules, description })
     }
+
+    /// What the elements of a list must be.
+    pub(super) fn element(&self) -> Option<&Self> {
+        match &self.shape {
+            Shape::List { items, .. } => Some(items),
+            Shape::Object { .. }
+            | Shape::Map { .. }
+            | Shape::Text(_)
+            | Shape::Integer(_)
+            | Shape::IntOrString(..)
+            | Shape::Boolean => None,
+        }
+    }
+
+    /// One of the fields of an object.
+    pub(super) fn property(&self, name: &str) -> Option<&Self> {
+        match &self.shape {
+            Shape::Object { properties, .. } => properties.get(name),
+            Shape::Map { .. }
+            | Shape::List { .. }
+            | Shape::Text(_)
+            | Shape::Integer(_)
+            | Shape::IntOrString(..)
+            | Shape::Boolean => None,
+        }
+    }
 }
 
 impl Shape {

@@ -33,6 +33,11 @@ pub(super) fn root(node: &Node, object: &mut Value, pruned: &mut Vec<FieldPath>)
     }
 }
 
+/// Prepares a part of an object.
+pub(super) fn part(node: &Node, value: &mut Value, pruned: &mut Vec<FieldPath>) {
+    prepare(node, value, Path::Root, pruned);
+}
+
 fn prepare(node: &Node, value: &mut Value, path: Path<'_>, pruned: &mut Vec<FieldPath>) {
     match (&node.shape, &mut *value) {
         (Shape::Object { properties, .. }, Value::Object(fields)) => {

@@ -46,7 +46,7 @@ impl Publication {
                 Object::Service(service) => {
                     Some(of_service(&service)).filter(|addresses| !addresses.is_empty())
                 }
-                Object::Ingress(_)
+                Object::Ingress(..)
                 | Object::IngressClass(_)
                 | Object::GatewayRoute(_)
                 | Object::RateLimitPolicy(_)

@@ -124,7 +124,7 @@ impl<'a> Said<'a> {
             Object::GatewayRoute(object) => object.status.as_ref(),
             Object::RateLimitPolicy(object) => object.status.as_ref(),
             Object::AuthPolicy(object) => object.status.as_ref(),
-            Object::Ingress(object) => {
+            Object::Ingress(object, _) => {
                 let balancer = object.status.as_ref().and_then(|status| status.load_balancer.as_ref());
                 let addresses = balancer.and_then(|balancer| balancer.ingress.as_deref());
                 return Some(Self::Addresses(Cow::Borrowed(addresses.unwrap_or_default())));

@@ -20,9 +20,24 @@ pub(super) fn parse(chunk: &Chunk<'_>) -> Parsed {
     Parsed { documents: loader.documents, error }
 }
 
+/// Parses a text of one document without aliases.
+pub(super) fn parse_value(text: &str) -> Result<Value, SyntaxError> {
+    let mut loader = Loader { refuses_aliases: true, ..Loader::default() };
+    loader.run(&mut Parser::new_from_str(text))?;
+    let mut documents = loader.documents.into_iter();
+    let value = documents.next().map_or(Value::Null, |document| document.value);
+    match documents.next() {
+        None => Ok(value),
+        Some(Document { line, .. }) => {
+            Err(SyntaxError { line, column: 1, message: "a second document begins here".to_owned() })
+        }
+    }
+}
+
 #[derive(Default)]
 struct Loader {
     line_offset: u32,
+    refuses_aliases: bool,
     stack: Vec<Frame>,
     documents: Vec<Document>,
     /// Where the root of the open document stands.
@@ -59,6 +74,7 @@ impl Loader {
                 self.anchors.clear();
                 Ok(())
             }
+            Event::Alias(_) if self.refuses_aliases => Err("aliases are not supported here".to_owned()),
             Event::Alias(id) => {
                 let value = self.expand(id)?;
                 self.node(value, at)

@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use crate::route::RouteSeed;
 use crate::standing::Extent;
 use crate::{
-    Judgement, MESSAGE_BYTES_MAX, Object, RefusedPolicy, RefusedTarget, Report, Settings, Snapshot, Standing,
-    Translator,
+    Judgement, MESSAGE_BYTES_MAX, Object, RefusedNote, RefusedPolicy, RefusedTarget, Report, RuleNotes,
+    Settings, Snapshot, Standing, Translator,
 };
 
 /// What a Secret of the inputs holds; it must be in no output.
@@ -102,6 +102,20 @@ struct RefusedSecretDocument {
     namespace: String,
     name: String,
     reason: String,
+}
+
+/// The document `kind: RefusedAnnotation`: what a source found wrong with an annotation that holds a field of a rule. The
+/// texts of all others are sound.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RefusedAnnotationDocument {
+    #[serde(rename = "kind")]
+    _kind: String,
+    ingress: String,
+    annotation: String,
+    field: String,
+    message: String,
+    remedy: String,
 }
 
 #[test]
@@ -221,6 +235,8 @@ fn read(case: &str, input: &str) -> Input {
     let mut snapshot = Snapshot::default();
     let mut settings = Settings::folder();
     let mut full = false;
+    let refused: Vec<RefusedAnnotationDocument> =
+        documents.iter().filter_map(|document| serde_json::from_value(document.clone()).ok()).collect();
     for document in documents {
         match document.get("kind").and_then(Value::as_str).expect("every document has a kind") {
             "Settings" => {
@@ -265,13 +281,41 @@ fn read(case: &str, input: &str) -> Input {
                 let targets = document.targets.into_iter().map(target).collect();
                 snapshot.refused.insert(id, RefusedPolicy { targets });
             }
+            "RefusedAnnotation" => {}
             name => {
                 let object = Object::from_json(kind(name), document.clone());
-                snapshot.apply(object.unwrap_or_else(|error| panic!("{case}: {error} in {document}")));
+                let mut object = object.unwrap_or_else(|error| panic!("{case}: {error} in {document}"));
+                object.set_rule_notes(rule_notes(&object, &refused));
+                snapshot.apply(object);
             }
         }
     }
     Input { snapshot, settings, full }
+}
+
+/// As a source reads them.
+fn rule_notes(object: &Object, refused: &[RefusedAnnotationDocument]) -> Option<RuleNotes> {
+    let annotations = object.metadata().annotations.clone().unwrap_or_default();
+    let mut rule = json!({"name": ""});
+    let mut notes = RuleNotes::default();
+    for (annotation, field) in api::RULE_ANNOTATIONS {
+        let Some(text) = annotations.get(annotation) else { continue };
+        let name = object.metadata().name.as_deref();
+        let of_this =
+            refused.iter().filter(|one| Some(one.ingress.as_str()) == name && one.annotation == annotation);
+        let before = notes.refused.len();
+        notes.refused.extend(of_this.map(|one| RefusedNote {
+            annotation,
+            field: one.field.clone(),
+            message: one.message.clone(),
+            remedy: one.remedy.clone(),
+        }));
+        if notes.refused.len() == before {
+            rule[field] = serde_saphyr::from_str(text).expect("the text is sound YAML");
+        }
+    }
+    notes.rule = serde_json::from_value(rule).expect("fields of a rule");
+    annotations.keys().any(|name| api::RULE_ANNOTATIONS.iter().any(|(one, _)| one == name)).then_some(notes)
 }
 
 fn kind(name: &str) -> Kind {

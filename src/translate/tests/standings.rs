@@ -7,7 +7,7 @@ use ir::{Kind, ObjectRef};
 use serde_json::json;
 
 use super::build::{gateway_route, object, plain_route, rate_limit_policy, service, slice, snapshot};
-use crate::{Object, Settings, Snapshot, Standing, Translator, translate};
+use crate::{Object, RuleNotes, Settings, Snapshot, Standing, Translator, translate};
 
 /// The reasons of an object's conditions, and which of them hold.
 fn stands(standings: &BTreeMap<ObjectRef, Arc<Standing>>, kind: Kind, name: &str) -> String {
@@ -58,7 +58,7 @@ fn with_status(object: Object) -> Object {
             policy.status = Some(read(status));
             Object::RateLimitPolicy(Arc::new(policy))
         }
-        other @ (Object::Ingress(_)
+        other @ (Object::Ingress(..)
         | Object::IngressClass(_)
         | Object::AuthPolicy(_)
         | Object::Service(_)
@@ -103,6 +103,52 @@ fn a_reference_to_another_namespace_lives_and_dies_with_its_grant() {
     assert_eq!(step(&snapshot, "true Accepted, true ResolvedRefs"), 1);
     snapshot.delete(&grant_id);
     assert_eq!(step(&snapshot, "true Accepted, false RefNotPermitted"), 0);
+}
+
+#[test]
+fn a_service_that_an_annotation_names_lives_and_dies_with_its_grant() {
+    let mut ingress = object(
+        Kind::Ingress,
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+               "metadata": {"name": "a", "annotations": {api::FILTERS_ANNOTATION: "as it was read"}},
+               "spec": {"ingressClassName": "baribhara",
+                        "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}}),
+    );
+    let mirror = json!({"backendRef": {"name": "cart", "namespace": "shop", "port": 80}});
+    let rule = json!({"name": "", "filters": [{"type": "RequestMirror", "requestMirror": mirror}]});
+    let rule = serde_json::from_value(rule).expect("a rule");
+    ingress.set_rule_notes(Some(RuleNotes { rule, refused: Vec::new() }));
+    let shop_service = object(
+        Kind::Service,
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "cart", "namespace": "shop"},
+               "spec": {"ports": [{"port": 80}]}}),
+    );
+    let grant = object(
+        Kind::ReferenceGrant,
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "ReferenceGrant",
+               "metadata": {"name": "g", "namespace": "shop"},
+               "spec": {"from": [{"group": "networking.k8s.io", "kind": "Ingress", "namespace": "default"}],
+                        "to": [{"group": "", "kind": "Service"}]}}),
+    );
+    let mut snapshot = snapshot([ingress, service("web"), shop_service.clone()]);
+    let mut translator = Translator::default();
+    let settings = Settings::folder();
+    let mut step = |snapshot: &Snapshot, want: &str| {
+        let translation = translator.translate_routes(snapshot, &settings);
+        assert_eq!(translation, translate(snapshot, &settings), "memory changed the result");
+        assert_eq!(stands(&translation.standings, Kind::Ingress, "a"), want);
+        translator.translate_endpoints(snapshot, &settings, &translation.config).backends.len()
+    };
+    assert_eq!(step(&snapshot, "true Accepted, false RefNotPermitted"), 1);
+    snapshot.apply(grant);
+    assert_eq!(step(&snapshot, "true Accepted, true ResolvedRefs"), 2);
+    snapshot.delete(&shop_service.object_ref());
+    assert_eq!(step(&snapshot, "true Accepted, false BackendNotFound"), 1);
+    snapshot.apply(shop_service);
+    assert_eq!(step(&snapshot, "true Accepted, true ResolvedRefs"), 2);
+    // Whoever deletes the Ingress deletes what it said.
+    snapshot.delete(&ObjectRef::new(Kind::Ingress, "default", "a"));
+    assert_eq!(snapshot.rule_notes.len(), 0);
 }
 
 #[test]

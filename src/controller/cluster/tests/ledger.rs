@@ -157,3 +157,23 @@ fn the_second_copy_that_kubectl_leaves_is_not_kept() {
     let annotations = object.metadata().annotations.clone().unwrap();
     assert_eq!(annotations.into_iter().collect::<Vec<_>>(), [("mine".to_owned(), "stays".to_owned())]);
 }
+
+#[test]
+fn an_ingress_comes_with_what_its_annotations_say_and_is_not_refused_for_them() {
+    let mut ledger = ledger(Kind::Ingress);
+    let ingress = json!({
+        "metadata": {"name": "a", "namespace": "shop", "resourceVersion": "1", "annotations": {
+            api::RETRY_ANNOTATION: "{attempts: 3}",
+            api::FILTERS_ANNOTATION: "[{type: Fualt}]",
+        }},
+        "spec": {"defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}},
+    });
+    let mut step = ledger.take(Event::Applied(ingress));
+    assert_eq!(words(&step), ["apply a"]);
+    let Some(Change::Apply { object: Object::Ingress(_, Some(notes)), .. }) = step.batch.pop() else {
+        panic!("{step:?}")
+    };
+    assert_eq!(notes.rule.retry.as_ref().map(|retry| retry.attempts), Some(3));
+    let [refused] = &*notes.refused else { panic!("{:?}", notes.refused) };
+    assert_eq!((refused.annotation, refused.field.as_str()), (api::FILTERS_ANNOTATION, "[0].type"));
+}

@@ -89,7 +89,7 @@ impl World {
     fn route(&self, name: &str) -> Option<Arc<GatewayRoute>> {
         match self.snapshot.object(&id(name))? {
             Object::GatewayRoute(route) => Some(route),
-            Object::Ingress(_)
+            Object::Ingress(..)
             | Object::IngressClass(_)
             | Object::RateLimitPolicy(_)
             | Object::AuthPolicy(_)
@@ -159,12 +159,12 @@ impl World {
                 route.metadata.resource_version = Some(self.version.to_string());
                 self.snapshot.apply(Object::GatewayRoute(Arc::new(route)));
             }
-            (Some(Object::Ingress(ingress)), Said::Addresses(addresses)) => {
+            (Some(Object::Ingress(ingress, notes)), Said::Addresses(addresses)) => {
                 let mut ingress = (*ingress).clone();
                 let balancer = ingress.status.get_or_insert_default().load_balancer.get_or_insert_default();
                 balancer.ingress = Some(addresses.to_vec());
                 ingress.metadata.resource_version = Some(self.version.to_string());
-                self.snapshot.apply(Object::Ingress(Arc::new(ingress)));
+                self.snapshot.apply(Object::Ingress(Arc::new(ingress), notes));
             }
             other => panic!("{other:?}"),
         }
