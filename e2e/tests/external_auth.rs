@@ -529,6 +529,40 @@ metadata:
 }
 
 #[test]
+fn an_ingress_says_how_long_what_then_and_where_to() {
+    let (backend, auth) = (Backend::named("ok"), Backend::start(decide));
+    let silent = Backend::start(|_| Reply::Silence);
+    let yaml = |who: &str, more: &str| {
+        format!(
+            "---\napiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: old\n  namespace: shop\n  annotations:\n    \
+             gateway.baribhara.io/auth-url: http://{who}.shop.svc/check\n{more}spec:\n  ingressClassName: baribhara\n  \
+             defaultBackend: {{service: {{name: web, port: {{number: 80}}}}}}\n"
+        ) + &service("web", &[backend.address])
+            + &service("auth", &[auth.address])
+            + &service("silent", &[silent.address])
+    };
+    let timeout = "    gateway.baribhara.io/auth-timeout: 300ms\n";
+    let site = site(&yaml("silent", timeout));
+    let started = Instant::now();
+    assert_eq!(site.gateway.get(HOST, "/").status, 503);
+    assert!(started.elapsed() < Duration::from_millis(1900), "{:?}", started.elapsed());
+    let open = format!("{timeout}    gateway.baribhara.io/auth-failure-mode: Open\n");
+    site.folder.write("all.yaml", &yaml("silent", &open));
+    site.gateway.until_status(HOST, "/", 200);
+    let redirect = "    gateway.baribhara.io/auth-request-redirect: https://shop.example.com/back?to=$escaped_request_uri\n";
+    for (more, want) in [("", "/a?b=c"), (redirect, "https://shop.example.com/back?to=%2Fa%3Fb%3Dc")] {
+        site.folder.write("all.yaml", &yaml("auth", more));
+        until("the service is told so", || {
+            let spoof =
+                Request::get(HOST, "/a?b=c").header("X-Auth-Request-Redirect", "https://evil.example.com/");
+            site.gateway.ask(&spoof);
+            let asked = auth.arrived().pop()?;
+            (asked.all("x-auth-request-redirect") == [want]).then_some(())
+        });
+    }
+}
+
+#[test]
 fn the_example_does_what_its_comments_say() {
     let (backend, auth) = (Backend::named("ok"), Backend::start(decide));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

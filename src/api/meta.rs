@@ -52,6 +52,13 @@ pub const AUTH_RESPONSE_HEADERS_ANNOTATION: &str = "gateway.baribhara.io/auth-re
 pub const AUTH_CACHE_KEY_ANNOTATION: &str = "gateway.baribhara.io/auth-cache-key";
 /// On an Ingress: how long they count. Default `5m`.
 pub const AUTH_CACHE_DURATION_ANNOTATION: &str = "gateway.baribhara.io/auth-cache-duration";
+/// On an Ingress: how long the service may take, 1ms to 60s. Default `2s`.
+pub const AUTH_TIMEOUT_ANNOTATION: &str = "gateway.baribhara.io/auth-timeout";
+/// On an Ingress: `Closed` or `Open`: what becomes of requests while the service cannot be asked. Default `Closed`.
+pub const AUTH_FAILURE_MODE_ANNOTATION: &str = "gateway.baribhara.io/auth-failure-mode";
+/// On an Ingress: what the service is told as `X-Auth-Request-Redirect` (ingress-nginx: the same name). Default: path and
+/// query that were asked for.
+pub const AUTH_REQUEST_REDIRECT_ANNOTATION: &str = "gateway.baribhara.io/auth-request-redirect";
 /// The entry of a Secret with users, one `name:hash` a line.
 pub const HTPASSWD_KEY: &str = "auth";
 /// What browsers show where nothing else is said.

@@ -28,6 +28,9 @@ pub struct ExternalAuth {
     /// The client's headers that it gets; `None`: all.
     #[serde(serialize_with = "ser::opt_header_names", skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<Vec<HeaderName>>,
+    /// What it is told as `X-Auth-Request-Redirect`; `None`: path and query that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_redirect: Option<UrlTemplate>,
     /// Headers of its answer that the upstream gets. The client's own copies are always removed first.
     #[serde(serialize_with = "ser::header_names")]
     pub response_headers: Vec<HeaderName>,

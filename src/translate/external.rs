@@ -57,6 +57,7 @@ pub(crate) fn external(
             api::FailureMode::Open => FailureMode::Open,
         },
         request_headers: sent?,
+        request_redirect: None,
         response_headers: told?,
         sign_in: sign_in?,
         cache: cache?,
@@ -111,7 +112,7 @@ pub(crate) fn method(text: &str, field: Field<'_>, lines: &mut Lines) -> Result<
     })
 }
 
-fn timeout(spec: api::Duration, field: Field<'_>, lines: &mut Lines) -> Result<Duration, Refused> {
+pub(crate) fn timeout(spec: api::Duration, field: Field<'_>, lines: &mut Lines) -> Result<Duration, Refused> {
     let timeout = spec.get();
     if timeout.is_zero() || timeout > TIMEOUT_MAX {
         let message = format!("the service cannot have this time to answer; {FAILS_CLOSED}");
@@ -162,7 +163,7 @@ pub(crate) fn is_page(url: &str) -> bool {
 }
 
 /// What a request line, or a Location, can hold as it is.
-fn is_plain_url(text: &str) -> bool {
+pub(crate) fn is_plain_url(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 

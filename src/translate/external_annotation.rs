@@ -17,19 +17,22 @@ use crate::notes::Notes;
 use crate::reader::Reader;
 use crate::report::{Field, Lines, Refused};
 
-/// How long a service may take that an annotation names.
+/// How long a service may take unless something else is said.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long its answers count unless something else is said.
 const CACHED_FOR: Duration = Duration::from_mins(5);
 const REDIRECT_PARAM: &str = "rd";
 /// Annotations that mean nothing without `auth-url`.
-const COMPANIONS: [&str; 6] = [
+const COMPANIONS: [&str; 9] = [
     api::AUTH_SIGNIN_ANNOTATION,
     api::AUTH_SIGNIN_REDIRECT_PARAM_ANNOTATION,
     api::AUTH_METHOD_ANNOTATION,
     api::AUTH_RESPONSE_HEADERS_ANNOTATION,
     api::AUTH_CACHE_KEY_ANNOTATION,
     api::AUTH_CACHE_DURATION_ANNOTATION,
+    api::AUTH_TIMEOUT_ANNOTATION,
+    api::AUTH_FAILURE_MODE_ANNOTATION,
+    api::AUTH_REQUEST_REDIRECT_ANNOTATION,
 ];
 
 /// All that an Ingress itself asks of its clients. `None`: nothing.
@@ -88,6 +91,9 @@ fn ingress_external(
         external::response_headers(names, field, lines)
     });
     let cache = notes.cache(lines);
+    let timeout = notes.timeout(lines);
+    let failure_mode = notes.failure_mode(lines);
+    let request_redirect = notes.request_redirect(lines);
     let Place { backend, protocol, host, path } = place?;
     Ok(Some(Arc::new(ExternalAuth {
         backend,
@@ -95,9 +101,10 @@ fn ingress_external(
         host,
         path,
         method: method?,
-        timeout: TIMEOUT,
-        failure_mode: FailureMode::Closed,
+        timeout: timeout?,
+        failure_mode: failure_mode?,
         request_headers: None,
+        request_redirect: request_redirect?,
         response_headers: told.transpose()?.unwrap_or_default(),
         sign_in: sign_in?,
         cache: cache?,
@@ -248,6 +255,39 @@ impl Notes<'_> {
         Ok(Some(external::signs_in(url, param)))
     }
 
+    fn timeout(&self, lines: &mut Lines) -> Result<Duration, Refused> {
+        let Some((text, field)) = self.get(api::AUTH_TIMEOUT_ANNOTATION) else { return Ok(TIMEOUT) };
+        let Some(timeout) = api::Duration::parse(text) else {
+            let message = format!("'{text}' is no duration; {FAILS_CLOSED}");
+            return Err(lines.error(field, message, "write 1ms to 60s"));
+        };
+        external::timeout(timeout, field, lines)
+    }
+
+    fn failure_mode(&self, lines: &mut Lines) -> Result<FailureMode, Refused> {
+        match self.get(api::AUTH_FAILURE_MODE_ANNOTATION) {
+            None | Some(("Closed", _)) => Ok(FailureMode::Closed),
+            Some(("Open", _)) => Ok(FailureMode::Open),
+            Some((text, field)) => {
+                let message = format!("'{text}' is neither Closed nor Open; {FAILS_CLOSED}");
+                Err(lines.error(field, message, "write Closed or Open"))
+            }
+        }
+    }
+
+    fn request_redirect(&self, lines: &mut Lines) -> Result<Option<UrlTemplate>, Refused> {
+        let Some((text, field)) = self.get(api::AUTH_REQUEST_REDIRECT_ANNOTATION) else { return Ok(None) };
+        let template = template(text, field, lines)?;
+        if !leads_where_it_says(&template) {
+            let message =
+                format!("'{text}' is no URL, or lets the client say where people are sent; {FAILS_CLOSED}");
+            let remedy =
+                "write https://HOST/…, or a path, with variables behind the host only, like $request_uri";
+            return Err(lines.error(field, message, remedy));
+        }
+        Ok(Some(template))
+    }
+
     fn cache(&self, lines: &mut Lines) -> Result<Option<AnswerCache>, Refused> {
         let duration = self.get(api::AUTH_CACHE_DURATION_ANNOTATION);
         let Some((text, field)) = self.get(api::AUTH_CACHE_KEY_ANNOTATION) else {
@@ -266,6 +306,37 @@ impl Notes<'_> {
             Some((text, field)) => cached_for(text, field, lines)?,
         };
         Ok(Some(AnswerCache { key, ttl }))
+    }
+}
+
+/// Whether it is an absolute URL or a path in which variables stand behind the host only: else a client could say where
+/// people are sent after they signed in.
+fn leads_where_it_says(template: &UrlTemplate) -> bool {
+    let is_path = |part: Option<&UrlPart>| matches!(part, Some(UrlPart::Path | UrlPart::RequestUri));
+    let mut parts = template.0.iter();
+    let first = parts.next();
+    if !template.0.iter().all(is_plain) {
+        return false;
+    }
+    let (Some(UrlPart::Text(text)), second) = (first, parts.next()) else { return is_path(first) };
+    let is_whole = match text.split_once("://") {
+        Some((_, rest)) => rest.contains(['/', '?']) || second.is_none() || is_path(second),
+        // Two slashes would name a host.
+        None => text != "/" || !is_path(second),
+    };
+    is_whole && external::is_page(text)
+}
+
+fn is_plain(part: &UrlPart) -> bool {
+    match part {
+        UrlPart::Text(text) => external::is_plain_url(text),
+        UrlPart::Scheme
+        | UrlPart::Host
+        | UrlPart::Authority
+        | UrlPart::Method
+        | UrlPart::Path
+        | UrlPart::RequestUri
+        | UrlPart::EscapedRequestUri => true,
     }
 }
 
@@ -321,6 +392,42 @@ fn cached_for(text: &str, field: Field<'_>, lines: &mut Lines) -> Result<Duratio
         Some(_) | None => {
             let message = format!("'{text}' is no time to keep answers for; {FAILS_CLOSED}");
             Err(lines.error(field, message, "write one time, like 5m, with or without statuses before it"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_says_where_people_are_sent() {
+        let lines = || Lines::new(ir::ObjectRef::new(ir::Kind::Ingress, "shop", "a"));
+        for (text, want) in [
+            ("https://shop.example.com/back", true),
+            ("https://shop.example.com", true),
+            ("https://shop.example.com$request_uri", true),
+            ("https://shop.example.com:8443/a?to=$escaped_request_uri", true),
+            ("https://shop.example.com/a?by=$host", true),
+            ("$request_uri", true),
+            ("$uri", true),
+            ("/back?to=$escaped_request_uri", true),
+            ("https://$host$request_uri", false),
+            ("https://shop.$host/", false),
+            ("https://shop.example.com$host", false),
+            ("https://shop.example.com$escaped_request_uri", false),
+            ("$scheme://shop.example.com/", false),
+            ("$host/a", false),
+            ("/$request_uri", false),
+            ("//evil.example.com/", false),
+            ("/\\evil.example.com/", false),
+            ("javascript:alert(1)", false),
+            ("https://shop.example.com/$request_uri#a", false),
+            ("", false),
+        ] {
+            let root = Field::root("metadata");
+            let template = template(text, root, &mut lines()).expect("known variables");
+            assert_eq!(leads_where_it_says(&template), want, "{text}");
         }
     }
 }

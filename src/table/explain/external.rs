@@ -16,6 +16,7 @@ pub(super) fn step(external: &ExternalAuth, source: &ObjectRef) -> Step {
         .with("timeout", Detail::Text(duration(external.timeout)))
         .with("onFailure", Detail::Text(on_failure(external.failure_mode).to_owned()))
         .list("requestHeaders", sent)
+        .text("requestRedirect", external.request_redirect.as_ref().map(ToString::to_string))
         .list("responseHeadersToUpstream", &external.response_headers)
         .text("signIn", sign_in)
         .list("cachedBy", cache.iter().flat_map(|cache| cache.key.iter().map(key_text)))

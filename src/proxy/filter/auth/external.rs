@@ -126,11 +126,12 @@ impl External {
         self.remove_aliases(&mut headers);
         let uri = url::request_uri(asked);
         let url = url::full(asked);
+        let redirect = self.spec.request_redirect.as_ref().map(|redirect| url::render(redirect, asked));
         for (name, text) in [
             (X_FORWARDED_METHOD, asked.method.as_str()),
             (X_ORIGINAL_METHOD, asked.method.as_str()),
             (X_FORWARDED_URI, &uri),
-            (X_AUTH_REQUEST_REDIRECT, &uri),
+            (X_AUTH_REQUEST_REDIRECT, redirect.as_deref().unwrap_or(&uri)),
             (X_ORIGINAL_URL, &url),
         ] {
             match HeaderValue::from_str(text) {

@@ -72,6 +72,7 @@ fn external() -> ir::ExternalAuth {
         timeout: Duration::from_secs(2),
         failure_mode: ir::FailureMode::Closed,
         request_headers: None,
+        request_redirect: None,
         response_headers: vec![HeaderName::from_static("x-user")],
         sign_in: Some(ir::SignIn {
             url: ir::UrlTemplate::text("/oauth2/start"),

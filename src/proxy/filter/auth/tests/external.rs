@@ -29,6 +29,7 @@ fn spec(failure_mode: FailureMode, response_headers: &[&'static str]) -> Arc<Ext
         timeout: Duration::from_secs(2),
         failure_mode,
         request_headers: None,
+        request_redirect: None,
         response_headers: response_headers.iter().map(|name| HeaderName::from_static(name)).collect(),
         sign_in: None,
         cache: None,
