@@ -187,5 +187,7 @@ fn rl01_eight_threads_at_ten_times_the_rate_get_it_to_one_in_a_hundred() {
     let by_second = passed_by_second(sliding);
     let passed: u64 = by_second[1..].iter().sum();
     assert!((5_940..=6_060).contains(&passed), "{passed}: {by_second:?}");
-    assert!(by_second[0] == 100 && by_second.iter().all(|passed| *passed <= 100), "{by_second:?}");
+    // Of each thread one request may be of another second than the counters make of it.
+    assert!(by_second[0] >= 92 && by_second.iter().all(|passed| *passed <= 108), "{by_second:?}");
+    assert!(by_second.iter().sum::<u64>() <= 65 * 100, "{by_second:?}");
 }
