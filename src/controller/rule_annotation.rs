@@ -26,15 +26,14 @@ pub(crate) fn read(annotations: Option<&BTreeMap<String, String>>, schemas: &Sch
     for (annotation, field, text) in written {
         let admitted = value(text).and_then(|value| schemas.admit_rule_field(field, value));
         let built = admitted.and_then(|value| {
-            let mut with = rule.clone();
-            with.insert(field.to_owned(), value);
-            match serde_json::from_value(Value::Object(with.clone())) {
-                Ok(built) => Ok((built, with)),
-                Err(error) => Err(vec![violation(error.to_string(), NO_YAML)]),
-            }
+            rule.insert(field.to_owned(), value);
+            serde_json::from_value(Value::Object(rule.clone())).map_err(|error| {
+                rule.remove(field);
+                vec![violation(error.to_string(), NO_YAML)]
+            })
         });
         match built {
-            Ok(built) => (notes.rule, rule) = built,
+            Ok(built) => notes.rule = built,
             Err(violations) => notes.refused.extend(violations.into_iter().map(|violation| {
                 let Violation { path, message, remedy } = violation;
                 RefusedNote { annotation, field: path, message, remedy }
