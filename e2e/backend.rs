@@ -103,6 +103,19 @@ impl Backend {
         Self::listen(Box::new(script), false, None)
     }
 
+    /// One that can be made to answer 500 to everything, and else says `moody`.
+    ///
+    /// # Panics
+    /// When no port can be had.
+    pub fn moody() -> (Self, Arc<AtomicBool>) {
+        let bad = Arc::new(AtomicBool::new(false));
+        let mood = Arc::clone(&bad);
+        let backend = Self::start(move |_| {
+            if mood.load(Ordering::SeqCst) { Reply::status(500, "bad") } else { Reply::ok("moody") }
+        });
+        (backend, bad)
+    }
+
     /// As [`Backend::start`], but answers as soon as the head is there and never reads a body.
     ///
     /// # Panics

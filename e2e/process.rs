@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::until::until_within;
+use crate::until::{until, until_within};
 
 /// Killed when dropped.
 #[derive(Debug)]
@@ -92,6 +92,16 @@ impl Process {
 
     pub fn stderr(&self) -> Vec<String> {
         self.stderr.all()
+    }
+
+    /// Waits for a line of its standard error with this text: it comes through a pipe, which an answer or a metric can overtake.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    #[track_caller]
+    pub fn until_told(&self, text: &str) {
+        let told = || self.stderr().iter().any(|line| line.contains(text)).then_some(());
+        until(&format!("standard error tells of {text:?}"), told);
     }
 
     /// Sends a signal by its name: `TERM`, `INT`, `KILL`, `STOP`.

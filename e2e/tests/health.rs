@@ -74,19 +74,9 @@ impl Load {
     }
 }
 
-/// A backend that can be made to answer 500 to everything.
-fn moody() -> (Backend, Arc<AtomicBool>) {
-    let bad = Arc::new(AtomicBool::new(false));
-    let mood = Arc::clone(&bad);
-    let backend = Backend::start(move |_| {
-        if mood.load(Ordering::SeqCst) { Reply::status(500, "bad") } else { Reply::ok("moody") }
-    });
-    (backend, bad)
-}
-
 #[test]
 fn be11_one_of_three_that_answers_500_gets_five_requests_at_most_and_no_client_sees_one() {
-    let (moody, bad) = moody();
+    let (moody, bad) = Backend::moody();
     let good = [Backend::named("a"), Backend::named("b")];
     let passive = "{consecutive5xx: 3, ejectFor: 4s, maxEjectedPercent: 50}";
     let site = site(&watched(passive, &[moody.address, good[0].address, good[1].address]));
@@ -172,7 +162,7 @@ fn checked(active: &str, fields: &str, endpoints: &[SocketAddr]) -> String {
 
 #[test]
 fn an_endpoint_whose_checks_fail_gets_no_request_until_they_pass_again() {
-    let (moody, bad) = moody();
+    let (moody, bad) = Backend::moody();
     let good = Backend::named("good");
     let active = "{path: \"/healthz?deep=1\", host: shop.internal, headers: [{name: X-Check, value: \"yes\"}], interval: \
                   100ms, timeout: 1s, healthy: 2, unhealthy: 2}";
@@ -285,10 +275,7 @@ fn over_https_an_endpoint_with_a_wrong_certificate_fails_its_checks_and_is_sent_
         assert!(stranger.heads().is_empty(), "a stranger was asked: {:?}", stranger.heads());
         assert!(stranger.handshakes().len() > 1, "nobody tried");
     }
-    until("the log tells of it", || {
-        let lines = site.gateway.process.stderr();
-        lines.iter().any(|line| line.contains("endpoint fails its health checks")).then_some(())
-    });
+    site.gateway.process.until_told("endpoint fails its health checks");
 }
 
 #[test]
@@ -364,7 +351,7 @@ fn in_panic_the_failing_are_asked_too() {
 
 #[test]
 fn the_breaker_opens_on_failures_and_closes_after_probes() {
-    let (moody, bad) = moody();
+    let (moody, bad) = Backend::moody();
     let breaker = "circuitBreaker: {failures: {consecutive: 3, openFor: 1s, probes: 2}}";
     let site = site(&route("shop", &crate::site::spec(moody.address, breaker)));
     assert_eq!(site.gateway.get(HOST, "/").status, 200);

@@ -335,10 +335,8 @@ fn jw16_urls_that_lead_where_none_may_are_refused_before_anything_is_asked() {
         let token = Signer::p256().token("a", &jwt::claims());
         assert_eq!(ask(&site, "/corp", &token).status, 500, "{uri}");
         assert_eq!(site.gateway.get(HOST, "/open").status, 200, "{uri}");
-        let said = until(&format!("{uri}: the log names the field"), || {
-            let said = site.gateway.process.stderr().join("\n");
-            said.contains("jwtProviders[0].jwks.remote.uri").then_some(said)
-        });
+        site.gateway.process.until_told("jwtProviders[0].jwks.remote.uri");
+        let said = site.gateway.process.stderr().join("\n");
         assert!(!said.contains("password-canary"), "{said}");
     }
 }

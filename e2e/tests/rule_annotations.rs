@@ -2,8 +2,7 @@
 //! nobody else.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use e2e::backend::{Backend, Reply};
@@ -32,16 +31,6 @@ fn before(endpoints: &[SocketAddr], annotations: &[(&str, &str)]) -> Site {
     site(&(service("web", endpoints) + &ingress("web", HOST, annotations)))
 }
 
-/// A backend that can be made to answer 500 to everything.
-fn moody() -> (Backend, Arc<AtomicBool>) {
-    let bad = Arc::new(AtomicBool::new(false));
-    let mood = Arc::clone(&bad);
-    let backend = Backend::start(move |_| {
-        if mood.load(Ordering::SeqCst) { Reply::status(500, "bad") } else { Reply::ok("moody") }
-    });
-    (backend, bad)
-}
-
 #[test]
 fn a_retry_hides_the_backend_that_fails() {
     let (busy, good) = (Backend::start(|_| Reply::status(503, "busy")), Backend::named("good"));
@@ -55,7 +44,7 @@ fn a_retry_hides_the_backend_that_fails() {
 
 #[test]
 fn the_breaker_opens_and_says_so() {
-    let (moody, bad) = moody();
+    let (moody, bad) = Backend::moody();
     bad.store(true, Ordering::SeqCst);
     let site = before(
         &[moody.address],
@@ -74,7 +63,7 @@ fn the_breaker_opens_and_says_so() {
 
 #[test]
 fn an_active_check_takes_an_endpoint_out_and_the_first_by_name_has_the_word() {
-    let (moody, bad) = moody();
+    let (moody, bad) = Backend::moody();
     let good = Backend::named("good");
     let check =
         |path: &str| format!("{{active: {{path: {path}, interval: 100ms, healthy: 1, unhealthy: 1}}}}");
@@ -105,7 +94,7 @@ fn an_active_check_takes_an_endpoint_out_and_the_first_by_name_has_the_word() {
 
 #[test]
 fn an_endpoint_that_fails_twice_is_ejected() {
-    let (moody, bad) = moody();
+    let (moody, bad) = Backend::moody();
     bad.store(true, Ordering::SeqCst);
     let good = Backend::named("good");
     let check = "{passive: {consecutive5xx: 2, ejectFor: 60s}}";

@@ -109,10 +109,7 @@ fn a_backend_that_is_not_who_it_should_be_is_a_502() {
         assert_leaks_nothing(&response, backend.address);
         assert!(backend.heads().is_empty(), "{what}: a request went to a stranger");
         // People who look are told why; the client is not.
-        until("the log says why", || {
-            let lines = gateway.process.stderr();
-            lines.iter().any(|line| line.contains("invalid peer certificate")).then_some(())
-        });
+        gateway.process.until_told("invalid peer certificate");
     }
 }
 
