@@ -180,7 +180,7 @@ pub(crate) struct RunArgs {
           value_parser = duration(MS * 100..=HOUR))]
     pub(crate) upstream_idle: Duration,
 
-    /// Resident memory from which on new requests and connections get 503: a size (16Mi or more), a share of the memory
+    /// Memory (resident, without pages of files) from which on new requests and connections get 503: a size (16Mi or more), a share of the memory
     /// limit of the container (10% to 100%; nothing where there is no limit), or off
     #[arg(long, value_name = "SIZE|PERCENT%|off", env = "BARIBHARA_MEMORY_BUDGET", default_value = "85%",
           value_parser = parse_budget)]

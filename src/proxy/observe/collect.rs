@@ -142,6 +142,7 @@ fn collect(metrics: &Metrics) -> Vec<Series> {
         Series::single(&names::HTTP_REQUESTS_PER_SECOND, process.requests_per_second.get()),
         Series::single(&names::MEMORY_USAGE_BYTES, signed(process.memory_bytes.get())),
         Series::single(&names::CPU_USAGE_PERCENT, process.cpu_percent.get()),
+        Series::single(&names::MEMORY_HELD_BYTES, signed(process.memory_held_bytes.get())),
         Series::single(&names::MEMORY_BUDGET_BYTES, float(metrics.overload.memory_budget())),
         Series::single(&names::OVERLOADED, float(metrics.overload.is_over().into())),
         shed(metrics),

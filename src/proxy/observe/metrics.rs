@@ -17,6 +17,7 @@ use super::lasting::LastingTask;
 use super::overload::Overload;
 use super::passthrough::PassthroughMetrics;
 use super::password::PasswordMetrics;
+use super::process::Memory;
 use super::route::RouteMetrics;
 use super::value::{self, Alive, Counter, FloatGauge, Gauge};
 
@@ -57,8 +58,16 @@ pub(crate) struct Metrics {
 #[derive(Debug, Default)]
 pub(super) struct ProcessGauges {
     pub(super) memory_bytes: Gauge,
+    pub(super) memory_held_bytes: Gauge,
     pub(super) cpu_percent: FloatGauge,
     pub(super) requests_per_second: FloatGauge,
+}
+
+impl ProcessGauges {
+    pub(super) fn set_memory(&self, memory: Memory) {
+        self.memory_bytes.set(memory.resident);
+        self.memory_held_bytes.set(memory.held);
+    }
 }
 
 impl Metrics {

@@ -26,5 +26,5 @@ pub(crate) use metrics::{
 pub(crate) use overload::Shed;
 pub(crate) use passthrough::{PassthroughMetrics, PassthroughResult};
 pub(crate) use password::PasswordMetrics;
-pub(crate) use process::{Sampler, read_memory_bytes};
+pub(crate) use process::{Memory, Sampler, give_free_memory_back};
 pub(crate) use route::{MethodLabel, RouteMetrics};

@@ -18,7 +18,7 @@ pub(super) enum FamilyKind {
 }
 
 /// All of them, in the order in which they are exposed.
-pub(super) const ALL: [&Family; 55] = [
+pub(super) const ALL: [&Family; 56] = [
     &HTTP_REQUESTS_TOTAL,
     &HTTP_REQUEST_DURATION_SECONDS,
     &RETRIES_TOTAL,
@@ -27,6 +27,7 @@ pub(super) const ALL: [&Family; 55] = [
     &HTTP_REQUESTS_PER_SECOND,
     &MEMORY_USAGE_BYTES,
     &CPU_USAGE_PERCENT,
+    &MEMORY_HELD_BYTES,
     &MEMORY_BUDGET_BYTES,
     &OVERLOADED,
     &SHED_TOTAL,
@@ -118,11 +119,18 @@ pub(super) const CPU_USAGE_PERCENT: Family = Family {
     help: "CPU time of the process over the last second; 100 is one core.",
 };
 
+pub(super) const MEMORY_HELD_BYTES: Family = Family {
+    name: "baribhara_memory_held_bytes",
+    kind: FamilyKind::Gauge,
+    labels: &[],
+    help: "Memory of the process that the kernel can't take back (resident, without pages of files): what the budget bounds.",
+};
+
 pub(super) const MEMORY_BUDGET_BYTES: Family = Family {
     name: "baribhara_memory_budget_bytes",
     kind: FamilyKind::Gauge,
     labels: &[],
-    help: "Resident memory from which on new load is turned away; 0 without a budget.",
+    help: "Held memory from which on new load is turned away; 0 without a budget.",
 };
 
 pub(super) const OVERLOADED: Family = Family {

@@ -1,12 +1,16 @@
 //! What the kernel says about this process, and rates per second. Called once a second.
+//!
+//! Two figures of memory: what is resident, and what of it the kernel can't take back. The program's own pages are
+//! read from its file again when they are needed, so a bound that counted them would depend on which were used lately.
 
 use std::fs;
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::metrics::Metrics;
 
-/// Sets `memory_usage_bytes`, `cpu_usage_percent` and `http_requests_per_second`.
+/// Sets `memory_usage_bytes`, `baribhara_memory_held_bytes`, `cpu_usage_percent` and `http_requests_per_second`.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     metrics: Arc<Metrics>,
@@ -20,6 +24,14 @@ struct Sample {
     requests: u64,
 }
 
+/// Bytes; 0 where the kernel does not say (not Linux, no /proc).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    pub(super) resident: u64,
+    /// Anonymous and shared: not to be had back but from the process.
+    pub(crate) held: u64,
+}
+
 impl Sampler {
     /// Takes the first sample, so that the memory is known at once and the rates after the first tick.
     pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
@@ -28,7 +40,7 @@ impl Sampler {
             cpu_ticks: read_cpu_ticks(),
             requests: metrics.requests_finished(),
         };
-        metrics.process.memory_bytes.set(read_memory_bytes());
+        metrics.process.set_memory(Memory::read());
         Self { metrics, last }
     }
 
@@ -37,7 +49,7 @@ impl Sampler {
     pub(crate) fn tick(&mut self, now: Instant) {
         let requests = self.metrics.requests_finished();
         self.tick_with(Sample { now, cpu_ticks: read_cpu_ticks(), requests });
-        self.metrics.process.memory_bytes.set(read_memory_bytes());
+        self.metrics.process.set_memory(Memory::read());
     }
 
     fn tick_with(&mut self, sample: Sample) {
@@ -55,18 +67,35 @@ impl Sampler {
     }
 }
 
-/// 0 where the kernel does not say (not Linux, no /proc).
-pub(crate) fn read_memory_bytes() -> u64 {
-    fs::read_to_string("/proc/self/status").ok().and_then(|status| memory_bytes(&status)).unwrap_or(0)
+impl Memory {
+    /// Of this process, now.
+    pub(crate) fn read() -> Self {
+        fs::read_to_string("/proc/self/status").map(|status| Self::parse(&status)).unwrap_or_default()
+    }
+
+    /// `VmRSS`, `RssAnon` and `RssShmem` of proc_pid_status(5). A kernel without the parts (before 4.5) has all of it
+    /// held.
+    fn parse(status: &str) -> Self {
+        let resident = field_bytes(status, "VmRSS:").unwrap_or(0);
+        let held = field_bytes(status, "RssAnon:").zip(field_bytes(status, "RssShmem:"));
+        Self { resident, held: held.map_or(resident, |(anonymous, shared)| anonymous.saturating_add(shared)) }
+    }
+}
+
+/// Has the allocator give memory that is free back to the kernel. It does so by itself only when it gives up a page a
+/// second or more after one became free: a process that goes from much load to none would keep what it took, and one
+/// that turns all load away for want of memory would never have any again.
+pub(crate) fn give_free_memory_back() {
+    // Never written, so no memory is taken for it.
+    drop(black_box(Vec::<u8>::with_capacity(WHOLE_PAGE_BYTES)));
 }
 
 fn read_cpu_ticks() -> u64 {
     fs::read_to_string("/proc/self/stat").ok().and_then(|stat| cpu_ticks(&stat)).unwrap_or(0)
 }
 
-/// `VmRSS` of proc_pid_status(5).
-fn memory_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+fn field_bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
 }
@@ -89,6 +118,8 @@ fn float(value: u64) -> f64 {
 /// The kernel's USER_HZ, which is 100 on every architecture that we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 const ELAPSED_MIN: Duration = Duration::from_millis(100);
+/// So large that the allocator makes a page of its own for it and gives that up at once.
+const WHOLE_PAGE_BYTES: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests;

@@ -18,7 +18,7 @@ use super::worker::Order;
 use crate::admin::{self, Admin};
 use crate::generation::{Builder, Generation};
 use crate::jwks::Keepers;
-use crate::observe::{LastingTask, Metrics, Sampler, read_memory_bytes};
+use crate::observe::{LastingTask, Memory, Metrics, Sampler, give_free_memory_back};
 use crate::settings::Settings;
 use crate::task::lasting;
 use crate::upstream::Checker;
@@ -76,6 +76,7 @@ async fn sample(metrics: Arc<Metrics>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        give_free_memory_back();
         sampler.tick(Instant::now());
     }
 }
@@ -85,7 +86,10 @@ async fn hold_budget(metrics: &Metrics) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let bytes = read_memory_bytes();
+        if metrics.overload.is_over() {
+            give_free_memory_back();
+        }
+        let bytes = Memory::read().held;
         match metrics.overload.on_memory(bytes) {
             Some(true) => {
                 warn!(bytes, "the memory budget is used up; new requests and connections are turned away")

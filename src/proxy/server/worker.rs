@@ -22,7 +22,7 @@ use super::downstream::Downstream;
 use super::turn_away::turn_away;
 use crate::filter::auth::{AnswerCache, VerdictCache};
 use crate::generation::{Generation, WorkerGeneration};
-use crate::observe::{LastingTask, ListenerMetrics, LogBuffer, Metrics};
+use crate::observe::{LastingTask, ListenerMetrics, LogBuffer, Metrics, give_free_memory_back};
 use crate::random::Random;
 use crate::settings::Settings;
 use crate::task::{caught, lasting};
@@ -255,6 +255,9 @@ async fn keep_house(worker: &Worker) {
         timer::tick();
         worker.log.borrow_mut().flush();
         worker.pools.borrow_mut().yield_wanted();
+        if worker.metrics.overload.is_over() {
+            give_free_memory_back();
+        }
         let now = Instant::now();
         if now.duration_since(reaped) >= REAP_EVERY {
             reaped = now;

@@ -147,6 +147,7 @@ const LINES: &[&str] = &[
     "baribhara_mirrored_requests_total{endpoint=\"ns/shop/0\",result=\"dropped\"} 3",
     "baribhara_faults_injected_total{endpoint=\"ns/shop/0\",fault=\"delay\"} 1",
     "baribhara_faults_injected_total{endpoint=\"ns/shop/0\",fault=\"abort\"} 2",
+    "baribhara_memory_held_bytes 0",
     "baribhara_memory_budget_bytes 7",
     "baribhara_overloaded 1",
     "baribhara_shed_total{what=\"request\",budget=\"memory\"} 1",

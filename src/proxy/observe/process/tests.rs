@@ -14,8 +14,12 @@ fn memory_is_read_from_the_status_file() {
         ("", None),
     ];
     for (status, want) in cases {
-        assert_eq!(memory_bytes(status), want, "{status:?}");
+        assert_eq!(field_bytes(status, "VmRSS:"), want, "{status:?}");
     }
+    let parts = "VmRSS:\t 40 kB\nRssAnon:\t 20 kB\nRssFile:\t 17 kB\nRssShmem:\t 3 kB\n";
+    assert_eq!(Memory::parse(parts), Memory { resident: 40 << 10, held: 23 << 10 });
+    assert_eq!(Memory::parse("VmRSS:\t 40 kB\n"), Memory { resident: 40 << 10, held: 40 << 10 });
+    assert_eq!(Memory::parse(""), Memory::default());
 }
 
 #[test]
@@ -31,7 +35,8 @@ fn cpu_time_is_read_behind_any_process_name() {
 
 #[test]
 fn this_process_has_memory_and_uses_the_cpu() {
-    assert!(read_memory_bytes() > 100_000);
+    let memory = Memory::read();
+    assert!(memory.held > 100_000 && memory.resident > memory.held, "{memory:?}");
     let start = Instant::now();
     let before = read_cpu_ticks();
     while read_cpu_ticks() == before {
@@ -64,7 +69,8 @@ fn rates_are_those_since_the_last_tick() {
 fn the_sampler_shows_memory_at_once_and_requests_after_a_tick() {
     let metrics = Metrics::new();
     let mut sampler = Sampler::new(Arc::clone(&metrics));
-    assert!(metrics.process.memory_bytes.get() > 0);
+    assert!(metrics.process.memory_bytes.get() > metrics.process.memory_held_bytes.get());
+    assert!(metrics.process.memory_held_bytes.get() > 0);
     for _ in 0..10 {
         metrics.request_started();
         metrics.request_finished();
