@@ -41,7 +41,7 @@ ci: ## all stages in order, as they run before a change lands
 e2e: ## only the tests that start the whole gateway, on a real Kubernetes too
 	@.ci/e2e
 
-e2e-all: ## the same, and the tests that take long or much (10,000 streams, Chromium; KEDA, built in 15 minutes the first time)
+e2e-all: ## the same, and the tests that take long or much (10,000 streams, a minute at ten times a limit, Chromium; KEDA, built in 15 minutes the first time)
 	@.ci/e2e --all
 
 clean: ## remove what builds and benches leave behind
