@@ -269,27 +269,54 @@ fn a_request_goes_upstream_with_its_own_bytes_of_query_and_header_values() {
 }
 
 #[test]
-fn hb06_a_list_that_is_too_long_to_be_read_makes_the_peer_the_client_and_opens_no_list() {
+fn hb06_only_what_trusted_proxies_wrote_says_who_the_client_is_and_nobody_unsure_is_let_in() {
     let backend = Backend::named("ok");
     let spec = format!(
         "hostnames: [{HOST}]
 rules:
-- {{name: inside, matches: [{{path: {{type: PathPrefix, value: /inside}}}}], ipAccess: {{allow: [127.0.0.0/8, 203.0.113.0/24]}}, backendRefs: [{to}]}}
-- {{name: all, backendRefs: [{to}]}}",
+- {{name: inside, matches: [{{path: {{value: /inside}}}}], ipAccess: {{allow: [127.0.0.0/8, 203.0.113.0/24]}}, backendRefs: [{to}]}}
+- {{name: outside, matches: [{{path: {{value: /outside}}}}], ipAccess: {{deny: [198.51.100.0/24]}}, backendRefs: [{to}]}}
+- name: office
+  matches: [{{path: {{value: /office}}}}]
+  auth: {{authorization: {{rules: [{{name: office, action: Allow, clientCIDRs: [127.0.0.0/8, 203.0.113.0/24]}}]}}}}
+  backendRefs: [{to}]
+- name: street
+  matches: [{{path: {{value: /street}}}}]
+  auth:
+    authorization:
+      rules: [{{name: block, action: Deny, clientCIDRs: [198.51.100.0/24]}}, {{name: rest, action: Allow}}]
+  backendRefs: [{to}]
+- {{name: matched, matches: [{{path: {{value: /matched}}, clientCIDRs: [127.0.0.0/8, 203.0.113.0/24]}}], backendRefs: [{to}]}}
+- {{name: all, matches: [{{path: {{type: Exact, value: /}}}}], backendRefs: [{to}]}}",
         to = address(backend.address)
     );
     let site = site_with(&route("shop", &spec), &["--trusted-proxies", "127.0.0.1"]);
-    let list = |count: usize| vec!["203.0.113.7"; count].join(", ");
-    for (count, client, inside) in [(30, "203.0.113.7", 200), (31, "127.0.0.1", 403)] {
-        let ask = |path| site.gateway.ask(&Request::get(HOST, path).header("X-Forwarded-For", &list(count)));
-        assert_eq!(ask("/").status, 200, "{count} addresses");
-        assert_eq!(last(&backend).all("x-real-ip"), [client], "{count} addresses");
-        assert_eq!(ask("/inside").status, inside, "{count} addresses");
+    let lists = ["/inside", "/outside", "/office", "/street", "/matched"];
+    let statuses =
+        |request: &dyn Fn(&str) -> Request| lists.map(|path| site.gateway.ask(&request(path)).status);
+    let list = |address: &str, count: usize| vec![address; count].join(", ");
+    // What stands left of the client's own address says nothing, however much it is.
+    let long = list("1.1.1.1", 300);
+    for (sent, client, want) in [
+        (list("203.0.113.7", 31), "203.0.113.7", [200; 5]),
+        (format!("{long}, 203.0.113.7"), "203.0.113.7", [200; 5]),
+        (format!("{long}, 198.51.100.9"), "198.51.100.9", [403, 403, 403, 403, 404]),
+        (format!("203.0.113.7, {}", list("127.0.0.1", 29)), "203.0.113.7", [200; 5]),
+        // Nobody can be told behind so many proxies: the peer stands there, and is in no list that opens.
+        (format!("203.0.113.7, {}", list("127.0.0.1", 30)), "127.0.0.1", [403, 403, 403, 403, 404]),
+        ("203.0.113.7, unknown".to_owned(), "127.0.0.1", [403, 403, 403, 403, 404]),
+    ] {
+        let request = |path: &str| Request::get(HOST, path).header("X-Forwarded-For", &sent);
+        assert_eq!(site.gateway.ask(&request("/")).status, 200, "{sent:.40}");
+        assert_eq!(last(&backend).all("x-real-ip"), [client], "{sent:.40}");
+        assert_eq!(statuses(&request), want, "{sent:.40}");
     }
     // The same number in two lines counts the same, and the proxy itself may still come in for itself.
-    let two_lines = Request::get(HOST, "/inside")
-        .header("X-Forwarded-For", &list(16))
-        .header("X-Forwarded-For", &list(15));
-    assert_eq!(site.gateway.ask(&two_lines).status, 403);
-    assert_eq!(site.gateway.get(HOST, "/inside").status, 200);
+    let two_lines = |path: &str| {
+        Request::get(HOST, path)
+            .header("X-Forwarded-For", &list("127.0.0.1", 16))
+            .header("X-Forwarded-For", &list("127.0.0.1", 15))
+    };
+    assert_eq!(statuses(&two_lines), [403, 403, 403, 403, 404]);
+    assert_eq!(statuses(&|path| Request::get(HOST, path)), [200; 5]);
 }

@@ -220,6 +220,7 @@ impl Question {
             query: self.query.as_deref(),
             headers: &self.headers,
             client: client.to_canonical(),
+            client_is_unsure: false,
         }
     }
 }

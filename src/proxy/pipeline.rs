@@ -255,8 +255,9 @@ impl Stage<'_> {
             notes.is_preflight = true;
             return Ok(answer);
         }
-        // An allow-list takes no peer for a client that it may only stand before.
-        let unsure = asked.client_is_unsure && !route.ip_access.allow.is_empty();
+        // No list takes a peer for a client that it may only stand before.
+        let is_open = route.ip_access.allow.is_empty() && route.ip_access.deny.is_empty();
+        let unsure = asked.client_is_unsure && !is_open;
         if unsure || !route.ip_access.allows(asked.client) {
             return Err(Reason::AddressDenied.into());
         }

@@ -295,6 +295,11 @@ impl Asked {
         self.path.as_deref().unwrap_or_else(|| self.uri.path())
     }
 
+    /// The address that rules look at; `None`: it can't be told.
+    pub(crate) fn client_for_rules(&self) -> Option<IpAddr> {
+        (!self.client_is_unsure).then_some(self.client)
+    }
+
     pub(crate) fn query(&self) -> Option<&str> {
         self.uri.query()
     }
@@ -307,6 +312,7 @@ impl Asked {
             query: self.query(),
             headers: &self.headers,
             client: self.client,
+            client_is_unsure: self.client_is_unsure,
         }
     }
 
@@ -387,21 +393,21 @@ fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
     networks.iter().any(|network| network.contains(&address))
 }
 
-/// The rightmost address that is no trusted proxy; `None`: the list is no good and the peer counts.
+/// The rightmost address that is no trusted proxy; `None`: what the trusted ones wrote is no good and the peer counts.
+/// Whatever stands left of that address the client wrote, so nothing there, nor how much of it there is, may change the
+/// answer.
 fn forwarded_client(headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    let values = headers.get_all(X_FORWARDED_FOR);
-    let commas = values.iter().map(|value| memchr::memchr_iter(b',', value.as_bytes()).count() + 1);
-    if commas.sum::<usize>() > FORWARDED_HOPS_MAX {
-        return None;
-    }
+    let values = headers.get_all(X_FORWARDED_FOR).iter().rev();
+    let hops = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
     let mut client = None;
-    for value in values.iter().rev() {
-        for text in value.to_str().ok()?.rsplit(',') {
-            let address = parse_address(text.trim())?;
-            client = Some(address);
-            if !is_in(address, trusted) {
-                return client;
-            }
+    for (index, hop) in hops.enumerate() {
+        if index >= FORWARDED_HOPS_MAX {
+            return None;
+        }
+        let address = parse_address(str::from_utf8(hop).ok()?.trim_ascii())?;
+        client = Some(address);
+        if !is_in(address, trusted) {
+            return client;
         }
     }
     client
@@ -464,7 +470,7 @@ mod tests {
     #[test]
     fn the_client_is_the_rightmost_address_that_is_not_trusted() {
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
-        let many = vec!["1.1.1.1"; 31].join(", ");
+        let many = vec!["1.1.1.1"; 310].join(", ") + ", 203.0.113.7, 10.1.2.3";
         for (value, want) in [
             ("203.0.113.7", Some("203.0.113.7")),
             ("6.6.6.6, 203.0.113.7, 10.1.2.3", Some("203.0.113.7")),
@@ -475,13 +481,17 @@ mod tests {
             ("fe80::1%eth0", None),
             ("203.0.113.7, garbage", None),
             ("", None),
-            (Box::leak(many.into_boxed_str()), None),
+            (Box::leak(many.into_boxed_str()), Some("203.0.113.7")),
             ("garbage, 203.0.113.7, 10.1.2.3", Some("203.0.113.7")),
         ] {
             let headers = headers(&[("x-forwarded-for", value)]);
             let want = want.map(|address| address.parse::<IpAddr>().unwrap());
             assert_eq!(forwarded_client(&headers, &trusted), want, "{value}");
         }
+        let odd = HeaderValue::from_bytes(b"6.6.6.6, \xff, 203.0.113.7, 10.1.2.3").unwrap();
+        let mut of_bytes = HeaderMap::new();
+        of_bytes.insert(X_FORWARDED_FOR, odd);
+        assert_eq!(forwarded_client(&of_bytes, &trusted), Some([203, 0, 113, 7].into()));
         let long = vec!["10.0.0.1"; 31].join(",");
         let headers = headers(&[("x-forwarded-for", Box::leak(long.into_boxed_str()))]);
         assert_eq!(forwarded_client(&headers, &trusted), None, "more hops than anyone has");

@@ -1,6 +1,5 @@
 //! Conditions of a match, compiled. Must not know hosts, precedence or other routes.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, Method};
@@ -146,23 +145,22 @@ impl Conditions {
         self.failing_header(head.headers)
             .or_else(|| self.failing_query(head.query))
             .or_else(|| self.failing_cookie(head.headers))
-            .or_else(|| (!self.takes_client(head.client)).then_some(Failing::Client))
+            .or_else(|| (!self.takes_client(head)).then_some(Failing::Client))
     }
 
     /// Compares what a CORS preflight has in common with the request that it asks for: a browser sends neither
     /// that request's headers nor its cookies with it.
     pub(crate) fn may_take_after_preflight(&self, head: &RequestHead<'_>, method: &Method) -> bool {
-        self.takes_method(method)
-            && self.failing_query(head.query).is_none()
-            && self.takes_client(head.client)
+        self.takes_method(method) && self.failing_query(head.query).is_none() && self.takes_client(head)
     }
 
     fn takes_method(&self, method: &Method) -> bool {
         self.methods.is_empty() || self.methods.contains(method)
     }
 
-    fn takes_client(&self, client: IpAddr) -> bool {
-        self.client.is_empty() || self.client.iter().any(|net| net.contains(&client))
+    fn takes_client(&self, head: &RequestHead<'_>) -> bool {
+        let is_in = |net: &IpNet| !head.client_is_unsure && net.contains(&head.client);
+        self.client.is_empty() || self.client.iter().any(is_in)
     }
 
     fn failing_header(&self, headers: &HeaderMap) -> Option<Failing> {

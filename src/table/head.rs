@@ -18,6 +18,9 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// The client's address, an IPv4-mapped one as IPv4.
     pub client: IpAddr,
+    /// The address is only that of a proxy that can't tell whom it speaks for: a condition on addresses does not take
+    /// it, and an exception for addresses does not hold.
+    pub client_is_unsure: bool,
 }
 
 impl RequestHead<'_> {

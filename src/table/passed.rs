@@ -201,6 +201,7 @@ mod tests {
             query: None,
             headers: &headers,
             client: [192, 0, 2, 9].into(),
+            client_is_unsure: false,
         };
         let text = table.explain(&head("b.example")).to_string();
         let want = "GET b.example/ from 192.0.2.9\n\n\

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::condition::{CompiledMatch, PathPattern};
+use crate::condition::{CompiledMatch, Failing, PathPattern};
 use crate::head::RequestHead;
 
 /// The conditions of one limit, compiled. One without conditions takes every request.
@@ -33,12 +33,19 @@ impl When {
         self.matches.is_empty() && self.except.is_empty()
     }
 
-    /// Whether this request is counted.
+    /// Whether this request is counted. Of a client whose address is unsure nothing speaks against it.
     pub fn holds(&self, head: &RequestHead<'_>) -> bool {
         let taken = |matched: &CompiledMatch| {
-            matched.path.takes(head.path) && matched.conditions.first_failing(head, head.method).is_none()
+            matched.path.takes(head.path)
+                && match matched.conditions.first_failing(head, head.method) {
+                    None => true,
+                    // It is compared last.
+                    Some(Failing::Client) => head.client_is_unsure,
+                    Some(_) => false,
+                }
         };
-        !self.excepts(head.client) && (self.matches.is_empty() || self.matches.iter().any(taken))
+        (head.client_is_unsure || !self.excepts(head.client))
+            && (self.matches.is_empty() || self.matches.iter().any(taken))
     }
 
     fn excepts(&self, client: IpAddr) -> bool {

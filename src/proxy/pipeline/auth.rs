@@ -44,7 +44,7 @@ impl Stage<'_> {
             headers: &asked.headers,
             query: asked.query(),
             method: &asked.method,
-            client: asked.client,
+            client: asked.client_for_rules(),
         };
         let now_s = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         runtime.auth.check(request, now_s, &mut self.worker.verdicts.borrow_mut(), answers)

@@ -215,7 +215,7 @@ fn sign_in_location(external: &External, asked: &Asked, status: StatusCode) -> O
         headers: &asked.headers,
         query: asked.query(),
         method: &asked.method,
-        client: asked.client,
+        client: asked.client_for_rules(),
     };
     if is_navigation(&request) { sign_in(page, asked) } else { None }
 }

@@ -81,6 +81,7 @@ fn median_lookup_ns(count: usize, shape: Shape, fresh: bool) -> f64 {
                     query: None,
                     headers: &headers,
                     client: [192, 0, 2, 1].into(),
+                    client_is_unsure: false,
                 };
                 let decision = std::hint::black_box(&table).decide(std::hint::black_box(&head));
                 assert!(decision.is_some_and(|decision| decision.match_index == 0));

@@ -56,11 +56,11 @@ impl Rules {
     pub(super) fn allow(
         &self,
         method: &Method,
-        client: IpAddr,
+        client: Option<IpAddr>,
         identity: &Identity,
     ) -> Result<(), Option<usize>> {
         // An IPv4 client of a dual-stack listener is an IPv4 client.
-        let client = client.to_canonical();
+        let client = client.map(|client| client.to_canonical());
         let first =
             self.rules.iter().position(|rule| rule.matches(method, client, (identity, &self.trusted)));
         match first.and_then(|place| self.rules.get(place)).map(|rule| rule.rule.action) {
@@ -84,10 +84,15 @@ impl Rules {
 }
 
 impl Rule {
-    fn matches(&self, method: &Method, client: IpAddr, (identity, trusted): (&Identity, &Trusted)) -> bool {
+    fn matches(
+        &self,
+        method: &Method,
+        client: Option<IpAddr>,
+        (identity, trusted): (&Identity, &Trusted),
+    ) -> bool {
         let tokens = identity.verdicts();
         (self.rule.methods.is_empty() || self.rule.methods.contains(method))
-            && self.rule.takes_address(client)
+            && self.takes_address(client)
             && (self.rule.clients.is_empty() || self.names_client(identity, &trusted.clients))
             && (self.rule.users.is_empty() || self.names_user(identity, &trusted.users))
             && self.rule.claims.iter().zip(&self.whose).all(|(condition, whose)| {
@@ -100,6 +105,14 @@ impl Rule {
 }
 
 impl Rule {
+    /// A client that can't be told is in the networks of a rule that denies, and in none of one that allows.
+    fn takes_address(&self, client: Option<IpAddr>) -> bool {
+        match client {
+            Some(client) => self.rule.takes_address(client),
+            None => self.rule.client_cidrs.is_empty() || self.rule.action == AuthorizationAction::Deny,
+        }
+    }
+
     fn names_client(&self, identity: &Identity, trusted: &[usize]) -> bool {
         let mut known = identity.clients.iter().filter(|(demand, _)| trusted.contains(demand));
         known.any(|(_, id)| self.rule.clients.iter().any(|named| id == named.as_str()))

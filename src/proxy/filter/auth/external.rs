@@ -176,7 +176,7 @@ impl External {
                 CacheKey::Host => hash.add(url::authority(asked).as_bytes()),
                 CacheKey::Path => hash.add(asked.path().as_bytes()),
                 CacheKey::RequestUri => hash.add(url::request_uri(asked).as_bytes()),
-                CacheKey::Client => hash.add(asked.client.to_canonical().to_string().as_bytes()),
+                CacheKey::Client => hash.add(asked.client_for_rules()?.to_canonical().to_string().as_bytes()),
             }
         }
         Some(hash.finish())

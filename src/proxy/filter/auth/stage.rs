@@ -27,7 +27,8 @@ pub(crate) struct AuthRequest<'a> {
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: Option<&'a str>,
     pub(crate) method: &'a Method,
-    pub(crate) client: IpAddr,
+    /// `None`: it can't be told.
+    pub(crate) client: Option<IpAddr>,
 }
 
 impl fmt::Debug for AuthRequest<'_> {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use table::When;
 
 use crate::property::{ask, one_match};
-use crate::support::{Ask, get, on, route, table};
+use crate::support::{Ask, get, on, route, table, with_client};
 
 fn when(matches: Vec<Match>, except: &[&str]) -> When {
     let except = except.iter().map(|net| net.parse().unwrap()).collect();
@@ -33,6 +33,21 @@ fn excepted_clients_are_not_counted_whatever_else_holds() {
     assert!(!holds(&when, &get("x.org/a").client("10.1.2.3")));
     assert!(!holds(&when, &get("x.org/a").client("2001:db8::1")));
     assert!(holds(&when, &get("x.org/a").client("192.0.2.1")));
+}
+
+#[test]
+fn a_client_that_cannot_be_told_is_in_no_network_that_takes_it_out_and_in_each_that_limits_it() {
+    let ask = || get("x.org/a").client("10.1.2.3").unsure();
+    assert!(holds(&when(vec![prefix("/")], &["10.0.0.0/8"]), &ask()));
+    for net in ["10.0.0.0/8", "192.0.2.0/24"] {
+        assert!(holds(&when(vec![with_client(prefix("/"), net)], &[]), &ask()), "{net}");
+        assert!(!holds(&when(vec![with_client(prefix("/b"), net)], &[]), &ask()), "{net}");
+        let table = table(vec![route("only", &["x.org"], vec![with_client(prefix("/"), net)])]);
+        assert!(
+            table.decide(&ask().head()).is_none(),
+            "a route takes nobody by an address that is unsure: {net}"
+        );
+    }
 }
 
 #[test]

@@ -143,7 +143,7 @@ pub(crate) fn ask() -> impl Strategy<Value = Ask> {
                     .append("cookie", HeaderValue::try_from(format!("z=0; {name}={value}")).expect("text"));
             }
             let client: IpAddr = client.parse().expect("an address");
-            Ask { method, host: host.to_owned(), path, query, headers, client }
+            Ask { method, host: host.to_owned(), path, query, headers, client, client_is_unsure: false }
         })
 }
 

@@ -15,6 +15,7 @@ pub(crate) struct Ask {
     pub(crate) query: Option<String>,
     pub(crate) headers: HeaderMap,
     pub(crate) client: IpAddr,
+    pub(crate) client_is_unsure: bool,
 }
 
 impl Ask {
@@ -26,6 +27,7 @@ impl Ask {
             query: self.query.as_deref(),
             headers: &self.headers,
             client: self.client,
+            client_is_unsure: self.client_is_unsure,
         }
     }
 
@@ -40,6 +42,11 @@ impl Ask {
     pub(crate) fn header(mut self, name: &'static str, value: &str) -> Self {
         self.headers.append(name, HeaderValue::from_str(value).expect("a header value"));
         self
+    }
+
+    /// The same with an address that is only that of a proxy.
+    pub(crate) fn unsure(self) -> Self {
+        Self { client_is_unsure: true, ..self }
     }
 
     pub(crate) fn client(self, client: &str) -> Self {
@@ -58,6 +65,7 @@ pub(crate) fn get(url: &str) -> Ask {
         query: None,
         headers: HeaderMap::new(),
         client: IpAddr::from([192, 0, 2, 1]),
+        client_is_unsure: false,
     }
 }
 

@@ -57,7 +57,7 @@ fn line(text: &str) -> String {
 async fn ask(gate: &mut Gate, headers: &HeaderMap) -> (Result<Identity, AuthRefusal>, usize) {
     let mut answers = Vec::new();
     loop {
-        let request = AuthRequest { headers, query: None, method: &gate.method, client: gate.client };
+        let request = AuthRequest { headers, query: None, method: &gate.method, client: Some(gate.client) };
         match gate.stage.check(request, gate.now, &mut gate.cache, &answers) {
             Ok(identity) => return (Ok(identity), answers.len()),
             Err(AuthStop::Refused(refusal)) => return (Err(refusal), answers.len()),

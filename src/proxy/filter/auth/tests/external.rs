@@ -63,7 +63,7 @@ fn ask(
 ) -> (Result<Identity, AuthReason>, usize) {
     let mut answers: Vec<AuthAnswer> = Vec::new();
     loop {
-        let request = AuthRequest { headers, query: None, method: &gate.method, client: gate.client };
+        let request = AuthRequest { headers, query: None, method: &gate.method, client: Some(gate.client) };
         match gate.stage.check(request, gate.now, &mut gate.cache, &answers) {
             Ok(identity) => return (Ok(identity), answers.len()),
             Err(AuthStop::Refused(refusal)) => return (Err(refusal.reason), answers.len()),
@@ -183,7 +183,7 @@ fn only_a_browser_that_shows_a_page_is_sent_elsewhere() {
     ] {
         let headers = headers(fields);
         let client = IpAddr::from([192, 0, 2, 1]);
-        let request = AuthRequest { headers: &headers, query: None, method: &method, client };
+        let request = AuthRequest { headers: &headers, query: None, method: &method, client: Some(client) };
         assert_eq!(is_navigation(&request), want, "{method} {fields:?}");
     }
 }

@@ -68,7 +68,8 @@ fn signed(algorithm: Algorithm, kid: &str) -> String {
 /// What a bearer of the token meets: good, refused, or told to wait.
 fn ask(gate: &mut Gate, token: &str, answers: &[AuthAnswer]) -> Result<(), Met> {
     let headers = header_map(&[("authorization", &format!("Bearer {token}"))]);
-    let request = AuthRequest { headers: &headers, query: None, method: &gate.method, client: gate.client };
+    let request =
+        AuthRequest { headers: &headers, query: None, method: &gate.method, client: Some(gate.client) };
     match gate.stage.check(request, gate.now, &mut gate.cache, answers) {
         Ok(_) => Ok(()),
         Err(AuthStop::Refused(refusal)) => Err(Met::Refused(refusal.reason)),

@@ -22,8 +22,12 @@ fn debug_output_holds_no_secret_token_or_claim() {
     let query = format!("access_token={token}");
     let identity = gate.ask_all(&headers, Some(&query)).expect("the request passes");
     let refusal = gate.ask_all(&header_map(&[("authorization", &format!("Bearer {token}x"))]), None);
-    let request =
-        AuthRequest { headers: &headers, query: Some(&query), method: &gate.method, client: gate.client };
+    let request = AuthRequest {
+        headers: &headers,
+        query: Some(&query),
+        method: &gate.method,
+        client: Some(gate.client),
+    };
     let verifier = gate.verifiers.get(&Arc::new(provider));
     let secret = std::str::from_utf8(SECRET).expect("text");
     let printed = [

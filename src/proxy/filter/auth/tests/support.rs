@@ -252,7 +252,7 @@ impl Gate {
         headers: &HeaderMap,
         query: Option<&str>,
     ) -> Result<Identity, AuthRefusal> {
-        let request = AuthRequest { headers, query, method: &self.method, client: self.client };
+        let request = AuthRequest { headers, query, method: &self.method, client: Some(self.client) };
         self.stage.check(request, self.now, &mut self.cache, &[]).map_err(|stop| match stop {
             AuthStop::Refused(refusal) => refusal,
             AuthStop::Needs(need) => panic!("{need:?}"),
