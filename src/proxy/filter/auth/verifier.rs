@@ -258,20 +258,27 @@ pub(super) fn verify<'v>(
     Err(unfit.or(forged).unwrap_or(AuthReason::KeyUnknown))
 }
 
-/// The fetched key sets in which the key of a refused token may be missing, each of which should have it if anyone: there is
-/// none, or it has none of the token's `kid` and no other verifier has.
+/// The fetched key sets in which the key of a refused token may be missing: of issuers that may have made it, there is none,
+/// or none of the token's `kid`. That another set has a key of this name says nothing, since two issuers may give the same.
+/// What the token says of its issuer is a hint only: without a key of that issuer it is refused in any case.
 pub(super) fn lacking<'v>(
     verifiers: impl IntoIterator<Item = &'v Arc<Verifier>>,
     token: &[u8],
 ) -> Vec<Arc<RemoteKeySet>> {
     let Ok(token) = UnverifiedToken::parse(token) else { return Vec::new() };
+    let claims = token.claims().ok();
+    let issuer = claims.as_ref().and_then(|claims| claims.get("iss")?.as_str());
+    let made_it = |provider: &JwtProvider| match (provider.issuer.as_deref(), issuer) {
+        (Some(wanted), Some(issuer)) => wanted == issuer,
+        (None, _) | (_, None) => true,
+    };
     let mut lacking: Vec<Arc<RemoteKeySet>> = Vec::new();
-    for verifier in verifiers {
+    for verifier in verifiers.into_iter().filter(|verifier| made_it(&verifier.provider)) {
         let kid = token.kid.as_deref();
         let ring = verifier.ring();
         let is_named = |key: &VerifyingKey| kid.is_some() && key.kid.as_deref() == kid;
         if ring.keys().is_some_and(|keys| keys.iter().any(is_named)) {
-            return Vec::new();
+            continue;
         }
         let may_be_missing = ring.keys().is_none() || kid.is_some();
         if let Some(set) = verifier.remote()

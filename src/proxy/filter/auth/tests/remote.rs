@@ -332,6 +332,32 @@ fn a_token_of_a_provider_with_keys_passes_beside_one_without() {
 }
 
 #[test]
+fn a_key_of_another_issuer_with_the_same_name_hides_no_missing_one() {
+    let other = "https://other.example.com/";
+    let given = provider_with(&[Algorithm::EdDSA], vec![ed("1")]);
+    let theirs = JwtProvider { name: "other".into(), issuer: Some(other.to_owned()), ..given };
+    let mut gate = Gate::new(&[auth(vec![remote(), theirs])]);
+    let set = set_of(&gate.verifiers);
+    failed(&set, true);
+    let ours = signed(Algorithm::ES256, "1");
+    assert_eq!(refused(ask(&mut gate, &ours, &[])), AuthReason::KeysUnavailable, "no 401 for want of keys");
+    fetched(&set, vec![p256("old")]);
+    drop(waits(ask(&mut gate, &ours, &[])));
+    // Whoever says that the other one made his token waits for no keys of this one, and asks for none.
+    let of_other = |kid: &str| {
+        let header = json!({"alg": "EdDSA", "kid": kid}).to_string();
+        raw_token(Algorithm::EdDSA, &header, &claims_with(json!({"iss": other})).to_string())
+    };
+    assert!(ask(&mut gate, &of_other("1"), &[]).is_ok());
+    failed(&set, true);
+    let (good, strange) = (of_other("1"), of_other("2"));
+    let (signed_part, _) = good.rsplit_once('.').unwrap();
+    let (_, signature) = strange.rsplit_once('.').unwrap();
+    let forged = format!("{signed_part}.{signature}");
+    assert_eq!(refused(ask(&mut gate, &forged, &[])), AuthReason::KeyUnknown);
+}
+
+#[test]
 fn jw20_nothing_about_a_key_set_prints_its_query() {
     let gate = Gate::of(remote());
     let set = set_of(&gate.verifiers);
