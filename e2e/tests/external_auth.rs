@@ -345,6 +345,23 @@ fn requests_that_are_alike_ask_once() {
 }
 
 #[test]
+fn who_waited_for_the_answer_of_another_has_the_whole_time_for_his_own() {
+    let backend = Backend::named("ok");
+    // An answer that is for one client alone, and takes more than half of the time.
+    let service = Backend::start(|_| {
+        Reply::After(Duration::from_millis(1200), Box::new(answer(200, "Set-Cookie: session=2\r\n", "")))
+    });
+    let yaml = guarded(backend.address, service.address, "    cache: {key: [Cookie], ttl: 1m}");
+    let site = site_with(&yaml, &["--workers", "1"]);
+    thread::scope(|scope| {
+        let asks: Vec<_> = (0..4).map(|_| scope.spawn(|| as_user(&site, "ada", "/").status)).collect();
+        let statuses: Vec<u16> = asks.into_iter().map(|ask| ask.join().unwrap()).collect();
+        assert_eq!(statuses, [200; 4]);
+    });
+    assert_eq!(service.arrived().len(), 4);
+}
+
+#[test]
 fn cookies_of_an_answer_that_lets_pass_reach_the_client_and_are_not_kept() {
     let backend = Backend::start(|_| answer(404, "Set-Cookie: own=1\r\n", "nothing"));
     let service = Backend::start(|_| answer(200, "Set-Cookie: session=2\r\n", ""));

@@ -54,11 +54,10 @@ impl Stage<'_> {
         need: &ExternalNeed,
         notes: &mut Notes,
     ) -> Told {
-        let began = Instant::now();
         let (external, answers) = (&need.external, &self.worker.auth_answers);
         let metrics = runtime.metrics.external();
         let key = external.key(asked, &answers.borrow());
-        let mut look = key.map(|key| AnswerCache::look(answers, key, began));
+        let mut look = key.map(|key| AnswerCache::look(answers, key, Instant::now()));
         if let (Some(Look::Wait(other)), Some(key)) = (&look, key) {
             let told = other.notified();
             // It may have ended without an answer: then everybody asks for himself, rather than one after the other.
@@ -76,7 +75,7 @@ impl Stage<'_> {
         let judged = match runtime.auth_service(need.demand) {
             Some(service) => {
                 let asked_at = Instant::now();
-                let judged = self.ask((asked, body), (runtime, service), (external, began), notes).await;
+                let judged = self.ask((asked, body), (runtime, service), (external, asked_at), notes).await;
                 metrics.took(asked_at.elapsed());
                 judged
             }
@@ -97,7 +96,7 @@ impl Stage<'_> {
         &self,
         (asked, body): (&mut Asked, &RequestBody),
         (runtime, service): (&RouteRuntime, &RouteBackend),
-        (external, began): (&External, Instant),
+        (external, asked_at): (&External, Instant),
         notes: &mut Notes,
     ) -> Judged {
         // The upstream gets the same one.
@@ -120,7 +119,7 @@ impl Stage<'_> {
             host: external.spec.host.as_bytes(),
             headers: &headers,
             own: own.lines(),
-            started: began,
+            started: asked_at,
         };
         // The request's own body is the backend's.
         let mut nothing = Some(body.nothing_beside());
