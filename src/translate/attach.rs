@@ -84,8 +84,8 @@ impl<'a> PolicyIndex<'a> {
         self.by_target.get(&(object.kind, &*object.namespace, &*object.name)).cloned().unwrap_or_default()
     }
 
-    /// Adds the policies that an Ingress names by annotation. A name without a policy fails closed: the author asked
-    /// for protection that is not there.
+    /// Adds the policies that an Ingress names by annotation. A name without a policy fails closed, and so does an annotation
+    /// without a name: the author asked for protection that is not there.
     pub(crate) fn add_annotated(
         &self,
         annotations: Option<&BTreeMap<String, String>>,
@@ -100,7 +100,17 @@ impl<'a> PolicyIndex<'a> {
         let before = attached.len();
         for (annotation, kind, reason) in kinds {
             let Some(names) = annotations.get(annotation) else { continue };
-            for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let mut names = names.split(',').map(str::trim).filter(|name| !name.is_empty()).peekable();
+            if names.peek().is_none() {
+                let root = Field::root("metadata");
+                let field = root.key("annotations");
+                let message = format!("it names no {kind}; the Ingress answers 500 until it does");
+                let remedy = "name a policy or remove the annotation";
+                lines.fault(Fault::InvalidReference, field.quoted(annotation), message, remedy);
+                let source = ObjectRef::new(kind, Arc::clone(&lines.object().namespace), "");
+                attached.push(Attached { source, section: None, effect: Effect::Fail(reason) });
+            }
+            for name in names {
                 let source = ObjectRef::new(kind, Arc::clone(&lines.object().namespace), name);
                 let effect = match self.by_name.get(&(kind, &*source.namespace, name)) {
                     Some(effect) => (*effect).clone(),
