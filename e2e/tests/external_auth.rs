@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use e2e::backend::{Arrived, Backend, Reply};
 use e2e::client::{self, Request, Response};
-use e2e::folder::{auth_policy, route, secret, service};
+use e2e::folder::{auth_policy, limit_policy, route, secret, service};
 use e2e::h2_client::{H2Connection, H2Request};
 use e2e::jwt;
 use e2e::until::until;
@@ -428,6 +428,76 @@ auth: {external: {backendRef: {name: floor, port: 80}, responseHeadersToUpstream
     assert_eq!((got.all("x-user"), got.all("x-floor-user")), (vec!["ada"], vec!["f"]));
     let alone = Request::get(HOST, "/").header("X-Floor", "1");
     assert_eq!(site.gateway.ask(&alone).status, 401);
+}
+
+#[test]
+fn hb08_nothing_that_decides_is_told_by_the_client_who_it_is() {
+    let (backend, decider) = (Backend::named("ok"), Backend::start(decide));
+    let floor = Backend::start(|_| answer(200, "", ""));
+    let (ip, port) = (decider.address.ip(), decider.address.port());
+    let both = format!(
+        "hostnames: [{HOST}]
+jwtProviders:
+- name: corp
+  issuer: https://id.example.com/
+  audiences: [shop-api]
+  algorithms: [HS256]
+  jwks: {{secretRef: {{name: key, key: secret}}}}
+  claimsToHeaders: [{{claim: sub, header: X-Subject}}]
+rules:
+- name: all
+  auth: {{jwt: {{providers: [corp]}}, external: {{backendRef: {{address: \"{ip}\", port: {port}}}, responseHeadersToUpstream: [X-User]}}}}
+  backendRefs: [{0}]
+- name: open
+  matches: [{{path: {{value: /open}}}}]
+  backendRefs: [{0}]",
+        address(backend.address)
+    );
+    let target = "targetRefs: [{group: gateway.baribhara.io, kind: GatewayRoute, name: shop}]";
+    let policy = auth_policy(
+        "floor",
+        &format!("{target}\nauth: {{external: {{backendRef: {{name: floor, port: 80}}}}}}"),
+    );
+    let limits = limit_policy(
+        "few",
+        &format!(
+            "{}\nlimits: [{{name: a, keys: [{{type: Header, name: X-Subject}}], rates: [{{requests: 3, per: 1h}}]}}]",
+            target.replace("}]", ", sectionName: all}]")
+        ),
+    );
+    let yaml = route("shop", &both)
+        + &secret("key", "secret", KEY)
+        + &policy
+        + &limits
+        + &service("floor", &[floor.address]);
+    let site = site(&yaml);
+    let token = format!("Bearer {}", jwt::hs256(KEY.as_bytes(), &jwt::claims()));
+    let statuses: Vec<u16> = (0..4)
+        .map(|number| {
+            let forged = format!("root-{number}");
+            let request = Request::get(HOST, "/").header("Authorization", &token).header("Cookie", "who=ada");
+            let request =
+                request.header("X-Subject", &forged).header("X-User", &forged).header("x_subject", &forged);
+            site.gateway.ask(&request).status
+        })
+        .collect();
+    assert_eq!(statuses, [200, 200, 200, 429], "a new name is no new bucket");
+    for asked in decider.arrived().iter().chain(&floor.arrived()) {
+        assert!(asked.all("x-subject").is_empty() && asked.all("x-user").is_empty(), "{asked:?}");
+    }
+    let got = backend.arrived().pop().unwrap();
+    assert_eq!(got.all("x-user"), ["ada"]);
+    assert_eq!(got.all("x-subject").len(), 1);
+    assert!(!got.all("x-subject")[0].starts_with("root"), "{got:?}");
+    // A rule beside it has the same backend, which believes the same headers.
+    let open = Request::get(HOST, "/open")
+        .header("X-Subject", "root")
+        .header("X-User", "root")
+        .header("X-Other", "1");
+    assert_eq!(site.gateway.ask(&open).status, 200);
+    let got = backend.arrived().pop().unwrap();
+    assert!(got.all("x-subject").is_empty() && got.all("x-user").is_empty(), "{got:?}");
+    assert_eq!(got.all("x-other"), ["1"]);
 }
 
 #[test]

@@ -28,6 +28,17 @@ pub struct Auth {
     pub authorization: Option<Authorization>,
 }
 
+impl Auth {
+    /// The headers by which a backend is told who asks. A name may come twice.
+    pub fn identity_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        let claims = self.jwt.iter().flat_map(|jwt| &jwt.providers);
+        let claims = claims.flat_map(|provider| &provider.claims_to_headers).map(|claim| &claim.header);
+        let client = self.api_key.iter().filter_map(|keys| keys.client_id_header.as_ref());
+        let told = self.external.iter().flat_map(|external| &external.response_headers);
+        claims.chain(client).chain(told)
+    }
+}
+
 /// How many of the methods of one object must succeed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub enum AuthMode {

@@ -36,6 +36,10 @@ pub struct Route {
     pub limits: Vec<Arc<LimitPolicy>>,
     /// All must pass.
     pub auth: Vec<Auth>,
+    /// Headers by which other rules of the object tell their backends who asks: the client's own never reach a backend of
+    /// this one either.
+    #[serde(serialize_with = "ser::header_names", skip_serializing_if = "Vec::is_empty")]
+    pub identity_headers: Vec<HeaderName>,
     pub header_edits: HeaderEdits,
     pub timeouts: Timeouts,
     pub action: Action,

@@ -252,7 +252,7 @@ impl Builder {
             (Action::Forward { .. }, Some(extras)) => Some(self.extras(extras, compiled.label())),
             _ => None,
         };
-        let auth = AuthStage::new(&route.auth, &mut self.verifiers);
+        let auth = AuthStage::new(&route.auth, &mut self.verifiers).hiding(&route.identity_headers);
         let services = auth.services().map(|(demand, External { spec, .. })| {
             let backend = self.backends.get(&spec.backend, &self.metrics);
             (demand, RouteBackend { backend, protocol: self.protocols.get(&spec.backend, &spec.protocol) })

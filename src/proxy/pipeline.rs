@@ -265,6 +265,7 @@ impl Stage<'_> {
         if !route.request_body_bytes_max.is_none_or(fits) {
             return Err(Reason::BodyTooLarge.into());
         }
+        runtime.auth.hide(&mut asked.headers);
         if let Some(turn) = self.ask_early(asked, runtime, notes)? {
             Box::pin(self.wait_early(turn, asked, runtime, notes)).await?;
         }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use http::{HeaderName, header};
 use ir::{Action, Auth, FailReason, Kind, LimitPolicy, ObjectRef, Route};
 
 use crate::report::{Fault, Field, Lines, Refused};
@@ -147,6 +148,25 @@ pub(crate) fn own(route: &mut Route, auth: &Result<Option<Auth>, Refused>) {
         Ok(auth) => route.auth.splice(0..0, auth.clone()).for_each(drop),
         Err(Refused) if matches!(route.action, Action::Fail(_)) => {}
         Err(Refused) => route.action = Action::Fail(FailReason::InvalidAuth),
+    }
+}
+
+/// Has each rule of an object take off what another one tells its backend of the client: they often have the same backend.
+/// Fields that clients send for themselves stay.
+pub(crate) fn share_identity_headers(routes: &mut [Route]) {
+    let mut all: Vec<HeaderName> = Vec::new();
+    for name in routes.iter().flat_map(|route| &route.auth).flat_map(Auth::identity_headers) {
+        if !matches!(*name, header::AUTHORIZATION | header::COOKIE) && !all.contains(name) {
+            all.push(name.clone());
+        }
+    }
+    if all.is_empty() {
+        return;
+    }
+    for route in routes {
+        let is_own =
+            |name: &&HeaderName| route.auth.iter().flat_map(Auth::identity_headers).any(|own| own == *name);
+        route.identity_headers = all.iter().filter(|name| !is_own(name)).cloned().collect();
     }
 }
 

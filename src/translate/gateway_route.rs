@@ -73,6 +73,7 @@ pub(crate) fn gateway_routes(
         }
         routes.push(route);
     }
+    attach::share_identity_headers(&mut routes);
     Built { routes, tls: claim.into_iter().collect(), passthrough: None, extent: count.extent() }
 }
 

@@ -121,6 +121,7 @@ pub(crate) fn ingress_routes(
         extras.finish(route);
         route.tls = tls.of_route(&route.hosts);
     }
+    attach::share_identity_headers(&mut routes);
     Built { routes, tls: tls.claims, passthrough: None, extent: count.extent() }
 }
 

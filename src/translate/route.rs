@@ -91,6 +91,7 @@ impl RouteSeed {
             request_body_bytes_max: None,
             limits: Vec::new(),
             auth: Vec::new(),
+            identity_headers: Vec::new(),
             header_edits: HeaderEdits::default(),
             timeouts: Timeouts::default(),
             action: forward_plainly(Vec::new()),

@@ -145,6 +145,7 @@ fn route(index: usize, host: &str, prefix: String) -> ir::Route {
         request_body_bytes_max: None,
         limits: Vec::new(),
         auth: Vec::new(),
+        identity_headers: Vec::new(),
         header_edits: ir::HeaderEdits::default(),
         timeouts: ir::Timeouts::default(),
         action: ir::Action::Forward {

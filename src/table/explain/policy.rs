@@ -192,6 +192,9 @@ pub(super) fn policies(route: &Route, head: &RequestHead<'_>) -> Vec<Step> {
     if let Some(bytes) = route.request_body_bytes_max {
         steps.push(Step::new("MaxRequestBody", object).with("bytes", Detail::Number(bytes)));
     }
+    if !route.identity_headers.is_empty() {
+        steps.push(Step::new("IdentityHeaders", object).list("removed", &route.identity_headers));
+    }
     limit_steps(route, LimitPhase::PreAuth, &mut steps);
     for auth in &route.auth {
         method_steps(auth, &mut steps);

@@ -27,6 +27,7 @@ fn route(name: &str, hosts: &[&str]) -> ir::Route {
         request_body_bytes_max: None,
         limits: Vec::new(),
         auth: Vec::new(),
+        identity_headers: Vec::new(),
         header_edits: ir::HeaderEdits::default(),
         timeouts: ir::Timeouts::default(),
         action: ir::Action::Fail(ir::FailReason::InvalidRule),

@@ -249,6 +249,11 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 impl Place {
+    /// Whether a token may stand in this header.
+    pub(super) fn is_header(&self, header: &HeaderName) -> bool {
+        matches!(&self.kind, PlaceKind::Header { name, .. } if name == header)
+    }
+
     /// Takes the token out of the headers. One that stands in the query is for [`Self::without_token`].
     pub(super) fn remove_token(&self, headers: &mut HeaderMap) {
         match &self.kind {

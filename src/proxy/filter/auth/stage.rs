@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use http::header::Entry;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use ir::{Auth, ClaimCondition, Kind};
 
 use super::authorize::{self, Rules, Trusted};
@@ -44,8 +44,11 @@ pub(crate) struct AuthStage {
     demands: Vec<Demand>,
     /// All must pass, after the demands.
     rules: Vec<Rules>,
-    /// Headers that only a verified token, or a client's key, may fill.
+    /// Headers that only a verified token, a client's key or a service that is asked may fill.
     claim_headers: Vec<HeaderName>,
+    /// Those of them that nothing after the routing sees as the client sent them: neither limits nor a service that is asked.
+    /// The others may hold what a client proves itself by.
+    hidden: Vec<HeaderName>,
 }
 
 /// Why a request does not pass yet.
@@ -66,13 +69,7 @@ impl AuthStage {
             .map(|auth| auth.jwt.iter().flat_map(|jwt| &jwt.providers).map(|p| verifiers.get(p)).collect())
             .collect();
         let mut stage = Self::default();
-        for verifier in of_objects.iter().flatten() {
-            for claim in &verifier.provider().claims_to_headers {
-                if may_carry_claim(&claim.header) && !stage.claim_headers.contains(&claim.header) {
-                    stage.claim_headers.push(claim.header.clone());
-                }
-            }
-        }
+        stage.hold(auths.iter().flat_map(Auth::identity_headers));
         let policies: Vec<&Arc<Verifier>> = auths
             .iter()
             .zip(&of_objects)
@@ -84,14 +81,6 @@ impl AuthStage {
             let demand = Demand::new(auth, own, verifiers);
             demand_of.push(demand.is_some().then_some(stage.demands.len()));
             stage.demands.extend(demand);
-            let header = auth.api_key.as_ref().and_then(|keys| keys.client_id_header.as_ref());
-            stage.claim_headers.extend(header.filter(|name| may_carry_claim(name)).cloned());
-            let told = auth.external.iter().flat_map(|external| &external.response_headers);
-            for name in told.filter(|name| may_carry_claim(name)) {
-                if !stage.claim_headers.contains(name) {
-                    stage.claim_headers.push(name.clone());
-                }
-            }
         }
         for (index, (auth, own)) in auths.iter().zip(&of_objects).enumerate() {
             stage.rules.extend(auth.authorization.iter().map(|authorization| {
@@ -114,7 +103,43 @@ impl AuthStage {
         if stage.rules.iter().any(Rules::name_users) {
             stage.demands.iter_mut().for_each(Demand::note_users);
         }
-        stage
+        let hidden = stage.claim_headers.iter().filter(|name| !stage.reads(name)).cloned().collect();
+        Self { hidden, ..stage }
+    }
+
+    /// The same, which takes these headers off requests, too.
+    pub(crate) fn hiding(mut self, headers: &[HeaderName]) -> Self {
+        self.hold(headers);
+        let more = headers.iter().filter(|name| !self.hidden.contains(name) && !self.reads(name)).cloned();
+        let more: Vec<HeaderName> = more.collect();
+        self.hidden.extend(more);
+        self
+    }
+
+    fn hold<'a>(&mut self, headers: impl IntoIterator<Item = &'a HeaderName>) {
+        for name in headers {
+            if may_carry_claim(name) && !self.claim_headers.contains(name) {
+                self.claim_headers.push(name.clone());
+            }
+        }
+    }
+
+    /// Whether the stage looks at what the client sends in this header.
+    fn reads(&self, name: &HeaderName) -> bool {
+        let is_asked_of_client = |demand: &Demand| {
+            let tokens = demand.tokens.iter().flat_map(|tokens| &tokens.places);
+            let keys = demand.keys.iter().flat_map(|keys| &keys.places);
+            let wanted = demand.external.iter().flat_map(|external| &external.spec.request_headers);
+            tokens.chain(keys).any(|place| place.is_header(name))
+                || wanted.flatten().any(|wanted| wanted == name)
+        };
+        matches!(*name, header::AUTHORIZATION | header::COOKIE) || self.demands.iter().any(is_asked_of_client)
+    }
+
+    /// Takes off what a client says of itself in the place of those who may. Call it before anything looks at headers, but
+    /// for the routing.
+    pub(crate) fn hide(&self, headers: &mut HeaderMap) {
+        remove_all(&self.hidden, headers);
     }
 
     /// Whether every request passes unchanged.
@@ -192,7 +217,7 @@ impl AuthStage {
         if self.demands.iter().any(|demand| demand.users.is_some()) {
             basic::remove(headers);
         }
-        self.remove_claim_headers(headers);
+        remove_all(&self.claim_headers, headers);
         for (name, value) in identity.verdicts().flat_map(|verdict| &verdict.headers) {
             // The headers of clients are gone, so whatever stands here is of an earlier token, and that one wins.
             if let Entry::Vacant(free) = headers.entry(name) {
@@ -245,30 +270,30 @@ impl AuthStage {
         let keys = self.demands.iter().flat_map(|demand| demand.keys.iter().flat_map(|keys| &keys.places));
         verified.chain(others).chain(keys)
     }
+}
 
-    fn remove_claim_headers(&self, headers: &mut HeaderMap) {
-        if self.claim_headers.is_empty() {
-            return;
-        }
-        for name in &self.claim_headers {
-            headers.remove(name);
-        }
-        // Many upstreams (CGI, WSGI) read `X_User_Id` as `X-User-Id`.
-        let aliases: Vec<HeaderName> =
-            headers.keys().filter(|name| self.is_alias_of_claim_header(name)).cloned().collect();
-        for name in aliases {
-            headers.remove(name);
-        }
+/// Removes these headers in every spelling.
+fn remove_all(names: &[HeaderName], headers: &mut HeaderMap) {
+    if names.is_empty() {
+        return;
     }
+    for name in names {
+        headers.remove(name);
+    }
+    // Many upstreams (CGI, WSGI) read `X_User_Id` as `X-User-Id`.
+    let aliases: Vec<HeaderName> = headers.keys().filter(|name| is_alias_of(names, name)).cloned().collect();
+    for name in aliases {
+        headers.remove(name);
+    }
+}
 
-    fn is_alias_of_claim_header(&self, name: &HeaderName) -> bool {
-        let name = name.as_str().as_bytes();
-        memchr::memchr(b'_', name).is_some()
-            && self.claim_headers.iter().any(|claim| {
-                let claim = claim.as_str().as_bytes();
-                claim.len() == name.len() && claim.iter().zip(name).all(|(a, b)| dashed(*a) == dashed(*b))
-            })
-    }
+fn is_alias_of(names: &[HeaderName], name: &HeaderName) -> bool {
+    let name = name.as_str().as_bytes();
+    memchr::memchr(b'_', name).is_some()
+        && names.iter().any(|other| {
+            let other = other.as_str().as_bytes();
+            other.len() == name.len() && other.iter().zip(name).all(|(a, b)| dashed(*a) == dashed(*b))
+        })
 }
 
 impl fmt::Debug for AuthStage {

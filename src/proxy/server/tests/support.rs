@@ -286,6 +286,7 @@ pub(super) fn route(name: &str, hosts: &[&str]) -> Route {
         request_body_bytes_max: None,
         limits: Vec::new(),
         auth: Vec::new(),
+        identity_headers: Vec::new(),
         header_edits: ir::HeaderEdits::default(),
         timeouts: ir::Timeouts::default(),
         action,

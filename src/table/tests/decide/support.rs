@@ -97,6 +97,7 @@ pub(crate) fn route(name: &str, hosts: &[&str], matches: Vec<ir::Match>) -> ir::
         request_body_bytes_max: None,
         limits: Vec::new(),
         auth: Vec::new(),
+        identity_headers: Vec::new(),
         header_edits: ir::HeaderEdits::default(),
         timeouts: ir::Timeouts::default(),
         action: ir::Action::Forward {
