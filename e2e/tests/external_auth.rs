@@ -675,3 +675,26 @@ fn the_example_does_what_its_comments_say() {
     assert_eq!(site.gateway.get(host, "/public/").status, 200);
     assert_eq!(site.gateway.get("old-app.example.com", "/").status, 302);
 }
+
+/// A guarded site with limits.
+fn guarded_and_limited(backend: &Backend, service: &Backend, limits: &str) -> Site {
+    let target = "targetRefs: [{group: gateway.baribhara.io, kind: GatewayRoute, name: shop}]";
+    let policy = limit_policy("few", &format!("{target}\nlimits:\n{limits}"));
+    site(&(guarded(backend.address, service.address, "") + &policy))
+}
+
+#[test]
+fn who_has_waited_for_the_service_meets_the_rate_as_it_is_then() {
+    let backend = Backend::named("ok");
+    let service = Backend::start(|arrived| match decide(arrived) {
+        told if arrived.all("cookie").contains(&"who=slow") => {
+            Reply::After(Duration::from_millis(400), Box::new(told))
+        }
+        told => told,
+    });
+    let limits = "- {name: few, phase: PostAuth, rates: [{requests: 4, per: 1s, burst: 1}]}";
+    let site = guarded_and_limited(&backend, &service, limits);
+    assert_eq!(as_user(&site, "ada", "/").status, 200);
+    // It begins while nothing is left, and is known when something is.
+    assert_eq!(as_user(&site, "slow", "/").status, 200);
+}

@@ -159,6 +159,23 @@ fn who_waits_too_long_is_refused_and_a_waiter_that_is_gone_holds_up_nobody() {
 }
 
 #[test]
+fn who_has_waited_for_a_place_meets_the_rate_as_it_is_then() {
+    let backend = slow();
+    let limits = "
+- {name: places, concurrency: {max: 1, queue: 1, queueTimeout: 20s}}
+- {name: few, rates: [{requests: 4, per: 1s, burst: 1}]}";
+    let site = limited(&backend, limits);
+    let address = site.gateway.http;
+    thread::scope(|scope| {
+        let first = scope.spawn(|| ask(address, &Request::get(HOST, "/slow")).unwrap().status);
+        until("one holds the place", || (in_flight(&site) > 0.1).then_some(()));
+        // It begins while nothing is left, and gets its place when something is.
+        assert_eq!(site.gateway.get(HOST, "/").status, 200);
+        assert_eq!(first.join().unwrap(), 200);
+    });
+}
+
+#[test]
 fn a_shadow_limit_of_places_counts_and_holds_up_nobody() {
     let backend = slow();
     let limits = "- {name: places, mode: Shadow, concurrency: {max: 1, queue: 5, queueTimeout: 20s}}";

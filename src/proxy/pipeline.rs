@@ -274,6 +274,7 @@ impl Stage<'_> {
             Err(AuthStop::Refused(refusal)) => return Err(refusal.into()),
             Err(stop) => {
                 let body = body.as_ref().ok_or(Reason::RuleInvalid)?;
+                notes.limits.has_waited = true;
                 Box::pin(self.authenticate_slowly((asked, body), runtime, stop, notes)).await?
             }
         };

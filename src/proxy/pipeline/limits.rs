@@ -1,6 +1,8 @@
 //! The two stages of limits, before and after it is known who asks: what they ask of, and who waits for his turn. The judgement
 //! itself is `filter::limit`'s.
 
+use std::time::Instant;
+
 use super::{Notes, Refusal, Stage};
 use crate::error::Reason;
 use crate::filter::auth::Identity;
@@ -26,7 +28,9 @@ impl Stage<'_> {
         if limits.is_empty() {
             return Ok(None);
         }
-        Ok(limit::ask_all(limits, self.limit_ask(asked, &Identity::default()), &mut notes.limits)?)
+        let identity = Identity::default();
+        let ask = self.limit_ask(asked, &identity, notes);
+        Ok(limit::ask_all(limits, ask, &mut notes.limits)?)
     }
 
     /// Waits for a turn among them.
@@ -38,8 +42,8 @@ impl Stage<'_> {
         notes: &mut Notes,
     ) -> Result<(), Refusal> {
         let identity = Identity::default();
-        let ask = self.limit_ask(asked, &identity);
-        Ok(turn.wait(&runtime.limits.before_auth, ask, &mut notes.limits).await?)
+        let ask = self.limit_ask(asked, &identity, notes);
+        Ok(turn.wait(&runtime.limits.before_auth, ask, &mut notes.limits, || self.now_ns()).await?)
     }
 
     /// Asks the limits after authentication. What one refuses costs nothing of those that were asked before.
@@ -54,12 +58,11 @@ impl Stage<'_> {
         if limits.after_auth.is_empty() {
             return Ok(None);
         }
-        limit::ask_all(&limits.after_auth, self.limit_ask(asked, identity), &mut notes.limits).map_err(
-            |exceeded| {
-                limit::give_back(&limits.before_auth, asked, &Identity::default());
-                exceeded.into()
-            },
-        )
+        let ask = self.limit_ask(asked, identity, notes);
+        limit::ask_all(&limits.after_auth, ask, &mut notes.limits).map_err(|exceeded| {
+            limit::give_back(&limits.before_auth, asked, &Identity::default());
+            exceeded.into()
+        })
     }
 
     /// Waits for a turn among these.
@@ -71,15 +74,22 @@ impl Stage<'_> {
         notes: &mut Notes,
     ) -> Result<(), Refusal> {
         let limits = &runtime.limits;
-        let ask = self.limit_ask(asked, identity);
-        let passed = turn.wait(&limits.after_auth, ask, &mut notes.limits).await;
+        let ask = self.limit_ask(asked, identity, notes);
+        let passed = turn.wait(&limits.after_auth, ask, &mut notes.limits, || self.now_ns()).await;
         if passed.is_err() {
             limit::give_back(&limits.before_auth, asked, &Identity::default());
         }
         Ok(passed?)
     }
 
-    fn limit_ask<'a>(&self, asked: &'a Asked, identity: &'a Identity) -> LimitAsk<'a> {
-        LimitAsk { asked, identity, now_ns: self.worker.nanos(self.started) }
+    /// Who has not waited since the request began asks at that time, which costs no look at the clock.
+    fn limit_ask<'a>(&self, asked: &'a Asked, identity: &'a Identity, notes: &Notes) -> LimitAsk<'a> {
+        let has_waited = notes.limits.has_waited;
+        let now_ns = if has_waited { self.now_ns() } else { self.worker.nanos(self.started) };
+        LimitAsk { asked, identity, now_ns }
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.worker.nanos(Instant::now())
     }
 }

@@ -26,6 +26,8 @@ pub(crate) struct LimitNotes {
     states: Vec<u8>,
     legacy: Option<Legacy>,
     retry_after_s: Option<u64>,
+    /// The request has waited for something, so that the time at which it began is over.
+    pub(crate) has_waited: bool,
     /// Seldom anything.
     held: Option<Box<LimitHeld>>,
 }

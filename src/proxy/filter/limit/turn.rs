@@ -98,12 +98,13 @@ impl RouteLimit {
 }
 
 impl Turn {
-    /// Waits for the place, and then asks the limits behind it.
+    /// Waits for the place, and then asks the limits behind it. `clock`: what `ask` tells the time by.
     pub(crate) async fn wait(
         self,
         limits: &[RouteLimit],
-        ask: LimitAsk<'_>,
+        mut ask: LimitAsk<'_>,
         notes: &mut LimitNotes,
+        clock: impl Fn() -> u64,
     ) -> Result<(), Exceeded> {
         let Self { mut index, mut waiting } = self;
         loop {
@@ -112,7 +113,10 @@ impl Turn {
             else {
                 return Ok(());
             };
-            let Some(permit) = waiting.place().await else {
+            let place = waiting.place().await;
+            notes.has_waited = true;
+            ask.now_ns = clock();
+            let Some(permit) = place else {
                 give_back(limits.get(..index).unwrap_or_default(), ask.asked, ask.identity);
                 notes.come_back_soon(route_limit.policy.headers);
                 return route_limit.refuse(limit, notes);
