@@ -257,11 +257,13 @@ fn unix_ns() -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// `"name";q=…;w=…` of each rate; the second and later ones are named `name.2` and so on.
+/// `"name";q=…;w=…` of each rate; the second and later ones are named `name.2` and so on. A part of a second counts as one:
+/// the client must not think that it may come sooner.
 fn quota(limit: &Limit) -> Vec<u8> {
     let items = limit.rates.iter().enumerate().map(|(index, rate)| {
         let suffix = if index == 0 { String::new() } else { format!(".{}", index + 1) };
-        format!("\"{}{suffix}\";q={};w={}", limit.name, rate.requests, rate.per.as_secs().max(1))
+        let seconds = rate.per.as_nanos().div_ceil(1_000_000_000).max(1);
+        format!("\"{}{suffix}\";q={};w={seconds}", limit.name, rate.requests)
     });
     items.collect::<Vec<_>>().join(", ").into_bytes()
 }
@@ -407,3 +409,6 @@ fn counts_alike(left: &Limit, right: &Limit) -> bool {
         && left.keys_max == right.keys_max
         && left.concurrency == right.concurrency
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,7 +16,7 @@ const LEGACY_LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
 const LEGACY_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
 const LEGACY_RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// Of `"";r=…;t=…`, with both numbers as long as they can be.
+/// Of `".…";r=…;t=…`, with all numbers as long as they can be.
 const STATE_BYTES_MAX: usize = 48;
 
 /// What the limits that were asked said, for the answer's headers (draft-ietf-httpapi-ratelimit-headers).
@@ -78,8 +78,13 @@ impl LimitNotes {
         self.states.reserve(shown.limit.name.len() + STATE_BYTES_MAX);
         self.states.push(b'"');
         self.states.extend_from_slice(shown.limit.name.as_bytes());
-        self.states.extend_from_slice(b"\";r=");
         let mut digits = itoa::Buffer::new();
+        // As `quota` names them.
+        if verdict.rate_index > 0 {
+            self.states.push(b'.');
+            self.states.extend_from_slice(digits.format(verdict.rate_index + 1).as_bytes());
+        }
+        self.states.extend_from_slice(b"\";r=");
         self.states.extend_from_slice(digits.format(verdict.remaining).as_bytes());
         self.states.extend_from_slice(b";t=");
         self.states.extend_from_slice(digits.format(verdict.reset_ns.div_ceil(NANOS_PER_SECOND)).as_bytes());
