@@ -75,6 +75,26 @@ fn a_request_costs_what_the_policy_says_and_what_the_answer_says() {
 }
 
 #[test]
+fn the_client_sees_no_cost_of_an_answer_that_no_limit_charges() {
+    let backend = Backend::start(|_| {
+        Reply::Bytes(b"HTTP/1.1 200 X\r\nX-Cost: 9\r\nX-Other-Cost: 9\r\nX-Third-Cost: 9\r\nX-Free: 9\r\nContent-Length: 0\r\n\r\n".to_vec())
+    });
+    let limits = "
+- {name: part, when: {methods: [POST]}, cost: {responseHeader: X-Cost}, rates: [{requests: 10, per: 1h}]}
+- {name: known, keys: [{type: Header, name: X-Key, onMissing: Skip}], cost: {responseHeader: X-Other-Cost}, rates: [{requests: 10, per: 1h}]}
+- {name: quiet, mode: Shadow, cost: {responseHeader: X-Third-Cost}, rates: [{requests: 1, per: 1h}]}";
+    let site = limited(&backend, limits);
+    for request in 0..3 {
+        let answer = site.gateway.get(HOST, "/");
+        assert_eq!(answer.status, 200, "{request}");
+        for name in ["x-cost", "x-other-cost", "x-third-cost"] {
+            assert_eq!(answer.header(name), None, "{name} of {request}");
+        }
+        assert_eq!(answer.header("x-free"), Some("9"));
+    }
+}
+
+#[test]
 fn a_request_that_another_limit_refuses_gets_back_what_it_cost() {
     let backend = Backend::named("ok");
     let limits = "

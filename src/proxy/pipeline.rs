@@ -296,7 +296,7 @@ impl Stage<'_> {
             *body = None;
             sent?
         };
-        notes.limits.settle(response.headers_mut(), || self.worker.nanos(Instant::now()));
+        self.settle(runtime, notes, response.headers_mut());
         table::apply_header_edit(&route.header_edits.response, response.headers_mut());
         Ok(response)
     }

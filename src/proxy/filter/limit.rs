@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hashbrown::HashMap;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use ir::{
     CounterScope, Limit, LimitKey, LimitMode, LimitPhase, LimitPolicy, ObjectRef, OnMissing, RateCounting,
     RouteId,
@@ -69,11 +69,28 @@ pub(crate) struct LimitAsk<'a> {
 pub(crate) struct RouteLimits {
     pub(crate) before_auth: Vec<RouteLimit>,
     pub(crate) after_auth: Vec<RouteLimit>,
+    /// By these answers say what they cost. No client sees them, whether or not a limit has charged its request.
+    cost_headers: Vec<HeaderName>,
 }
 
 /// A limit refused; the notes say for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exceeded;
+
+impl RouteLimits {
+    /// Charges what the upstream's answer says, and takes that out of it.
+    pub(crate) fn settle(
+        &self,
+        notes: &mut LimitNotes,
+        headers: &mut HeaderMap,
+        now_ns: impl FnOnce() -> u64,
+    ) {
+        notes.settle(headers, now_ns);
+        for name in &self.cost_headers {
+            headers.remove(name);
+        }
+    }
+}
 
 impl RouteLimit {
     fn limit(&self) -> Option<&Limit> {
@@ -352,6 +369,11 @@ impl LimitStores {
                     metrics: limit_metrics,
                     quota: quota(limit),
                 };
+                if let Some(name) = &limit.cost.response_header
+                    && !limits.cost_headers.contains(name)
+                {
+                    limits.cost_headers.push(name.clone());
+                }
                 match limit.phase {
                     LimitPhase::PreAuth => limits.before_auth.push(route_limit),
                     LimitPhase::PostAuth => limits.after_auth.push(route_limit),

@@ -3,6 +3,8 @@
 
 use std::time::Instant;
 
+use http::HeaderMap;
+
 use super::{Notes, Refusal, Stage};
 use crate::error::Reason;
 use crate::filter::auth::Identity;
@@ -80,6 +82,11 @@ impl Stage<'_> {
             limit::give_back(&limits.before_auth, asked, &Identity::default());
         }
         Ok(passed?)
+    }
+
+    /// Charges what the answer says that it has cost.
+    pub(super) fn settle(&self, runtime: &RouteRuntime, notes: &mut Notes, headers: &mut HeaderMap) {
+        runtime.limits.settle(&mut notes.limits, headers, || self.now_ns());
     }
 
     /// Who has not waited since the request began asks at that time, which costs no look at the clock.

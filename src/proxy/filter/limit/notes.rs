@@ -130,15 +130,12 @@ impl LimitNotes {
         self.held.as_ref()?.answer.as_deref()
     }
 
-    /// Charges what the upstream's answer says, and takes that out of it.
-    pub(crate) fn settle(&mut self, headers: &mut HeaderMap, now_ns: impl FnOnce() -> u64) {
+    /// Charges what the upstream's answer says.
+    pub(super) fn settle(&mut self, headers: &HeaderMap, now_ns: impl FnOnce() -> u64) {
         let Some(held) = self.held.as_mut().filter(|held| !held.owed.is_empty()) else { return };
         let now_ns = now_ns();
-        for owed in &held.owed {
-            owed.settle(headers, now_ns);
-        }
         for owed in held.owed.drain(..) {
-            headers.remove(owed.header);
+            owed.settle(headers, now_ns);
         }
     }
 

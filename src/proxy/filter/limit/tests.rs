@@ -34,7 +34,7 @@ fn the_state_names_the_policy_of_the_rate_that_it_is_of() {
         let verdict: LimitVerdict = store.check(LimitNow::default(), 1, 1);
         let mut notes = LimitNotes::default();
         notes.note(Shown { headers: LimitHeaders::Standard, limit: &limit, quota: &quota }, verdict);
-        let mut headers = http::HeaderMap::new();
+        let mut headers = HeaderMap::new();
         notes.apply(&mut headers);
         assert_eq!(headers["ratelimit-policy"], "\"few\";q=100;w=1, \"few.2\";q=5;w=3600");
         let said = headers["ratelimit"].to_str().unwrap();
