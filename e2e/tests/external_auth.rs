@@ -698,3 +698,16 @@ fn who_has_waited_for_the_service_meets_the_rate_as_it_is_then() {
     // It begins while nothing is left, and is known when something is.
     assert_eq!(as_user(&site, "slow", "/").status, 200);
 }
+
+#[test]
+fn what_is_given_back_is_what_was_charged_whatever_the_request_has_become() {
+    let (backend, service) = (Backend::named("ok"), Backend::start(decide));
+    // While the service is asked the request gets an id.
+    let limits = "
+- {name: ids, keys: [{type: Header, name: X-Request-Id}], rates: [{requests: 2, per: 1h}]}
+- {name: once, phase: PostAuth, keys: [{type: Header, name: Cookie}], rates: [{requests: 1, per: 1h}]}";
+    let site = guarded_and_limited(&backend, &service, limits);
+    let seen: Vec<u16> =
+        ["ada", "ada", "ada", "bob", "eve"].map(|who| as_user(&site, who, "/").status).into();
+    assert_eq!(seen, [200, 429, 429, 200, 429]);
+}

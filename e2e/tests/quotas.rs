@@ -109,6 +109,25 @@ fn a_request_that_another_limit_refuses_gets_back_what_it_cost() {
 }
 
 #[test]
+fn a_shadow_limit_gets_back_what_a_refused_request_cost_and_so_tells_what_it_would_do() {
+    let backend = Backend::named("ok");
+    let limits = "
+- {name: quiet, mode: Shadow, rates: [{requests: 3, per: 1h}]}
+- {name: once, keys: [{type: Header, name: X-Key}], rates: [{requests: 1, per: 1h}]}";
+    let site = limited(&backend, limits);
+    let with = |key: &str| Request::get(HOST, "/").header("X-Key", key);
+    for (key, shadowed) in [("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 1.0)] {
+        assert_eq!(statuses(&site, 1, &with(key)), [200]);
+        let series = "baribhara_ratelimit_shadowed_total{policy=\"shop/few\",limit=\"quiet\"}";
+        let seen = site.gateway.metric(series);
+        assert!((seen - shadowed).abs() < 0.1, "{key}: {seen}");
+        if key == "a" {
+            assert_eq!(statuses(&site, 9, &with(key)), [429; 9]);
+        }
+    }
+}
+
+#[test]
 fn no_more_requests_are_in_flight_than_may_and_others_are_refused_at_once() {
     let backend = slow();
     let limits = "- {name: places, concurrency: {max: 2}, keys: [{type: Header, name: X-Key}]}";

@@ -28,7 +28,7 @@ pub use chance::happens;
 pub use concurrency::{ConcurrencyStore, Place};
 pub use fingerprint::{FingerprintSeed, Fingerprinter};
 pub use jwks::KeysSchedule;
-pub use limits::{LimitNow, LimitStore, LimitVerdict};
+pub use limits::{LimitCharge, LimitNow, LimitStore, LimitVerdict};
 pub use outlier::{CheckOutcome, CheckRecord, CheckState, EndpointHealth, Outcome, Outlier, ejected_max};
 pub use retry::{RETRIES_FREE_PER_SECOND, RetryBudget, backoff};
 pub use shadow::{RateReport, ShadowReport, ShadowWatch, TopKey};

@@ -56,6 +56,14 @@ pub struct LimitVerdict {
     pub evicted: bool,
 }
 
+/// What a request that passed was charged, so that it can be taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitCharge {
+    cost: u32,
+    /// Of each rate, what it knows the charge by: see [`Counter::mark`].
+    marks: [u64; RATES_MAX],
+}
+
 impl LimitStore {
     /// Counters for this limit. `keys_max` of 0 counts as 1.
     pub fn new(limit: &ir::Limit) -> Self {
@@ -96,6 +104,30 @@ impl LimitStore {
             .unwrap_or(PASSED_UNLIMITED)
     }
 
+    /// The same for a request that another limit may refuse: says what it was charged, if it was.
+    pub fn check_revocably(
+        &self,
+        now: LimitNow,
+        fingerprint: u64,
+        cost: u32,
+    ) -> (LimitVerdict, Option<LimitCharge>) {
+        if self.block.is_some() || self.rates.is_empty() || cost == 0 {
+            return (self.check(now, fingerprint, cost), None);
+        }
+        let mut marks = [0; RATES_MAX];
+        let verdict = self.with_bucket(now, fingerprint, |words| {
+            let verdict = charge(&self.rates, words, now, cost);
+            let mut rest = &*words;
+            for (rate, mark) in self.rates.iter().zip(&mut marks) {
+                let (state, others) = rest.split_at(rate.words().min(rest.len()));
+                (*mark, rest) = (rate.mark(state), others);
+            }
+            verdict
+        });
+        let verdict = verdict.unwrap_or(PASSED_UNLIMITED);
+        (verdict, verdict.allowed.then_some(LimitCharge { cost, marks }))
+    }
+
     /// Charges a bucket whether or not there is anything left: what is missing is paid by the requests that follow.
     pub fn charge(&self, now: LimitNow, fingerprint: u64, cost: u32) {
         if self.block.is_none() {
@@ -103,16 +135,17 @@ impl LimitStore {
         }
     }
 
-    /// Takes back what [`Self::check`] charged, for a request that passed here and was refused elsewhere. A bucket that
-    /// is gone or full has nothing to take back.
-    pub fn refund(&self, fingerprint: u64, cost: u32) {
+    /// Takes back what [`Self::check_revocably`] charged, for a request that passed here and was refused elsewhere: what is
+    /// still held of it at `now_ns` of the monotonic clock, and nothing of what others were charged. A bucket that is gone
+    /// has nothing to take back.
+    pub fn refund(&self, now_ns: u64, fingerprint: u64, charge: LimitCharge) {
         let Some(shard) = self.shard(fingerprint).filter(|_| self.block.is_none()) else { return };
         let mut shard = shard.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(slot) = shard.find(fingerprint) {
             let mut rest = shard.words_mut(slot);
-            for rate in &self.rates {
+            for (rate, mark) in self.rates.iter().zip(charge.marks) {
                 let (state, others) = rest.split_at_mut(rate.words().min(rest.len()));
-                rate.refund(state, cost);
+                rate.refund(state, now_ns, mark, charge.cost);
                 rest = others;
             }
         }
@@ -229,6 +262,8 @@ const PASSED_UNLIMITED: LimitVerdict = LimitVerdict {
     evicted: false,
 };
 
+/// Of one limit.
+const RATES_MAX: usize = 4;
 const SHARD_BITS_MAX: u32 = 6;
 const KEYS_PER_SHARD_MIN: u32 = 256;
 

@@ -1,5 +1,6 @@
 //! Rate limits of a route: names the bucket of a request, asks its counters, and says in headers what is left.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,11 +17,13 @@ use super::auth::Identity;
 use crate::observe::{LimitMetrics, Metrics};
 use crate::request::Asked;
 
+mod charge;
 mod cost;
 mod notes;
 mod report;
 mod turn;
 
+use charge::Charged;
 use cost::Owed;
 use notes::Shown;
 pub(crate) use notes::{LimitHeld, LimitNotes};
@@ -36,6 +39,8 @@ const STAND_IN_PREFIXES: (u8, u8) = (32, 64);
 pub(crate) struct RouteLimit {
     policy: Arc<LimitPolicy>,
     index: usize,
+    /// Where it stands among the limits of the route, if one behind it may refuse what it has charged.
+    position: Option<usize>,
     rule: Arc<str>,
     when: Arc<When>,
     counters: Counters,
@@ -67,8 +72,9 @@ pub(crate) struct LimitAsk<'a> {
 /// Limits of a route in the order in which they are asked.
 #[derive(Debug, Default)]
 pub(crate) struct RouteLimits {
-    pub(crate) before_auth: Vec<RouteLimit>,
-    pub(crate) after_auth: Vec<RouteLimit>,
+    all: Vec<RouteLimit>,
+    /// So many of them are asked before authentication.
+    early: usize,
     /// By these answers say what they cost. No client sees them, whether or not a limit has charged its request.
     cost_headers: Vec<HeaderName>,
 }
@@ -78,6 +84,60 @@ pub(crate) struct RouteLimits {
 pub(crate) struct Exceeded;
 
 impl RouteLimits {
+    /// Whether none is asked in this phase.
+    pub(crate) fn is_empty(&self, phase: LimitPhase) -> bool {
+        self.of(phase).is_empty()
+    }
+
+    fn of(&self, phase: LimitPhase) -> Range<usize> {
+        match phase {
+            LimitPhase::PreAuth => 0..self.early,
+            LimitPhase::PostAuth => self.early..self.all.len(),
+        }
+    }
+
+    /// Asks the limits of a phase in order; the first that refuses ends it. Where one makes the request wait, the others are
+    /// not asked yet.
+    pub(crate) fn ask(
+        &self,
+        phase: LimitPhase,
+        ask: LimitAsk<'_>,
+        notes: &mut LimitNotes,
+    ) -> Result<Option<Box<Turn>>, Exceeded> {
+        self.ask_from(self.of(phase), ask, notes).map(|turn| turn.map(Box::new))
+    }
+
+    fn ask_from(
+        &self,
+        positions: Range<usize>,
+        ask: LimitAsk<'_>,
+        notes: &mut LimitNotes,
+    ) -> Result<Option<Turn>, Exceeded> {
+        for (position, limit) in self.all.iter().enumerate().take(positions.end).skip(positions.start) {
+            match limit.ask(ask, notes) {
+                Ok(None) => {}
+                Ok(Some(waiting)) => {
+                    return Ok(Some(Turn { position, behind: position + 1..positions.end, waiting }));
+                }
+                Err(Exceeded) => {
+                    self.give_back(ask.now_ns, notes);
+                    return Err(Exceeded);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes back what limits charged for a request that another one then refused: a refused request costs nothing, so that
+    /// nobody can use up a limit that is shared by being refused by one of his own.
+    fn give_back(&self, now_ns: u64, notes: &mut LimitNotes) {
+        notes.charges.take(|Charged { position, fingerprint, charge }| {
+            if let Some(RouteLimit { counters: Counters::Rates(store), .. }) = self.all.get(position) {
+                store.refund(now_ns, fingerprint, charge);
+            }
+        });
+    }
+
     /// Charges what the upstream's answer says, and takes that out of it.
     pub(crate) fn settle(
         &self,
@@ -160,7 +220,17 @@ impl RouteLimit {
             Counters::Rates(store) => store,
             Counters::Concurrency(places) => return self.take_place((limit, places), fingerprint, notes),
         };
-        let verdict = store.check(self.now(ask.now_ns), fingerprint, limit.cost.request);
+        let (now, cost) = (self.now(ask.now_ns), limit.cost.request);
+        let verdict = match self.position {
+            Some(position) => {
+                let (verdict, charge) = store.check_revocably(now, fingerprint, cost);
+                if let Some(charge) = charge {
+                    notes.charges.add(Charged { position, fingerprint, charge });
+                }
+                verdict
+            }
+            None => store.check(now, fingerprint, cost),
+        };
         if verdict.evicted {
             self.metrics.evicted.inc();
         }
@@ -220,48 +290,6 @@ enum Bucket {
 fn text(key: &mut Fingerprinter, value: Option<&[u8]>, on_missing: OnMissing) -> Result<(), OnMissing> {
     key.text(value.ok_or(on_missing)?);
     Ok(())
-}
-
-/// Asks the limits in order; the first that refuses ends it. Where one makes the request wait, the others are not asked
-/// yet.
-pub(crate) fn ask_all(
-    limits: &[RouteLimit],
-    ask: LimitAsk<'_>,
-    notes: &mut LimitNotes,
-) -> Result<Option<Box<Turn>>, Exceeded> {
-    ask_from(limits, 0, ask, notes).map(|turn| turn.map(Box::new))
-}
-
-fn ask_from(
-    limits: &[RouteLimit],
-    start: usize,
-    ask: LimitAsk<'_>,
-    notes: &mut LimitNotes,
-) -> Result<Option<Turn>, Exceeded> {
-    for (index, limit) in limits.iter().enumerate().skip(start) {
-        match limit.ask(ask, notes) {
-            Ok(None) => {}
-            Ok(Some(waiting)) => return Ok(Some(Turn { index, waiting })),
-            Err(Exceeded) => {
-                give_back(limits.get(..index).unwrap_or_default(), ask.asked, ask.identity);
-                return Err(Exceeded);
-            }
-        }
-    }
-    Ok(None)
-}
-
-/// Takes back what limits charged for a request that another one then refused: a refused request costs nothing, so that
-/// nobody can use up a limit that is shared by being refused by one of his own.
-pub(crate) fn give_back(limits: &[RouteLimit], asked: &Asked, identity: &Identity) {
-    for route_limit in limits {
-        if let Counters::Rates(store) = &route_limit.counters
-            && let Some(limit) = route_limit.limit().filter(|limit| limit.mode == LimitMode::Enforce)
-            && let Bucket::Named(fingerprint) = route_limit.bucket(limit, asked, identity)
-        {
-            store.refund(fingerprint, limit.cost.request);
-        }
-    }
 }
 
 /// The wall clock is read only for who looks at it.
@@ -351,6 +379,7 @@ impl LimitStores {
         if route.limits.is_empty() {
             return limits;
         }
+        let mut late = Vec::new();
         let rule: Arc<str> = route.id.to_string().into();
         for policy in &route.limits {
             for (index, limit) in policy.limits.iter().enumerate() {
@@ -360,6 +389,7 @@ impl LimitStores {
                 let route_limit = RouteLimit {
                     policy: Arc::clone(policy),
                     index,
+                    position: None,
                     rule: Arc::clone(&rule),
                     when,
                     counters,
@@ -375,10 +405,18 @@ impl LimitStores {
                     limits.cost_headers.push(name.clone());
                 }
                 match limit.phase {
-                    LimitPhase::PreAuth => limits.before_auth.push(route_limit),
-                    LimitPhase::PostAuth => limits.after_auth.push(route_limit),
+                    LimitPhase::PreAuth => limits.all.push(route_limit),
+                    LimitPhase::PostAuth => late.push(route_limit),
                 }
             }
+        }
+        limits.early = limits.all.len();
+        limits.all.append(&mut late);
+        let refuses =
+            |limit: &RouteLimit| limit.limit().is_some_and(|limit| limit.mode == LimitMode::Enforce);
+        let last = limits.all.iter().rposition(refuses).unwrap_or(0);
+        for (position, limit) in limits.all.iter_mut().enumerate().take(last) {
+            limit.position = Some(position);
         }
         limits
     }

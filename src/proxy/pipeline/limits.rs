@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use http::HeaderMap;
+use ir::LimitPhase;
 
 use super::{Notes, Refusal, Stage};
 use crate::error::Reason;
 use crate::filter::auth::Identity;
-use crate::filter::limit::{self, Exceeded, LimitAsk, Turn};
+use crate::filter::limit::{Exceeded, LimitAsk, Turn};
 use crate::generation::RouteRuntime;
 use crate::request::Asked;
 
@@ -26,13 +27,12 @@ impl Stage<'_> {
         runtime: &RouteRuntime,
         notes: &mut Notes,
     ) -> Result<Option<Box<Turn>>, Refusal> {
-        let limits = &runtime.limits.before_auth;
-        if limits.is_empty() {
+        if runtime.limits.is_empty(LimitPhase::PreAuth) {
             return Ok(None);
         }
         let identity = Identity::default();
         let ask = self.limit_ask(asked, &identity, notes);
-        Ok(limit::ask_all(limits, ask, &mut notes.limits)?)
+        Ok(runtime.limits.ask(LimitPhase::PreAuth, ask, &mut notes.limits)?)
     }
 
     /// Waits for a turn among them.
@@ -43,9 +43,7 @@ impl Stage<'_> {
         runtime: &RouteRuntime,
         notes: &mut Notes,
     ) -> Result<(), Refusal> {
-        let identity = Identity::default();
-        let ask = self.limit_ask(asked, &identity, notes);
-        Ok(turn.wait(&runtime.limits.before_auth, ask, &mut notes.limits, || self.now_ns()).await?)
+        self.wait_late(turn, (asked, &Identity::default()), runtime, notes).await
     }
 
     /// Asks the limits after authentication. What one refuses costs nothing of those that were asked before.
@@ -56,15 +54,11 @@ impl Stage<'_> {
         runtime: &RouteRuntime,
         notes: &mut Notes,
     ) -> Result<Option<Box<Turn>>, Refusal> {
-        let limits = &runtime.limits;
-        if limits.after_auth.is_empty() {
+        if runtime.limits.is_empty(LimitPhase::PostAuth) {
             return Ok(None);
         }
         let ask = self.limit_ask(asked, identity, notes);
-        limit::ask_all(&limits.after_auth, ask, &mut notes.limits).map_err(|exceeded| {
-            limit::give_back(&limits.before_auth, asked, &Identity::default());
-            exceeded.into()
-        })
+        Ok(runtime.limits.ask(LimitPhase::PostAuth, ask, &mut notes.limits)?)
     }
 
     /// Waits for a turn among these.
@@ -75,13 +69,8 @@ impl Stage<'_> {
         runtime: &RouteRuntime,
         notes: &mut Notes,
     ) -> Result<(), Refusal> {
-        let limits = &runtime.limits;
         let ask = self.limit_ask(asked, identity, notes);
-        let passed = turn.wait(&limits.after_auth, ask, &mut notes.limits, || self.now_ns()).await;
-        if passed.is_err() {
-            limit::give_back(&limits.before_auth, asked, &Identity::default());
-        }
-        Ok(passed?)
+        Ok(turn.wait(&runtime.limits, ask, &mut notes.limits, || self.now_ns()).await?)
     }
 
     /// Charges what the answer says that it has cost.

@@ -67,15 +67,22 @@ impl Counter {
         }
     }
 
-    /// Takes back what was charged not long ago; never more than there is.
-    pub(super) fn refund(self, state: &mut [u64], cost: u32) {
+    /// By what a charge is known, directly after it was made: when the bucket is full again after it, or the span of the
+    /// calendar.
+    pub(super) fn mark(self, state: &[u64]) -> u64 {
         match self {
-            Self::Gcra(rate) => {
-                set_head(state, head(state).saturating_sub(rate.cost_ns(cost)));
-            }
-            Self::Sliding(rate) => rate.refund(state, cost),
+            Self::Gcra(_) | Self::Sliding(_) => head(state),
+            Self::Calendar(_) => state.get(1).map_or(0, |word| u64::from(index_of(*word))),
+        }
+    }
+
+    /// Takes back a charge of this mark, as far as it has not expired meanwhile; never more than there is.
+    pub(super) fn refund(self, state: &mut [u64], now_ns: u64, mark: u64, cost: u32) {
+        match self {
+            Self::Gcra(rate) => rate.refund(state, now_ns, mark, cost),
+            Self::Sliding(rate) => rate.refund(state, mark, cost),
             Self::Calendar(_) => {
-                if let Some(word) = state.get_mut(1) {
+                if let Some(word) = state.get_mut(1).filter(|word| u64::from(index_of(**word)) == mark) {
                     *word = pack(index_of(*word), count_of(*word).saturating_sub(cost));
                 }
             }
@@ -135,6 +142,14 @@ impl Gcra {
         self.left(debt_ns)
     }
 
+    /// What was charged first drains first: of a charge after which the bucket was full at `full_at`, no more is held than
+    /// what was still to come until then.
+    fn refund(self, state: &mut [u64], now_ns: u64, full_at: u64, cost: u32) {
+        let head = head(state);
+        let held_ns = full_at.min(head).saturating_sub(now_ns);
+        set_head(state, head.saturating_sub(self.cost_ns(cost).min(held_ns)));
+    }
+
     fn left(self, debt_ns: u64) -> Left {
         let remaining = self.capacity_ns.saturating_sub(debt_ns) / self.interval_ns;
         Left { remaining: u32::try_from(remaining).unwrap_or(u32::MAX), reset_ns: debt_ns }
@@ -159,7 +174,12 @@ impl Sliding {
     /// The latest part that has counted; `None`: none has.
     fn latest(self, state: &[u64]) -> Option<u64> {
         let full_at = head(state);
-        (full_at > 0).then(|| (full_at / self.part_ns).saturating_sub(COUNTED))
+        (full_at > 0).then(|| self.latest_of(full_at))
+    }
+
+    /// The latest part of a state that is over at this moment.
+    fn latest_of(self, full_at: u64) -> u64 {
+        (full_at / self.part_ns).saturating_sub(COUNTED)
     }
 
     /// The part of now, after what is over has been forgotten. A caller that lags behind another counts with it.
@@ -199,14 +219,11 @@ impl Sliding {
         self.left(state, now_ns)
     }
 
-    /// From the newest part on: what is taken back was charged just now.
-    fn refund(self, state: &mut [u64], cost: u32) {
-        let Some(latest) = self.latest(state) else { return };
-        let mut owed = cost;
-        for part in (latest.saturating_sub(COUNTED - 1)..=latest).rev() {
-            let counted = get(state, part);
-            put(state, part, counted.saturating_sub(owed));
-            owed = owed.saturating_sub(counted);
+    /// From the part in which it was charged, if that still counts.
+    fn refund(self, state: &mut [u64], full_at: u64, cost: u32) {
+        let part = self.latest_of(full_at);
+        if self.latest(state).is_some_and(|latest| part + COUNTED > latest && part <= latest) {
+            put(state, part, get(state, part).saturating_sub(cost));
         }
     }
 

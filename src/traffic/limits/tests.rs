@@ -381,28 +381,20 @@ proptest! {
 
 #[test]
 fn a_refund_gives_back_one_charge_and_never_more_than_a_full_bucket() {
-    let limit = ir::Limit {
-        name: "l".into(),
-        when: None,
-        keys: Vec::new(),
-        rates: vec![rate(2, 60, 2), rate(3, 3600, 3)],
-        cost: ir::LimitCost::default(),
-        concurrency: None,
-        keys_max: 100,
-        mode: ir::LimitMode::Enforce,
-        phase: ir::LimitPhase::PreAuth,
-    };
-    let store = LimitStore::new(&limit);
-    store.refund(7, 1);
+    let store = store(&[rate(2, 60, 2), rate(3, 3600, 3)], 100);
     let now = 1_000_000_000_000;
+    let (verdict, charge) = store.check_revocably(at(now), 7, 1);
+    assert!(verdict.allowed);
+    let charge = charge.unwrap();
+    store.refund(now, 8, charge);
+    assert_eq!(store.keys(), 1, "a bucket that is gone is not made anew");
     assert!(check(&store, now, 7).allowed);
-    assert!(check(&store, now, 7).allowed);
-    assert!(!check(&store, now, 7).allowed);
-    store.refund(7, 1);
+    assert_eq!(store.check_revocably(at(now), 7, 1).1, None, "what is refused charges nothing");
+    store.refund(now, 7, charge);
     assert!(check(&store, now, 7).allowed, "one charge is back");
     assert!(!check(&store, now, 7).allowed, "and only one");
     for _ in 0..10 {
-        store.refund(7, 1);
+        store.refund(now, 7, charge);
     }
     let passed = (0..10).filter(|_| check(&store, now, 7).allowed).count();
     assert_eq!(passed, 2, "a bucket is never more than full");

@@ -1,12 +1,14 @@
 //! What the limits of a request said, as header fields of its answer, and what they keep of it until it ends. Must not decide
 //! anything.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use ir::{LimitAnswer, LimitHeaders};
 use traffic::LimitVerdict;
 
+use super::charge::Charges;
 use super::cost::Owed;
 use super::turn::Permit;
 
@@ -25,9 +27,10 @@ pub(crate) struct LimitNotes {
     quotas: Vec<u8>,
     states: Vec<u8>,
     legacy: Option<Legacy>,
-    retry_after_s: Option<u64>,
+    retry_after_s: Option<NonZeroU64>,
     /// The request has waited for something, so that the time at which it began is over.
     pub(crate) has_waited: bool,
+    pub(super) charges: Charges,
     /// Seldom anything.
     held: Option<Box<LimitHeld>>,
 }
@@ -65,7 +68,8 @@ impl LimitNotes {
             LimitHeaders::None => return,
         }
         if !verdict.allowed {
-            self.retry_after_s = Some(verdict.retry_after_ns.div_ceil(NANOS_PER_SECOND).max(1));
+            let seconds = NonZeroU64::new(verdict.retry_after_ns.div_ceil(NANOS_PER_SECOND));
+            self.retry_after_s = Some(seconds.unwrap_or(NonZeroU64::MIN));
         }
     }
 
@@ -105,7 +109,7 @@ impl LimitNotes {
     /// Waiting may help, for nobody knows how long.
     pub(super) fn come_back_soon(&mut self, headers: LimitHeaders) {
         match headers {
-            LimitHeaders::Standard | LimitHeaders::Legacy => self.retry_after_s = Some(1),
+            LimitHeaders::Standard | LimitHeaders::Legacy => self.retry_after_s = Some(NonZeroU64::MIN),
             LimitHeaders::None => {}
         }
     }
@@ -157,7 +161,7 @@ impl LimitNotes {
             headers.insert(LEGACY_RESET, HeaderValue::from(reset_s));
         }
         if let Some(seconds) = self.retry_after_s {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.get()));
         }
         self.held
     }

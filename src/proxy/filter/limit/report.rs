@@ -73,7 +73,7 @@ struct RateRow {
 impl RouteLimits {
     /// Adds the limits of one route, each to the row with its counters.
     pub(crate) fn add_rows(&self, route: &Arc<str>, rows: &mut Vec<LimitRow>) {
-        for route_limit in self.before_auth.iter().chain(&self.after_auth) {
+        for route_limit in &self.all {
             let known = rows.iter_mut().find(|row| row.counters.are(&route_limit.counters));
             match (known, route_limit.limit()) {
                 (Some(row), _) if row.routes.len() < ROUTES_MAX => row.routes.push(Arc::clone(route)),

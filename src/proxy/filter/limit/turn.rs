@@ -2,6 +2,7 @@
 //! whichever worker he is.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use ir::{Limit, LimitMode};
 use tokio::sync::oneshot;
 use traffic::{ConcurrencyStore, Place};
 
-use super::{Exceeded, LimitAsk, LimitNotes, RouteLimit, ask_from, give_back};
+use super::{Exceeded, LimitAsk, LimitNotes, RouteLimit, RouteLimits};
 use crate::observe::LimitMetrics;
 
 /// The places of one limit.
@@ -42,7 +43,9 @@ pub(crate) struct Waiting {
 /// Where among the limits of a route a request waits.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    pub(super) index: usize,
+    pub(super) position: usize,
+    /// Where those stand that are asked then.
+    pub(super) behind: Range<usize>,
     pub(super) waiting: Waiting,
 }
 
@@ -98,33 +101,33 @@ impl RouteLimit {
 }
 
 impl Turn {
-    /// Waits for the place, and then asks the limits behind it. `clock`: what `ask` tells the time by.
+    /// Waits for the place, and then asks the limits behind it, at the time that `clock` then tells.
     pub(crate) async fn wait(
         self,
-        limits: &[RouteLimit],
+        limits: &RouteLimits,
         mut ask: LimitAsk<'_>,
         notes: &mut LimitNotes,
         clock: impl Fn() -> u64,
     ) -> Result<(), Exceeded> {
-        let Self { mut index, mut waiting } = self;
+        let Self { mut position, mut behind, mut waiting } = self;
         loop {
             let Some((route_limit, limit)) =
-                limits.get(index).and_then(|found| Some((found, found.limit()?)))
+                limits.all.get(position).and_then(|found| Some((found, found.limit()?)))
             else {
                 return Ok(());
             };
-            let place = waiting.place().await;
+            let permit = waiting.place().await;
             notes.has_waited = true;
             ask.now_ns = clock();
-            let Some(permit) = place else {
-                give_back(limits.get(..index).unwrap_or_default(), ask.asked, ask.identity);
+            let Some(permit) = permit else {
+                limits.give_back(ask.now_ns, notes);
                 notes.come_back_soon(route_limit.policy.headers);
                 return route_limit.refuse(limit, notes);
             };
             notes.hold(permit);
-            match ask_from(limits, index + 1, ask, notes)? {
+            match limits.ask_from(behind, ask, notes)? {
                 None => return Ok(()),
-                Some(next) => Self { index, waiting } = next,
+                Some(next) => Self { position, behind, waiting } = next,
             }
         }
     }

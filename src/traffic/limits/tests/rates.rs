@@ -52,15 +52,80 @@ fn a_sliding_window_frees_part_by_part() {
 #[test]
 fn a_sliding_window_forgets_after_a_long_pause_and_takes_back_what_it_should() {
     let store = store(&[sliding(3, 1)], 10);
-    for _ in 0..3 {
-        assert_eq!(admitted(&store, HOUR, 1, 9), 3);
-        store.refund(1, 2);
-        assert_eq!(admitted(&store, HOUR, 1, 9), 2);
-        store.refund(1, 3);
+    for now in [HOUR, HOUR + 1, DAY] {
+        let charges: Vec<_> = (0..3).filter_map(|_| store.check_revocably(at(now), 1, 1).1).collect();
+        assert_eq!((charges.len(), admitted(&store, now, 1, 9)), (3, 0));
+        for charge in charges {
+            store.refund(now, 1, charge);
+        }
     }
-    assert_eq!(admitted(&store, DAY, 1, 9), 3);
-    store.refund(1, 100);
+    let charge = store.check_revocably(at(DAY), 1, 3).1.unwrap();
+    for _ in 0..9 {
+        store.refund(DAY, 1, charge);
+    }
     assert_eq!(admitted(&store, DAY, 1, 9), 3, "never more than all");
+}
+
+#[test]
+fn a_late_refund_of_a_sliding_window_leaves_alone_what_others_were_charged() {
+    let store = store(&[sliding(3, 60)], 10);
+    let start = 1000 * MINUTE;
+    let (_, charge) = store.check_revocably(at(start), 1, 1);
+    assert_eq!(admitted(&store, start + MINUTE / 2, 1, 9), 2);
+    // It is taken from its own part, so that at the end of that part nothing more comes free.
+    store.refund(start + MINUTE / 2, 1, charge.unwrap());
+    assert_eq!(admitted(&store, start + MINUTE / 2, 1, 9), 1);
+    assert_eq!(admitted(&store, start + MINUTE + MINUTE / 15, 1, 9), 0);
+    // One that is over gives nothing back.
+    assert_eq!(admitted(&store, start + 2 * MINUTE, 1, 9), 3);
+    store.refund(start + 2 * MINUTE, 1, charge.unwrap());
+    assert_eq!(admitted(&store, start + 2 * MINUTE, 1, 9), 0);
+}
+
+#[test]
+fn a_late_refund_is_not_taken_off_a_new_span_of_the_calendar() {
+    let store = store(&[calendar(3, 60)], 10);
+    let (_, charge) = store.check_revocably(wall(NOON), 1, 1);
+    let charge = charge.unwrap();
+    assert_eq!(passed(&store, wall(NOON + 59 * SECOND), 9), 2);
+    store.refund(wall(NOON + 59 * SECOND).monotonic_ns, 1, charge);
+    assert_eq!(passed(&store, wall(NOON + 59 * SECOND), 9), 1);
+    assert_eq!(passed(&store, wall(NOON + MINUTE), 9), 3);
+    store.refund(wall(NOON + MINUTE).monotonic_ns, 1, charge);
+    assert_eq!(passed(&store, wall(NOON + MINUTE), 9), 0);
+}
+
+#[test]
+fn a_late_refund_of_a_gcra_gives_back_what_has_not_drained() {
+    // One a second, and ten at once.
+    let ten = || store(&[rate(60, 60, 10)], 10);
+    let start = HOUR;
+    // It has drained, and what is held is of another.
+    let store = ten();
+    let charge = store.check_revocably(at(start), 1, 1).1.unwrap();
+    assert_eq!(admitted(&store, start + SECOND, 1, 10), 10);
+    store.refund(start + SECOND, 1, charge);
+    assert_eq!(admitted(&store, start + SECOND, 1, 9), 0);
+    // Half of it has, and another came when it had: a whole one is held of that.
+    let store = ten();
+    let charge = store.check_revocably(at(start), 1, 1).1.unwrap();
+    assert!(check(&store, start + SECOND / 2, 1).allowed);
+    store.refund(start + SECOND / 2, 1, charge);
+    assert_eq!(check(&store, start + SECOND / 2, 1).reset_ns, 2 * SECOND);
+    // Others were before it, and only those have drained: a whole one comes back.
+    let store = ten();
+    assert_eq!(admitted(&store, start, 1, 5), 5);
+    let charge = store.check_revocably(at(start), 1, 1).1.unwrap();
+    store.refund(start + 3 * SECOND, 1, charge);
+    assert_eq!(check(&store, start + 3 * SECOND, 1).reset_ns, 3 * SECOND);
+    // Ten that are refused together leave it as full as if they had not come.
+    let store = ten();
+    let charges: Vec<_> = (0..10).filter_map(|_| store.check_revocably(at(start), 1, 1).1).collect();
+    assert_eq!(charges.len(), 10);
+    for charge in charges {
+        store.refund(start + SECOND, 1, charge);
+    }
+    assert_eq!(admitted(&store, start + SECOND, 1, 20), 10);
 }
 
 #[test]
@@ -119,7 +184,10 @@ fn a_second_and_a_day_go_together() {
 fn a_request_may_cost_several_and_none() {
     for rate in [rate(10, 3600, 10), sliding(10, 3600), calendar(10, 3600)] {
         let store = store(&[rate], 10);
-        let ask = |cost| store.check(wall(NOON), 1, cost);
+        let now = wall(NOON);
+        let ask = |cost| store.check(now, 1, cost);
+        let charge = store.check_revocably(now, 1, 3).1.unwrap();
+        store.refund(now.monotonic_ns, 1, charge);
         assert_eq!(ask(4).remaining, 6, "{rate:?}");
         assert_eq!(ask(4).remaining, 2, "{rate:?}");
         assert!(!ask(4).allowed, "{rate:?}");
@@ -127,8 +195,7 @@ fn a_request_may_cost_several_and_none() {
         assert_eq!(ask(2).remaining, 0, "{rate:?}");
         let nothing = ask(0);
         assert!(!nothing.allowed && nothing.retry_after_ns > 0, "{rate:?}: nothing is left");
-        store.refund(1, 3);
-        assert_eq!(ask(1).remaining, 2, "{rate:?}");
+        assert_eq!(store.check_revocably(now, 1, 0).1, None, "{rate:?}");
     }
 }
 
