@@ -116,6 +116,8 @@ pub(super) struct Gcra {
     interval_ns: u64,
     /// `burst` intervals.
     capacity_ns: u64,
+    /// The most that is owed: whatever was charged afterwards, a bucket is not closed for ever.
+    debt_ns_max: u64,
 }
 
 impl Gcra {
@@ -123,7 +125,12 @@ impl Gcra {
         let interval_ns = (nanos(rate.per) / u64::from(rate.requests.max(1))).max(1);
         // The bound keeps arrival times far from the end of the clock; it cuts only bursts that take decades.
         let capacity_ns = interval_ns.saturating_mul(u64::from(rate.burst.max(1))).min(CAPACITY_NS_MAX);
-        Self { interval_ns: interval_ns.min(CAPACITY_NS_MAX), capacity_ns }
+        let closed_ns_max = nanos(rate.per).saturating_mul(CLOSED_PERIODS_MAX).max(CLOSED_NS_MAX);
+        Self {
+            interval_ns: interval_ns.min(CAPACITY_NS_MAX),
+            capacity_ns,
+            debt_ns_max: capacity_ns.saturating_add(closed_ns_max),
+        }
     }
 
     fn cost_ns(self, cost: u32) -> u64 {
@@ -138,6 +145,7 @@ impl Gcra {
 
     fn charge(self, state: &mut [u64], now_ns: u64, cost: u32) -> Left {
         let debt_ns = head(state).saturating_sub(now_ns).saturating_add(self.cost_ns(cost));
+        let debt_ns = debt_ns.min(self.debt_ns_max);
         set_head(state, now_ns.saturating_add(debt_ns));
         self.left(debt_ns)
     }
@@ -357,5 +365,8 @@ const NANOS_PER_SECOND: u64 = 1_000_000_000;
 const WEEK_S: u64 = 7 * 24 * 3600;
 /// From the Monday before 1970 to 1970.
 const MONDAY_OFFSET_S: u64 = 3 * 24 * 3600;
+/// How long a bucket may be closed by what is charged afterwards: so many periods, or a day if that is longer.
+const CLOSED_PERIODS_MAX: u64 = 10;
+const CLOSED_NS_MAX: u64 = 24 * 3600 * NANOS_PER_SECOND;
 /// About 146 years.
 const CAPACITY_NS_MAX: u64 = u64::MAX / 4;

@@ -218,6 +218,27 @@ fn what_is_charged_afterwards_is_paid_by_the_requests_that_follow() {
 }
 
 #[test]
+fn a_huge_charge_closes_a_bucket_for_ten_periods_or_a_day() {
+    for (rate, closed) in [
+        (rate(10, 24 * 3600, 10), 10 * DAY),
+        (rate(10, 24 * 3600, 5), 10 * DAY),
+        (rate(10, 1, 100), DAY),
+        (sliding(10, 3600), HOUR + HOUR / 15),
+        (calendar(10, 3600), HOUR),
+    ] {
+        let store = store(&[rate], 10);
+        assert!(store.check(wall(NOON), 1, 1).allowed);
+        for _ in 0..3 {
+            store.charge(wall(NOON), 1, 1_000_000);
+        }
+        let refused = store.check(wall(NOON), 1, 1);
+        let one = nanos(rate.per) / u64::from(rate.requests);
+        assert!(!refused.allowed, "{rate:?}");
+        assert!((closed - one..=closed + one).contains(&refused.retry_after_ns), "{rate:?}: {refused:?}");
+    }
+}
+
+#[test]
 fn rl04_made_up_keys_do_not_push_out_hot_ones() {
     // Of every kind, and with a rate that the first request uses up, so that all buckets look alike.
     for rate in
