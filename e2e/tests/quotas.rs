@@ -493,3 +493,19 @@ fn a_shadow_limit_tells_whom_it_would_have_refused_and_proposes_a_rate() {
     assert_eq!((&rate["p50"], &rate["max"], &rate["proposedRequests"]), (&3.into(), &20.into(), &30.into()));
     assert_eq!(loud["shadow"], Value::Null, "who refuses learns nothing");
 }
+
+#[test]
+fn a_shadow_limit_proposes_a_rate_by_what_answers_say_that_they_cost() {
+    let backend = Backend::start(|_| {
+        Reply::Bytes(b"HTTP/1.1 200 X\r\nX-Cost: 5\r\nContent-Length: 0\r\n\r\n".to_vec())
+    });
+    let limits = "
+- {name: quiet, mode: Shadow, cost: {request: 0, responseHeader: X-Cost}, rates: [{requests: 4, per: 1h}]}";
+    let site = limited(&backend, limits);
+    assert_eq!(statuses(&site, 3, &Request::get(HOST, "/")), [200; 3]);
+    let rows: Value = serde_json::from_str(&site.gateway.admin_text("/limits")).unwrap();
+    let shadow = &rows[0]["shadow"];
+    assert_eq!((&shadow["passed"], &shadow["blocked"]), (&1.into(), &2.into()), "{shadow}");
+    let rate = &shadow["rates"][0];
+    assert_eq!((&rate["max"], &rate["proposedRequests"]), (&15.into(), &23.into()), "{rate}");
+}

@@ -64,13 +64,20 @@ impl ShadowWatch {
     pub fn on_request(&self, now_ns: u64, fingerprint: u64, cost: u32, passes: bool) {
         let mut seen = self.seen();
         for rate in &mut seen.rates {
-            rate.on_request(now_ns, fingerprint, cost);
+            rate.add(now_ns, fingerprint, cost);
         }
         if passes {
             seen.passed += 1;
         } else {
             seen.blocked += 1;
             count_top(&mut seen.top, fingerprint);
+        }
+    }
+
+    /// A request of this key has cost so much more than was known when it came. It is no other request.
+    pub fn on_cost(&self, now_ns: u64, fingerprint: u64, more: u32) {
+        for rate in &mut self.seen().rates {
+            rate.add(now_ns, fingerprint, more);
         }
     }
 
@@ -138,7 +145,7 @@ impl Demand {
         }
     }
 
-    fn on_request(&mut self, now_ns: u64, fingerprint: u64, cost: u32) {
+    fn add(&mut self, now_ns: u64, fingerprint: u64, cost: u32) {
         let window = now_ns / self.per_ns;
         // A caller that lags behind another counts with it.
         if window > self.window {

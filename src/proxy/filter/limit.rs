@@ -242,12 +242,17 @@ impl RouteLimit {
             LimitMode::Shadow => self.learn(ask.now_ns, fingerprint, verdict.allowed),
         }
         if !verdict.allowed {
-            return self.refuse(limit, notes).map(|()| None);
+            self.refuse(limit, notes)?;
         }
         if let Some(header) = &limit.cost.response_header {
-            let (store, header) = (Arc::clone(store), header.clone());
-            let paid = limit.cost.request;
-            notes.owe(Owed { store, fingerprint, header, paid, by_calendar: self.by_calendar });
+            notes.owe(Owed {
+                store: verdict.allowed.then(|| Arc::clone(store)),
+                watch: self.watch.clone(),
+                fingerprint,
+                header: header.clone(),
+                paid: cost,
+                by_calendar: self.by_calendar,
+            });
         }
         Ok(None)
     }

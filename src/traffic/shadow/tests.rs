@@ -87,3 +87,16 @@ fn many_keys_are_sampled_and_the_percentiles_stay() {
     assert!((1500..=4096).contains(&rate.keys), "{}", rate.keys);
     assert!((5..=6).contains(&rate.p50) && rate.p99 == 10 && rate.max == 10, "{rate:?}");
 }
+
+#[test]
+fn what_is_known_only_afterwards_raises_the_demand_and_nothing_else() {
+    let watch = watch();
+    for (number, more) in [(1, 5), (2, 7)] {
+        watch.on_request(0, key(number), 0, number == 1);
+        watch.on_cost(MINUTE / 2, key(number), more);
+    }
+    let report = watch.report();
+    assert_eq!((report.passed, report.blocked), (1, 1));
+    let rate = report.rates[0];
+    assert_eq!((rate.keys, rate.p50, rate.max, rate.proposed), (2, 5, 7, 11));
+}

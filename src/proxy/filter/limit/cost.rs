@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName};
-use traffic::LimitStore;
+use traffic::{LimitStore, ShadowWatch};
 
 use super::limit_now;
 
-/// More than this costs nobody: an upstream that writes nonsense must not close a bucket for years.
+/// More than this costs nobody. For how long it closes a bucket the counters bound.
 const COST_MAX: u32 = 1_000_000;
 
 /// A request whose answer may raise its cost.
 #[derive(Debug)]
 pub(super) struct Owed {
-    pub(super) store: Arc<LimitStore>,
+    /// `None`: the limit would have refused the request, so that it is charged nothing.
+    pub(super) store: Option<Arc<LimitStore>>,
+    /// Only in Shadow mode. It learns what is asked for, whether or not it would have passed.
+    pub(super) watch: Option<Arc<ShadowWatch>>,
     pub(super) fingerprint: u64,
     pub(super) header: HeaderName,
     /// What it has paid.
@@ -26,8 +29,14 @@ impl Owed {
     pub(super) fn settle(&self, headers: &HeaderMap, now_ns: u64) {
         let cost = headers.get(&self.header).and_then(|value| cost(value.as_bytes())).unwrap_or(0);
         let more = cost.saturating_sub(self.paid);
-        if more > 0 {
-            self.store.charge(limit_now(now_ns, self.by_calendar), self.fingerprint, more);
+        if more == 0 {
+            return;
+        }
+        if let Some(store) = &self.store {
+            store.charge(limit_now(now_ns, self.by_calendar), self.fingerprint, more);
+        }
+        if let Some(watch) = &self.watch {
+            watch.on_cost(now_ns, self.fingerprint, more);
         }
     }
 }
