@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use e2e::backend::{Arrived, Backend, Reply};
 use e2e::client::{Connection, Request};
-use e2e::folder::{route, service};
+use e2e::folder::{limit_policy, route, service};
 use e2e::h2_client::{H2Connection, H2Request};
 
 use crate::site::{HOST, Site, site};
@@ -232,4 +232,29 @@ fn an_ingress_names_its_pages_by_annotation_and_a_backend_without_endpoints_has_
     for (name, value) in [("X-Code", "503"), ("X-Service-Name", "empty"), ("X-Ingress-Name", "empty")] {
         assert_eq!(asked.all(name), [value], "{name}");
     }
+}
+
+#[test]
+fn a_limit_that_answers_in_its_own_way_gets_the_page_of_its_status_and_its_text_gets_none() {
+    let (web, errors) = (Backend::named("ok"), Backend::start(page));
+    let to = "targetRefs: [{group: gateway.baribhara.io, kind: GatewayRoute, name: shop}]";
+    for (response, want) in [
+        ("{statusCode: 503}", (503, "page")),
+        ("{statusCode: 503, body: {contentType: text/plain, text: later}}", (503, "later")),
+        ("{statusCode: 420, body: {contentType: text/plain, text: later}}", (420, "later")),
+    ] {
+        let limits = "limits: [{name: block, rates: [{requests: 0, per: 60s}]}]";
+        let policy = limit_policy("few", &format!("{to}\nresponse: {response}\n{limits}"));
+        let spec = format!(
+            "hostnames: [{HOST}]\nrules:\n- name: all\n  {PAGES}\n  backendRefs: [{{name: web, port: 80}}]\n"
+        );
+        let services = service("web", &[web.address]) + &service("errors", &[errors.address]);
+        let site = site(&(services + &route("shop", &spec) + &policy));
+        let answer = site.gateway.get(HOST, "/");
+        assert_eq!((answer.status, answer.text().as_str()), want, "{response}");
+        assert_eq!(answer.header("retry-after"), Some("60"), "{response}");
+    }
+    let asked = errors.arrived();
+    assert_eq!((asked.len(), asked[0].all("x-code")), (1, vec!["503"]));
+    assert_eq!(web.arrived().len(), 0);
 }

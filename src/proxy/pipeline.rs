@@ -435,7 +435,7 @@ fn refuse(worker: &Worker, asked: &Asked, notes: &mut Notes, refusal: Refusal) -
         let upstream = trail.upstream.as_deref().unwrap_or("-");
         format!("{name}: route {route}, upstream {upstream}, tries {}", trail.tries)
     });
-    let limit = notes.limits.answer().filter(|_| refusal.reason == Reason::RateLimited);
+    let limit = notes.limit_answer(refusal.reason);
     let mut response = problem(&Problem {
         reason: refusal.reason,
         status: limit.and_then(|answer| StatusCode::from_u16(answer.status).ok()),

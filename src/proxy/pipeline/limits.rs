@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use http::HeaderMap;
-use ir::LimitPhase;
+use ir::{LimitAnswer, LimitPhase};
 
 use super::{Notes, Refusal, Stage};
 use crate::error::Reason;
@@ -16,6 +16,13 @@ use crate::request::Asked;
 impl From<Exceeded> for Refusal {
     fn from(Exceeded: Exceeded) -> Self {
         Reason::RateLimited.into()
+    }
+}
+
+impl Notes {
+    /// How the policy of the limit that refused wants that answered; `None`: as always, or no limit refused.
+    pub(super) fn limit_answer(&self, reason: Reason) -> Option<&LimitAnswer> {
+        self.limits.answer().filter(|_| reason == Reason::RateLimited)
     }
 }
 

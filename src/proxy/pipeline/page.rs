@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{Method, Response};
-use ir::Action;
+use http::{Method, Response, StatusCode};
+use ir::{Action, LimitBody};
 
 use super::{Notes, Refusal, Stage};
 use crate::answer::Payload;
@@ -47,7 +47,15 @@ impl Stage<'_> {
     ) -> Option<Page> {
         let (status, refused) = match &*outcome {
             Ok(response) => (response.status(), None),
-            Err(refusal) => (refusal.reason.status(), Some(refusal.reason)),
+            Err(refusal) => {
+                let limit = notes.limit_answer(refusal.reason);
+                // Its policy has a text of its own for this.
+                if limit.is_some_and(|answer| matches!(answer.body, Some(LimitBody::Text { .. }))) {
+                    return None;
+                }
+                let status = limit.and_then(|answer| StatusCode::from_u16(answer.status).ok());
+                (status.unwrap_or_else(|| refusal.reason.status()), Some(refusal.reason))
+            }
         };
         let runtime = notes.route.clone()?;
         let extras = runtime.extras.as_ref()?;
@@ -73,7 +81,7 @@ impl Stage<'_> {
     async fn ask_for_page(
         &self,
         (source, runtime): (&PageSource, &RouteRuntime),
-        (error, asked): (http::StatusCode, &Asked),
+        (error, asked): (StatusCode, &Asked),
         stream: &Rc<Stream>,
         notes: &mut Notes,
     ) -> Option<Page> {
