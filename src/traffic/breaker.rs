@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 mod trip;
 
-pub use trip::{Trip, TripState};
+pub use trip::{Trip, TripPermit, TripState};
 
 /// What one backend has in use, over all workers of the process. The counters belong to the backend, the bounds to
 /// the route that asks: two routes to one backend see the same counters, each with its own bounds. So what a route

@@ -23,7 +23,7 @@ pub use balance::{
     Choice, EndpointState, InFlight, Latency, Lineup, Pick, Ring, TriedSet, capacity, pick, stable_hash,
     weighted,
 };
-pub use breaker::{Breaker, BreakerKind, BreakerPermit, Trip, TripState};
+pub use breaker::{Breaker, BreakerKind, BreakerPermit, Trip, TripPermit, TripState};
 pub use chance::happens;
 pub use concurrency::{ConcurrencyStore, Place};
 pub use fingerprint::{FingerprintSeed, Fingerprinter};

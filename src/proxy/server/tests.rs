@@ -1,5 +1,6 @@
 //! The data plane as a whole over real sockets: TLS, both versions of HTTP on both sides, tunnels.
 
+mod breaker;
 mod client_cert;
 mod ending;
 mod grpc;

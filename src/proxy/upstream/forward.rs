@@ -141,7 +141,7 @@ pub(crate) async fn forward(
     };
     let adaptive = adaptive::permit(ask)?;
     // Last, as it may be one of few that are let through.
-    ask.admitted(trail)?;
+    let permit = ask.admitted(trail)?;
     ask.backend.budget.on_request(ask.worker.nanos(ask.started));
     let mut tries = Tries {
         ask,
@@ -170,7 +170,7 @@ pub(crate) async fn forward(
         let error = match tries.once(trail).await {
             Ok(forwarded) => {
                 adaptive::measure(ask, began, None);
-                ask.ended(|| Some(ask.status(&forwarded.head) >= 500));
+                ask.ended(permit, || Some(ask.status(&forwarded.head) >= 500));
                 return Ok(forwarded);
             }
             Err(error) => error,
@@ -179,7 +179,7 @@ pub(crate) async fn forward(
         // In a box, as it is seldom needed: what a request keeps for its whole life is kept small.
         if trail.tries >= TRIES_MAX || !Box::pin(tries.may_try_again(error)).await {
             trail.is_late = error == TryError::RequestTimeout;
-            ask.ended(|| is_failure(error));
+            ask.ended(permit, || is_failure(error));
             return Err(reason(error));
         }
         ask.route_metrics.retried();

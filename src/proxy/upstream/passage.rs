@@ -53,17 +53,17 @@ impl Passage<'_> {
         };
         let failures = limits.failures.as_ref();
         let now_ns = || self.worker.nanos(Instant::now());
-        if failures.is_some_and(|failures| backend.admit(now_ns(), failures).is_err()) {
-            return Err(PassageError::Breaker);
-        }
-        let ended = |failed| {
-            if let Some(failures) = failures {
-                backend.request_ended(now_ns(), failed, failures);
-            }
-        };
         let request = BreakerPermit::try_acquire(&backend.breaker, BreakerKind::Requests, limits)
             .ok_or_else(|| refused(BreakerKind::Requests))?;
         let connection = self.permit().ok_or_else(|| refused(BreakerKind::Connections))?;
+        // Last, as it may be one of few that are let through.
+        let admit = |failures| backend.admit(now_ns(), failures).map_err(|_| PassageError::Breaker);
+        let mut admitted = failures.map(admit).transpose()?;
+        let mut ended = |failed| {
+            if let (Some(failures), Some(permit)) = (failures, admitted.take()) {
+                backend.request_ended(permit, now_ns(), failed, failures);
+            }
+        };
         let targets = backend.targets();
         let mut tried = TriedSet::default();
         let mut error = PassageError::NoEndpoint;

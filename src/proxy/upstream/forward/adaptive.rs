@@ -1,5 +1,6 @@
 //! The bound on requests under way that follows a backend's latency, where a rule asks for it.
 
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 use traffic::AdaptivePermit;
@@ -18,22 +19,22 @@ pub(super) fn permit(ask: &Forward<'_>) -> Result<Option<AdaptivePermit>, Reason
     Ok(permit)
 }
 
-/// When a try begins, if that is measured.
-pub(super) fn began(ask: &Forward<'_>) -> Option<Instant> {
-    ask.circuit_breaker.adaptive.map(|_| Instant::now())
+/// When a try begins on the worker's clock, if that is measured.
+pub(super) fn began(ask: &Forward<'_>) -> Option<NonZeroU64> {
+    ask.circuit_breaker.adaptive.and_then(|_| NonZeroU64::new(ask.worker.nanos(Instant::now())))
 }
 
 /// A try has ended. Only what the backend had a part in counts.
-pub(super) fn measure(ask: &Forward<'_>, began: Option<Instant>, error: Option<TryError>) {
-    let (Some(bounds), Some(began)) = (ask.circuit_breaker.adaptive, began) else { return };
-    let now = Instant::now();
-    let took_ns = u64::try_from((now - began).as_nanos()).unwrap_or(u64::MAX);
+pub(super) fn measure(ask: &Forward<'_>, began_ns: Option<NonZeroU64>, error: Option<TryError>) {
+    let (Some(bounds), Some(began_ns)) = (ask.circuit_breaker.adaptive, began_ns) else { return };
+    let now_ns = ask.worker.nanos(Instant::now());
+    let took_ns = now_ns.saturating_sub(began_ns.get());
     let latency_ns = match error {
         None | Some(TryError::Status) => Some(took_ns),
         Some(TryError::Connect) => None,
         Some(error) if is_upstreams_fault(error) => None,
         Some(_) => return,
     };
-    ask.backend.adaptive.on_answer(ask.worker.nanos(now), latency_ns, bounds);
+    ask.backend.adaptive.on_answer(now_ns, latency_ns, bounds);
     ask.backend.metrics.set_adaptive_limit(ask.backend.adaptive.limit(bounds));
 }

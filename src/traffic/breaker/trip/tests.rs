@@ -1,5 +1,6 @@
 //! A breaker that opens on failures: when it opens, whom it lets through, when it closes. Seeded runs can be told again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ir::SuccessRate;
@@ -13,43 +14,87 @@ fn policy(consecutive: u32, probes: u32) -> BreakerFailures {
     BreakerFailures { consecutive, rate: None, open_for: Duration::from_secs(1), probes }
 }
 
-#[test]
-fn it_opens_after_so_many_failures_in_a_row_and_closes_after_so_many_probes() {
-    let (trip, policy) = (Trip::default(), policy(3, 2));
-    let on = |now: u64, failed: bool| trip.on_result(now * MS, failed, &policy);
-    for failed in [true, true, false, true, true] {
-        assert_eq!(on(1, failed), None);
-    }
-    assert_eq!(on(1, true), Some(TripState::Open));
-    assert_eq!(trip.admit(501 * MS, &policy), Err(500 * MS));
-    assert_eq!(on(502, false), None, "of a request that was sent before");
-    assert_eq!(trip.state(1001 * MS), TripState::HalfOpen);
-    assert_eq!(trip.admit(1001 * MS, &policy), Ok(()));
-    assert_eq!(trip.admit(1001 * MS, &policy), Ok(()));
-    assert!(trip.admit(1001 * MS, &policy).is_err(), "two probes");
-    assert_eq!(on(1002, false), None);
-    assert_eq!(on(1002, false), Some(TripState::Closed));
-    assert_eq!(trip.admit(1002 * MS, &policy), Ok(()));
-    assert_eq!(on(1003, true), None, "a clean record");
+/// A request that is let through and ends at the same moment.
+fn ends(trip: &Trip, now_ns: u64, failed: bool, policy: &BreakerFailures) -> Option<TripState> {
+    trip.admit(now_ns, policy).unwrap().on_result(now_ns, failed, policy)
 }
 
 #[test]
-fn a_probe_that_fails_opens_it_again_and_one_that_is_never_told_does_not_hold_it() {
+fn it_opens_after_so_many_failures_in_a_row_and_closes_after_so_many_probes() {
+    let (trip, policy) = (Trip::default(), policy(3, 2));
+    let before = trip.admit(MS, &policy).unwrap();
+    for failed in [true, true, false, true, true] {
+        assert_eq!(ends(&trip, MS, failed, &policy), None);
+    }
+    assert_eq!(ends(&trip, MS, true, &policy), Some(TripState::Open));
+    assert_eq!(trip.admit(501 * MS, &policy).unwrap_err(), 500 * MS);
+    assert_eq!(before.on_result(502 * MS, false, &policy), None);
+    assert_eq!(trip.state(1001 * MS), TripState::HalfOpen);
+    let probes = [0; 2].map(|_| trip.admit(1001 * MS, &policy).unwrap());
+    assert!(trip.admit(1001 * MS, &policy).is_err(), "two probes");
+    let closed = probes.map(|probe| probe.on_result(1002 * MS, false, &policy));
+    assert_eq!(closed, [None, Some(TripState::Closed)]);
+    assert_eq!(ends(&trip, 1003 * MS, true, &policy), None, "a clean record");
+}
+
+#[test]
+fn a_probe_that_fails_opens_it_again_and_one_that_takes_for_ever_does_not_hold_it() {
     let (trip, policy) = (Trip::default(), policy(1, 1));
-    assert_eq!(trip.on_result(MS, true, &policy), Some(TripState::Open));
-    assert_eq!(trip.admit(1001 * MS, &policy), Ok(()));
-    assert_eq!(trip.on_result(1002 * MS, true, &policy), Some(TripState::Open));
-    assert_eq!(trip.admit(2001 * MS, &policy), Err(MS));
-    assert_eq!(trip.admit(2002 * MS, &policy), Ok(()), "whose client leaves");
+    assert_eq!(ends(&trip, MS, true, &policy), Some(TripState::Open));
+    let probe = trip.admit(1001 * MS, &policy).unwrap();
+    assert_eq!(probe.on_result(1002 * MS, true, &policy), Some(TripState::Open));
+    assert_eq!(trip.admit(2001 * MS, &policy).unwrap_err(), MS);
+    let slow = trip.admit(2002 * MS, &policy).unwrap();
     assert!(trip.admit(3001 * MS, &policy).is_err());
-    assert_eq!(trip.admit(3002 * MS, &policy), Ok(()));
+    let next = trip.admit(3002 * MS, &policy).unwrap();
+    assert!(trip.admit(3003 * MS, &policy).is_err(), "one for one");
+    drop(slow);
+    assert!(trip.admit(3003 * MS, &policy).is_err(), "the other one has its place");
+    assert_eq!(next.on_result(3004 * MS, false, &policy), Some(TripState::Closed));
+}
+
+#[test]
+fn a_probe_of_which_nothing_comes_gives_its_place_to_the_next() {
+    let (trip, policy) = (Trip::default(), policy(1, 2));
+    assert_eq!(ends(&trip, MS, true, &policy), Some(TripState::Open));
+    // The gateway has the answer, or the client leaves.
+    for _ in 0..20 {
+        drop(trip.admit(1001 * MS, &policy).unwrap());
+    }
+    assert_eq!(ends(&trip, 1002 * MS, false, &policy), None);
+    drop(trip.admit(1002 * MS, &policy).unwrap());
+    let probe = trip.admit(1003 * MS, &policy).unwrap();
+    assert!(trip.admit(1003 * MS, &policy).is_err(), "one has succeeded, one is under way");
+    assert_eq!(probe.on_result(1004 * MS, false, &policy), Some(TripState::Closed));
+}
+
+#[test]
+fn only_probes_of_this_opening_say_whether_it_closes() {
+    let (trip, policy) = (Trip::default(), policy(2, 1));
+    let [slow_good, slow_bad, slower, slowest] = [0; 4].map(|_| trip.admit(MS, &policy).unwrap());
+    assert_eq!(ends(&trip, MS, true, &policy), None);
+    assert_eq!(ends(&trip, MS, true, &policy), Some(TripState::Open));
+    assert_eq!(slow_good.on_result(1001 * MS, false, &policy), None, "sent before it opened");
+    assert_eq!(slow_bad.on_result(1001 * MS, true, &policy), None, "that one, too");
+    assert_eq!(trip.state(1001 * MS), TripState::HalfOpen);
+    let overdue = trip.admit(1001 * MS, &policy).unwrap();
+    let probe = trip.admit(2001 * MS, &policy).unwrap();
+    assert_eq!(probe.on_result(2001 * MS, true, &policy), Some(TripState::Open));
+    let probe = trip.admit(3001 * MS, &policy).unwrap();
+    assert_eq!(overdue.on_result(3002 * MS, false, &policy), None, "a probe of the opening before");
+    assert_eq!(probe.on_result(3003 * MS, false, &policy), Some(TripState::Closed));
+    for old in [slower, slowest] {
+        assert_eq!(old.on_result(3004 * MS, true, &policy), None, "a clean record");
+    }
+    assert_eq!(ends(&trip, 3004 * MS, true, &policy), None);
+    assert_eq!(ends(&trip, 3004 * MS, true, &policy), Some(TripState::Open));
 }
 
 #[test]
 fn it_opens_by_the_rate_of_successes() {
     let rate = SuccessRate { minimum_percent: 50, minimum_requests: 10, interval: Duration::from_secs(10) };
     let (trip, policy) = (Trip::default(), BreakerFailures { rate: Some(rate), ..policy(0, 1) });
-    let opened = (0..100).position(|n| trip.on_result(MS, n % 3 != 0, &policy).is_some());
+    let opened = (0..100).position(|n| ends(&trip, MS, n % 3 != 0, &policy).is_some());
     // Two of three fail.
     assert_eq!(opened, Some(10));
 }
@@ -60,6 +105,29 @@ fn next(state: &mut u64) -> u64 {
     let z = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// A request that is under way.
+struct Sent<'t> {
+    at: u64,
+    permit: TripPermit<'t>,
+    /// Its client leaves before it is answered.
+    is_left: bool,
+}
+
+/// When the breaker opened, and what it has let through since it is half open.
+#[derive(Default)]
+struct Opening {
+    at: Option<u64>,
+    /// Probes that have begun, without those of which nothing came.
+    probes: u64,
+}
+
+/// One of eight answers takes longer than the breaker is open, and one of eight clients leaves.
+fn answers_in(chance: &mut u64, slowest: u64) -> (u64, bool) {
+    let is_slow = next(chance).is_multiple_of(8);
+    let took = if is_slow { 500 + next(chance) % 2500 } else { 1 + next(chance) % slowest };
+    (MS * took, next(chance).is_multiple_of(8))
 }
 
 /// Requests at random times to a backend that is bad from 1 s to 4 s.
@@ -74,42 +142,55 @@ fn whatever_the_load_it_opens_lets_few_through_and_closes_again() {
         let (trip, policy) = (Trip::default(), policy(consecutive, probes));
         let pause = 1 + next(&mut chance) % 20;
         let slowest = 1 + next(&mut chance) % 40;
-        let mut under_way: Vec<(u64, u64)> = Vec::new();
-        let (mut now, mut let_through_open, mut in_half_open) = (MS, 0u32, 0u32);
-        while now < 7000 * MS {
+        let mut under_way: BTreeMap<(u64, u64), Sent<'_>> = BTreeMap::new();
+        let (mut now, mut count, mut opening, mut openings) = (MS, 0, Opening::default(), 0);
+        while now < 14_000 * MS {
             now += MS * (next(&mut chance) % (2 * pause));
-            let ended: Vec<_> = under_way.iter().copied().filter(|(end, _)| *end <= now).collect();
-            under_way.retain(|(end, _)| *end > now);
-            for (end, sent) in ended {
-                let failed = (1000 * MS..4000 * MS).contains(&sent);
-                match trip.on_result(end, failed, &policy) {
+            while let Some(first) = under_way.first_entry().filter(|first| first.key().0 <= now) {
+                let ((end, _), sent) = first.remove_entry();
+                // When the breaker was half open for the first time since it opened.
+                let since = opening.at.map(|at| at + 1000 * MS);
+                if sent.is_left {
+                    let is_probe = trip.state(end) == TripState::HalfOpen && since <= Some(sent.at);
+                    opening.probes -= u64::from(is_probe);
+                    continue;
+                }
+                let failed = (1000 * MS..4000 * MS).contains(&sent.at);
+                match sent.permit.on_result(end, failed, &policy) {
+                    None => continue,
                     Some(TripState::Open) => {
                         assert!(failed, "seed {seed}");
-                        in_half_open = 0;
+                        opening = Opening { at: Some(end), probes: 0 };
+                        openings += 1;
                     }
                     Some(TripState::Closed) => assert!(!failed, "seed {seed}"),
                     Some(TripState::HalfOpen) => panic!("seed {seed}: nothing that a result brings about"),
-                    None => {}
                 }
+                assert!(since <= Some(sent.at), "seed {seed}: who was sent before it opened has no say");
             }
             let state = trip.state(now);
-            let admitted = trip.admit(now, &policy).is_ok();
+            let permit = trip.admit(now, &policy).ok();
             match state {
-                TripState::Closed => assert!(admitted, "seed {seed}"),
-                TripState::Open => let_through_open += u32::from(admitted),
-                TripState::HalfOpen => in_half_open += u32::from(admitted),
+                TripState::Closed => assert!(permit.is_some(), "seed {seed}"),
+                TripState::Open => assert!(permit.is_none(), "seed {seed}"),
+                TripState::HalfOpen => {
+                    let has_place = opening.probes < u64::from(probes);
+                    assert!(permit.is_some() || !has_place, "seed {seed}: a place is lost");
+                    opening.probes += u64::from(permit.is_some());
+                }
             }
-            // The outcomes of all are told, so that none is overdue.
-            assert!(
-                state != TripState::HalfOpen || in_half_open <= probes,
-                "seed {seed}: {in_half_open} probes"
-            );
-            if admitted {
-                under_way.push((now + MS * (1 + next(&mut chance) % slowest), now));
+            // One for each that is overdue, beside those that may be under way.
+            let overdue = opening.at.map_or(0, |at| (now - at) / (1000 * MS)).saturating_sub(1);
+            let is_bounded = opening.probes <= u64::from(probes) + overdue;
+            assert!(state != TripState::HalfOpen || is_bounded, "seed {seed}: {} probes", opening.probes);
+            if let Some(permit) = permit {
+                let (took, is_left) = answers_in(&mut chance, slowest);
+                count += 1;
+                under_way.insert((now + took, count), Sent { at: now, permit, is_left });
             }
         }
-        assert_eq!(let_through_open, 0, "seed {seed}");
-        // Open for a second at most after it is well, then the probes.
+        assert!(openings > 0, "seed {seed}");
+        // Bad answers come until 7 s; open for a second after the last of them, then the probes.
         assert_eq!(trip.state(now), TripState::Closed, "seed {seed}");
     }
 }
