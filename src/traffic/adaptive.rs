@@ -26,13 +26,15 @@ struct Window {
     in_flight_max: AtomicU32,
 }
 
-/// A request that counts. Given back when its answer has ended.
+/// A request that counts. Given back when its answer has ended, or at its head where that says nothing of its end.
 #[derive(Debug)]
 pub struct AdaptivePermit(Arc<Adaptive>);
 
 const WINDOW_NS: u64 = 100_000_000;
-/// Fewer answers than these tell nothing.
+/// Fewer answers than these tell nothing, but where requests are refused.
 const WINDOW_COUNT_MIN: u32 = 10;
+/// A window that is closed by fewer lasts so much longer: what answers ten times in that time need not be judged by fewer.
+const FEW_LONGER_NS: u64 = 9 * WINDOW_NS;
 /// Answers may be so much slower than the baseline before the limit falls: one and a half times.
 const TOLERANCE: (u64, u64) = (3, 2);
 /// Where a limit begins.
@@ -51,12 +53,13 @@ impl Default for Adaptive {
 
 impl Adaptive {
     /// `None`: the backend has as many as it can do.
-    pub fn try_acquire(self: &Arc<Self>, bounds: AdaptiveLimit) -> Option<AdaptivePermit> {
+    pub fn try_acquire(self: &Arc<Self>, now_ns: u64, bounds: AdaptiveLimit) -> Option<AdaptivePermit> {
         let before = self.in_flight.fetch_add(1, Ordering::Relaxed);
         if before >= self.limit(bounds) {
             self.in_flight.fetch_sub(1, Ordering::Relaxed);
             // A limit that is reached may grow.
             self.window.in_flight_max.fetch_max(before, Ordering::Relaxed);
+            self.on_refusal(now_ns, bounds);
             return None;
         }
         self.window.in_flight_max.fetch_max(before + 1, Ordering::Relaxed);
@@ -80,16 +83,42 @@ impl Adaptive {
                 window.failed.fetch_add(1, Ordering::Relaxed);
             }
         }
-        let ends_ns = window.ends_ns.load(Ordering::Relaxed);
         let seen = window.count.load(Ordering::Relaxed).saturating_add(window.failed.load(Ordering::Relaxed));
-        if now_ns < ends_ns || seen < WINDOW_COUNT_MIN {
-            return;
-        }
-        // One of those who come here at once closes the window.
-        let next_ns = now_ns.saturating_add(WINDOW_NS);
-        if window.ends_ns.compare_exchange(ends_ns, next_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+        if seen >= WINDOW_COUNT_MIN && self.is_over(now_ns) {
             self.close_window(bounds);
         }
+    }
+
+    /// A request was refused. Where long answers hold the limit, few begin, and there would never be enough of them to let it
+    /// grow: so as many as there are will do, if all is well. To let it fall, they are too few.
+    fn on_refusal(&self, now_ns: u64, bounds: AdaptiveLimit) {
+        let window = &self.window;
+        let count = window.count.load(Ordering::Relaxed);
+        if window.ends_ns.load(Ordering::Relaxed) == 0 {
+            // The first one begins with this.
+            let ends_ns = now_ns.saturating_add(WINDOW_NS);
+            _ = window.ends_ns.compare_exchange(0, ends_ns, Ordering::Relaxed, Ordering::Relaxed);
+            return;
+        }
+        if count == 0 || window.failed.load(Ordering::Relaxed) > count / 10 {
+            return;
+        }
+        let mean_ns = window.sum_ns.load(Ordering::Relaxed) / u64::from(count);
+        let known_ns = self.baseline_ns.load(Ordering::Relaxed);
+        let is_quick = known_ns == 0 || mean_ns <= tolerated_ns(known_ns);
+        let longer_ns = if count < WINDOW_COUNT_MIN { FEW_LONGER_NS } else { 0 };
+        if is_quick && self.is_over(now_ns.saturating_sub(longer_ns)) {
+            self.close_window(bounds);
+        }
+    }
+
+    /// Whether the window has lasted long enough. One of those who come here at once closes it, and begins the next.
+    fn is_over(&self, now_ns: u64) -> bool {
+        let ends_ns = &self.window.ends_ns;
+        let last_ns = ends_ns.load(Ordering::Relaxed);
+        let next_ns = now_ns.saturating_add(WINDOW_NS);
+        now_ns >= last_ns
+            && ends_ns.compare_exchange(last_ns, next_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     fn close_window(&self, bounds: AdaptiveLimit) {
@@ -104,20 +133,25 @@ impl Adaptive {
         let next = if failed > count / 10 || count == 0 {
             limit - (limit / 10).max(1).min(limit)
         } else {
-            let baseline_ns = self.baseline(mean_ns, limit == bounds.min);
+            let baseline_ns = self.baseline((mean_ns, count), limit == bounds.min);
             next_limit(limit, baseline_ns, mean_ns, in_flight_max)
         };
         self.limit.store(next.clamp(bounds.min, bounds.max), Ordering::Relaxed);
     }
 
-    /// Follows a fall. A rise is believed only where the limit is as low as it may be: there the backend has next to
-    /// nothing to do, and is slow all the same. Otherwise latencies and limit would lift each other.
-    fn baseline(&self, mean_ns: u64, is_least: bool) -> u64 {
+    /// Follows a fall, the less of it the fewer answers tell of it. A rise is believed only where the limit is as low as it may
+    /// be: there the backend has next to nothing to do, and is slow all the same. Otherwise latencies and limit would lift
+    /// each other.
+    fn baseline(&self, (mean_ns, count): (u64, u32), is_least: bool) -> u64 {
         let known_ns = self.baseline_ns.load(Ordering::Relaxed);
+        let part = |way_ns: u64| {
+            let (count, count_min) = (count.min(WINDOW_COUNT_MIN), WINDOW_COUNT_MIN);
+            (way_ns / 4).saturating_mul(count.into()) / u64::from(count_min)
+        };
         let baseline_ns = match known_ns {
             0 => mean_ns,
-            known_ns if mean_ns <= known_ns => known_ns - (known_ns - mean_ns) / 4,
-            known_ns if is_least => known_ns + (mean_ns - known_ns) / 4,
+            known_ns if mean_ns <= known_ns => known_ns - part(known_ns - mean_ns),
+            known_ns if is_least => known_ns + part(mean_ns - known_ns),
             known_ns => known_ns,
         };
         self.baseline_ns.store(baseline_ns.max(1), Ordering::Relaxed);
@@ -125,10 +159,15 @@ impl Adaptive {
     }
 }
 
+/// The slowest that answers may be before the limit falls.
+fn tolerated_ns(baseline_ns: u64) -> u64 {
+    let (numerator, denominator) = TOLERANCE;
+    baseline_ns.saturating_mul(numerator) / denominator
+}
+
 /// The limit after a window with this mean latency.
 fn next_limit(limit: u32, baseline_ns: u64, mean_ns: u64, in_flight_max: u32) -> u32 {
-    let (numerator, denominator) = TOLERANCE;
-    let tolerated_ns = baseline_ns.saturating_mul(numerator) / denominator;
+    let tolerated_ns = tolerated_ns(baseline_ns);
     if mean_ns <= tolerated_ns {
         // What was not used says nothing of whether more could be done.
         let is_used = in_flight_max.saturating_mul(2) >= limit;

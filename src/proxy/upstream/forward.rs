@@ -262,8 +262,13 @@ impl Tries<'_> {
                 let failed = ask.status(&head) >= 500;
                 self.report(&targets, index, if failed { Outcome::ServerError } else { Outcome::Success });
                 if trail.tries >= TRIES_MAX || !self.is_worth_another_try(&head, &exchange) {
-                    if ask.is_grpc || is_event_stream(&head) {
+                    let is_stream = ask.is_grpc || is_event_stream(&head);
+                    if is_stream {
                         exchange.set_idle_timeout(ask.timeouts.stream_idle);
+                    }
+                    // What may last for hours is no load that its latency tells of.
+                    if is_stream || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                        self.adaptive = None;
                     }
                     let held = Held {
                         key: ask.pool_key(target),

@@ -92,7 +92,7 @@ impl Simulation {
             self.end_until(at_ns);
             let limit = self.adaptive.limit(self.bounds);
             assert!((self.bounds.min..=self.bounds.max).contains(&limit), "{limit}");
-            let Some(permit) = self.adaptive.try_acquire(self.bounds) else {
+            let Some(permit) = self.adaptive.try_acquire(at_ns, self.bounds) else {
                 self.refused += 1;
                 continue;
             };
@@ -173,12 +173,12 @@ fn a_backend_that_answers_nothing_falls_to_the_least_and_comes_back() {
         adaptive.on_answer(now_ns, None, BOUNDS);
     }
     assert_eq!(adaptive.limit(BOUNDS), BOUNDS.min);
-    let held: Vec<_> = (0..BOUNDS.min).map(|_| adaptive.try_acquire(BOUNDS).unwrap()).collect();
-    assert!(adaptive.try_acquire(BOUNDS).is_none(), "the least is never more");
+    let held: Vec<_> = (0..BOUNDS.min).map(|_| adaptive.try_acquire(now_ns, BOUNDS).unwrap()).collect();
+    assert!(adaptive.try_acquire(now_ns, BOUNDS).is_none(), "the least is never more");
     drop(held);
     for _ in 0..2000 {
         now_ns += 5 * MS;
-        let permits: Vec<_> = (0..BOUNDS.max).map_while(|_| adaptive.try_acquire(BOUNDS)).collect();
+        let permits: Vec<_> = (0..BOUNDS.max).map_while(|_| adaptive.try_acquire(now_ns, BOUNDS)).collect();
         adaptive.on_answer(now_ns, Some(MS), BOUNDS);
         drop(permits);
     }
@@ -189,8 +189,58 @@ fn a_backend_that_answers_nothing_falls_to_the_least_and_comes_back() {
 fn a_rule_with_narrower_bounds_keeps_to_them() {
     let adaptive = Arc::new(Adaptive::default());
     let narrow = AdaptiveLimit { min: 2, max: 3 };
-    let permits: Vec<_> = (0..10).map_while(|_| adaptive.try_acquire(narrow)).collect();
+    let permits: Vec<_> = (0..10).map_while(|_| adaptive.try_acquire(0, narrow)).collect();
     assert_eq!(permits.len(), 3);
     drop(permits);
-    assert!(adaptive.try_acquire(narrow).is_some());
+    assert!(adaptive.try_acquire(0, narrow).is_some());
+}
+
+#[test]
+fn answers_that_last_for_hours_do_not_hold_a_quick_backend_at_its_limit() {
+    let adaptive = Arc::new(Adaptive::default());
+    let (mut now_ns, mut held) = (0, Vec::new());
+    // One new client in 50 ms: it is answered in 5 ms, and stays.
+    for _ in 0..400 {
+        now_ns += 50 * MS;
+        if let Some(permit) = adaptive.try_acquire(now_ns, BOUNDS) {
+            adaptive.on_answer(now_ns + 5 * MS, Some(5 * MS), BOUNDS);
+            held.push(permit);
+        }
+    }
+    assert!(held.len() > 300, "{} of 400", held.len());
+}
+
+#[test]
+fn few_slow_answers_let_it_neither_grow_nor_fall_and_ten_let_it_fall() {
+    let adaptive = Arc::new(Adaptive::default());
+    let (mut now_ns, mut held) = (0, Vec::new());
+    let mut refused_after = |pause_ns: u64, latency_ns: u64| {
+        now_ns += pause_ns;
+        adaptive.on_answer(now_ns, Some(latency_ns), BOUNDS);
+        held.extend((0..BOUNDS.max).map_while(|_| adaptive.try_acquire(now_ns, BOUNDS)));
+        adaptive.limit(BOUNDS)
+    };
+    assert_eq!(refused_after(MS, 10 * MS), START, "the first window begins");
+    assert_eq!(refused_after(999 * MS, 10 * MS), START, "few answers want patience");
+    assert_eq!(refused_after(MS, 10 * MS), START + 4, "what is known is that it is quick");
+    for _ in 0..9 {
+        assert_eq!(refused_after(SECOND, 20 * MS), START + 4);
+    }
+    assert!(refused_after(SECOND, 20 * MS) < START + 4);
+}
+
+#[test]
+fn a_backend_of_few_requests_stays_quick_though_its_refusals_are_heard() {
+    for seed in 1..40 {
+        // Two places of 100 ms do 20 a second.
+        let mut simulation = Simulation::new(seed, 2);
+        simulation.bounds = AdaptiveLimit { min: 2, max: 500 };
+        simulation.service_ns = 100 * MS;
+        simulation.run(100, 60 * SECOND);
+        simulation.take(SECOND);
+        simulation.run(100, 60 * SECOND);
+        let (p50, p95, rate) = simulation.take(60 * SECOND);
+        assert!(p50 <= 330 && p95 <= 520, "seed {seed}: p50 {p50} ms, p95 {p95} ms");
+        assert!(rate >= 17, "seed {seed}: {rate} a second of 20");
+    }
 }

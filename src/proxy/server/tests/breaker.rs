@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ir::{Action, BackendEndpoints, BreakerFailures, CircuitBreaker, Endpoint, EndpointMap};
+use ir::{Action, AdaptiveLimit, BackendEndpoints, BreakerFailures, CircuitBreaker, Endpoint, EndpointMap};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{Answer, Site, ask, dial, until};
@@ -35,15 +35,34 @@ fn get(site: &Site) -> Answer {
     ask(&mut dial(site.http), "GET", HOST, "/", &[]).unwrap()
 }
 
-/// Answers every request with nothing.
+/// What an answer is that goes on for ever.
+const ENDLESS: [(&str, &[(&str, &str)], &str); 2] = [
+    ("/events", &[], "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"),
+    (
+        "/tunnel",
+        &[
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+            ("sec-websocket-version", "13"),
+        ],
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    ),
+];
+
+/// Answers every request with nothing, but those that want it for ever.
 fn well() -> u16 {
     start(None, |Accepted { mut io, .. }| async move {
         let mut head = Vec::new();
         while let Ok(byte) = io.read_u8().await {
             head.push(byte);
             if head.ends_with(b"\r\n\r\n") {
+                let path = String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned();
+                let endless = ENDLESS.iter().find(|(of, ..)| *of == path).map(|(.., answer)| *answer);
+                let answer = endless.unwrap_or("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+                io.write_all(answer.as_bytes()).await.unwrap();
                 head.clear();
-                io.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
             }
         }
     })
@@ -71,4 +90,22 @@ fn a_probe_that_finds_no_endpoint_gives_its_place_to_the_next() {
     for _ in 0..5 {
         assert_eq!(get(&site).status, 200, "it is closed");
     }
+}
+
+#[test]
+fn answers_that_go_on_for_ever_do_not_fill_an_adaptive_bound() {
+    let adaptive = Some(AdaptiveLimit { min: 1, max: 2 });
+    let site = site(CircuitBreaker { adaptive, ..CircuitBreaker::default() });
+    set_ports(&site, &[well()]);
+    until("an endpoint", || get(&site).status == 200);
+    let mut held = Vec::new();
+    for (path, headers, answer) in ENDLESS {
+        for _ in 0..3 {
+            let mut client = dial(site.http);
+            let begun = ask(&mut client, "GET", HOST, path, headers).unwrap();
+            assert!(answer.contains(&begun.status.to_string()), "{path}: {} {}", begun.status, begun.body);
+            held.push(client);
+        }
+    }
+    assert_eq!(get(&site).status, 200);
 }

@@ -11,9 +11,11 @@ use crate::error::Reason;
 /// `None`: the rule asks for no such bound.
 pub(super) fn permit(ask: &Forward<'_>) -> Result<Option<AdaptivePermit>, Reason> {
     let Some(bounds) = ask.circuit_breaker.adaptive else { return Ok(None) };
-    let permit = ask.backend.adaptive.try_acquire(bounds);
+    let adaptive = &ask.backend.adaptive;
+    let permit = adaptive.try_acquire(ask.worker.nanos(ask.started), bounds);
     if permit.is_none() {
         ask.backend.metrics.adaptive_rejected();
+        ask.backend.metrics.set_adaptive_limit(adaptive.limit(bounds));
         return Err(Reason::BreakerOpen);
     }
     Ok(permit)
