@@ -81,6 +81,11 @@ impl Outlier {
         }
     }
 
+    /// Whether [`Self::on_result`] has to know when this outcome came, and not only about when.
+    pub fn is_timely(&self, outcome: Outcome, policy: &ir::PassiveHealth) -> bool {
+        outcome != Outcome::Success || policy.success_rate.is_some() || !self.is_calm()
+    }
+
     /// Counts how a try at `endpoints[index]` ended. Returns whether that ejected the endpoint.
     ///
     /// When a threshold is reached but as many endpoints are out as may be, the endpoint stays, and its next failure

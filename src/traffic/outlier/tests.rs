@@ -176,6 +176,51 @@ fn a_success_rate_ejects_only_with_enough_requests_of_one_interval() {
 }
 
 #[test]
+fn a_result_that_comes_late_takes_nothing_away_and_one_of_long_after_begins_anew() {
+    let policy =
+        ir::SuccessRate { minimum_percent: 80, minimum_requests: 10, interval: Duration::from_secs(10) };
+    let after = |numbers: &[u64]| {
+        let window = RateWindow::default();
+        let count = |number: u64, failed| window.count(number * 10 * SECOND, failed, &policy);
+        assert!(!(0..9).any(|_| count(numbers[0], true)));
+        assert!(!numbers[1..].iter().any(|number| count(*number, false)));
+        // How many failures it takes now.
+        1 + (0..10).position(|_| count(numbers[0], true)).unwrap()
+    };
+    // The intervals of nine failures, and of successes that come in then.
+    assert_eq!(after(&[20]), 1);
+    assert_eq!(after(&[20, 19, 18, 12]), 1, "their requests were slow");
+    assert_eq!(after(&[1 << 16, (1 << 16) - 1]), 1, "only the low bits of a number are kept");
+    // After so long they look as if they were of a time before.
+    for later in [1, 9, 30_000, 40_000, (1 << 16) - 9] {
+        let window = RateWindow::default();
+        let count = |number: u64| window.count(number * 10 * SECOND, true, &policy);
+        assert!(!(0..9).any(|_| count(20)) && !(0..9).any(|_| count(20 + later)), "{later}");
+        assert!(count(20 + later), "{later}");
+    }
+}
+
+#[test]
+fn the_time_of_a_result_matters_but_for_a_success_while_all_is_well() {
+    let (outlier, endpoints, plain) = (Outlier::default(), endpoints(2), policy(50));
+    let rate =
+        ir::SuccessRate { minimum_percent: 80, minimum_requests: 10, interval: Duration::from_secs(10) };
+    let rate = ir::PassiveHealth { success_rate: Some(rate), ..plain };
+    let timely = |policy| OUTCOMES.map(|outcome| outlier.is_timely(outcome, policy));
+    assert_eq!(timely(&plain), [false, true, true, true]);
+    assert_eq!(timely(&rate), [true; 4]);
+    while !outlier.on_result(&endpoints, 0, (SECOND, Outcome::NoAnswer), &plain) {}
+    assert_eq!(timely(&plain), [true; 4], "an endpoint may have come back since the request began");
+    // Its trial counts by when it ends; by when the request began, it would be lost.
+    let health = endpoints[0].health();
+    assert!(health.take_trial(31 * SECOND));
+    assert!(!outlier.on_result(&endpoints, 0, (30 * SECOND, Outcome::Success), &plain));
+    assert!(!health.is_trusted());
+    assert!(!outlier.on_result(&endpoints, 0, (31 * SECOND, Outcome::Success), &plain));
+    assert!(health.is_trusted());
+}
+
+#[test]
 fn a_first_failure_leaves_as_many_tries_as_it_takes_to_be_sure() {
     let (outlier, endpoints, policy) = (Outlier::default(), endpoints(2), policy(50));
     let health = endpoints[0].health();

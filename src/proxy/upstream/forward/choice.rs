@@ -50,8 +50,9 @@ impl Tries<'_> {
             balance::measure(target, self.ask.worker.nanos(now), now - self.began, outcome);
         }
         let Some(health) = self.ask.passive_health else { return };
-        // The clock is only read where the time of an ejection could come of it.
-        let now = if outcome == Outcome::Success { self.ask.started } else { Instant::now() };
+        // The clock is only read where the time matters.
+        let is_timely = backend.outlier.is_timely(outcome, health);
+        let now = if is_timely { Instant::now() } else { self.ask.started };
         let now_ns = self.ask.worker.nanos(now);
         if backend.outlier.on_result(targets, index, (now_ns, outcome), health) {
             backend.ejected(targets, index);
