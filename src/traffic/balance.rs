@@ -115,19 +115,31 @@ pub struct Lineup {
     local: Box<[usize]>,
     /// The same of this region, those of the zone among them.
     near: Box<[usize]>,
+    /// Tells whether these are the endpoints that hold now.
+    number: u64,
 }
 
 impl Lineup {
     /// `ring` must be of the same endpoints in the same order; `local` are places in them, in order.
     pub fn new<E: AsRef<EndpointState>>(endpoints: &[E], ring: Option<Ring>, local: &[usize]) -> Self {
         let newest_ns = endpoints.iter().map(|endpoint| endpoint.as_ref().since_ns).max().unwrap_or(0);
-        Self { newest_ns, ring, local: local.into(), near: Box::default() }
+        Self { newest_ns, ring, local: local.into(), near: Box::default(), number: 0 }
     }
 
     /// `near` are places in the same endpoints, in order, those of the zone among them.
     #[must_use]
     pub fn with_near(self, near: &[usize]) -> Self {
         Self { near: near.into(), ..self }
+    }
+
+    /// As [`Outlier::next_lineup`] says.
+    #[must_use]
+    pub fn with_number(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     pub fn ring(&self) -> Option<&Ring> {
@@ -255,7 +267,7 @@ impl Survey {
             all_trusted &= health.is_trusted();
         }
         if all_trusted && well == endpoints.len() {
-            ask.outlier.settle(alerts);
+            ask.outlier.settle(alerts, ask.lineup.number);
         }
         let reachable = endpoints.len().saturating_sub(dead);
         Self { panics: well * 100 < reachable * usize::from(ask.panic_percent) }

@@ -44,6 +44,8 @@ pub struct Outlier {
     alerts: AtomicU64,
     /// What `alerts` was when everyone was last seen to be well.
     settled: AtomicU64,
+    /// The number of the list of endpoints that holds now. See [`Self::next_lineup`].
+    lineup: AtomicU64,
 }
 
 impl Outlier {
@@ -57,9 +59,18 @@ impl Outlier {
         self.alerts.load(Ordering::Acquire)
     }
 
-    /// Everyone was well, and nothing that came up since is forgotten.
-    pub(crate) fn settle(&self, alerts: u64) {
-        self.settled.store(alerts, Ordering::Relaxed);
+    /// Everyone in the lineup of this number was well, and nothing that came up since is forgotten. A lineup that does not hold
+    /// any more says nothing: somebody may be out whom it does not know.
+    pub(crate) fn settle(&self, alerts: u64, lineup: u64) {
+        if self.lineup.load(Ordering::Acquire) == lineup {
+            self.settled.store(alerts, Ordering::Relaxed);
+        }
+    }
+
+    /// A new list of endpoints is to hold from now on. Returns its number for [`crate::Lineup::with_number`]; to be asked for
+    /// before anyone is given the list.
+    pub fn next_lineup(&self) -> u64 {
+        self.lineup.fetch_add(1, Ordering::Release).wrapping_add(1)
     }
 
     /// Some endpoint is not to be asked as freely as before.
@@ -130,7 +141,13 @@ impl Outlier {
             self.ejected_until_ns.fetch_max(until_ns, Ordering::Relaxed);
             self.alert();
         } else {
-            health.trust();
+            if health.is_out(now_ns) {
+                // It was asked because all seemed to be calm.
+                self.alert();
+            }
+            if !health.is_ejected(now_ns) {
+                health.trust();
+            }
         }
         self.ejecting.store(false, Ordering::Release);
         eject

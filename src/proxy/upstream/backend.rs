@@ -55,10 +55,10 @@ pub(crate) struct Targets {
 }
 
 impl Targets {
-    /// `local` and `near`: see [`BackendEndpoints`].
-    fn new(list: Vec<Target>, hashes: bool, local: &[usize], near: &[usize]) -> Self {
+    /// `local` and `near`: see [`BackendEndpoints`]; `number`: see [`Outlier::next_lineup`].
+    fn new(list: Vec<Target>, hashes: bool, (local, near): (&[usize], &[usize]), number: u64) -> Self {
         let ring = hashes.then(|| Ring::new(list.iter().map(|target| &*target.label)));
-        Self { lineup: Lineup::new(&list, ring, local).with_near(near), list }
+        Self { lineup: Lineup::new(&list, ring, local).with_near(near).with_number(number), list }
     }
 }
 
@@ -177,8 +177,8 @@ impl Backend {
     pub(crate) fn prepare_hashing(&self) {
         if !self.hashes.swap(true, Ordering::Relaxed) {
             let old = self.endpoints.load();
-            let (local, near) = (old.lineup.local(), old.lineup.near());
-            self.endpoints.store(Arc::new(Targets::new(old.list.clone(), true, local, near)));
+            let (near_by, number) = ((old.lineup.local(), old.lineup.near()), old.lineup.number());
+            self.endpoints.store(Arc::new(Targets::new(old.list.clone(), true, near_by, number)));
         }
     }
 
@@ -202,7 +202,8 @@ impl Backend {
             known.get(endpoint).map_or_else(make, |&target| target.clone())
         });
         let hashes = self.hashes.load(Ordering::Relaxed);
-        self.endpoints.store(Arc::new(Targets::new(targets.collect(), hashes, local, near)));
+        let number = self.outlier.next_lineup();
+        self.endpoints.store(Arc::new(Targets::new(targets.collect(), hashes, (local, near), number)));
     }
 }
 
@@ -334,6 +335,9 @@ impl Backends {
 
 #[cfg(test)]
 mod tests {
+    use ir::PassiveHealth;
+    use traffic::{Choice, Outcome, Pick, TriedSet};
+
     use super::*;
 
     fn map(named: &[(&BackendId, &[u16])]) -> Arc<EndpointMap> {
@@ -379,6 +383,39 @@ mod tests {
         backends.set_endpoints(map(&[(&id, &[])]));
         backends.set_endpoints(map(&[(&id, &[3])]));
         assert_eq!(new(&backend), [false], "there is nobody to spare it");
+    }
+
+    #[test]
+    fn who_still_has_an_old_list_does_not_say_that_all_are_well() {
+        let (metrics, mut backends) = (Metrics::new(), Backends::new(BackendNames::Anywhere, Instant::now()));
+        let id = BackendId::Service { namespace: "n".into(), name: "s".into(), port: 80 };
+        backends.set_endpoints(map(&[(&id, &[1, 2])]));
+        let backend = backends.get(&id, &metrics);
+        let old = backend.targets();
+        backends.set_endpoints(map(&[(&id, &[1, 2, 3])]));
+        backend.prepare_hashing();
+        let new = backend.targets();
+        let once = PassiveHealth { consecutive_5xx: 1, ..PassiveHealth::default() };
+        assert!(backend.outlier.on_result(&new, 2, (1, Outcome::ServerError), &once));
+        let after = |targets: &Targets, now_ns| {
+            let pick = Pick {
+                choice: Choice::Random,
+                random: 7,
+                now_ns,
+                tried: &TriedSet::default(),
+                outlier: &backend.outlier,
+                lineup: &targets.lineup,
+                slow_start_ns: 0,
+                prefers_local: false,
+                panic_percent: 0,
+            };
+            traffic::pick(targets, &pick).unwrap();
+            backend.outlier.is_calm()
+        };
+        assert!(!after(&old, 2) && !after(&new, 2), "one is out");
+        let back = new[2].state.health().ejection_end_ns();
+        assert!(!backend.outlier.on_result(&new, 2, (back, Outcome::Success), &once));
+        assert!(!after(&old, back) && after(&new, back), "it is back");
     }
 
     #[test]

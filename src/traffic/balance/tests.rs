@@ -129,6 +129,23 @@ fn no_endpoint_means_no_pick() {
 }
 
 #[test]
+fn a_list_of_before_does_not_say_that_all_are_well() {
+    let (outlier, all, none) = (Outlier::default(), endpoints(2), tried(&[]));
+    let after = |endpoints: &[Arc<EndpointState>], number| {
+        let lineup = Lineup::new(endpoints, None, &[]).with_number(number);
+        pick(endpoints, &plain(Choice::Random, 0, (&none, &outlier, &lineup)));
+        outlier.is_calm()
+    };
+    let before = outlier.next_lineup();
+    let now = outlier.next_lineup();
+    eject(&outlier, &all, &[1]);
+    assert!(!after(&all[..1], before), "the other one is out");
+    assert!(!after(&all, now));
+    let again = outlier.next_lineup();
+    assert!(!after(&all, now) && after(&all[..1], again), "who is out has gone");
+}
+
+#[test]
 fn the_first_group_that_has_anyone_is_asked() {
     /// Endpoints, ejected, tried, who may be picked.
     type Case<'a> = (usize, &'a [usize], &'a [usize], &'a [usize]);

@@ -221,6 +221,19 @@ fn the_time_of_a_result_matters_but_for_a_success_while_all_is_well() {
 }
 
 #[test]
+fn failures_of_one_that_is_out_end_the_calm() {
+    let (outlier, endpoints, policy) = (Outlier::default(), endpoints(2), policy(50));
+    let fail = |now_ns| outlier.on_result(&endpoints, 0, (now_ns, Outcome::NoAnswer), &policy);
+    while !fail(SECOND) {}
+    // As if nobody had seen that it is out.
+    outlier.settle(outlier.alerts(), 0);
+    assert!(!(0..5).any(|_| fail(2 * SECOND)));
+    assert!(!outlier.is_calm());
+    let health = endpoints[0].health();
+    assert!(!health.is_trusted() && health.take_trial(31 * SECOND) && !health.take_trial(31 * SECOND));
+}
+
+#[test]
 fn a_first_failure_leaves_as_many_tries_as_it_takes_to_be_sure() {
     let (outlier, endpoints, policy) = (Outlier::default(), endpoints(2), policy(50));
     let health = endpoints[0].health();
