@@ -70,8 +70,36 @@ fn a_delay_is_waited_before_the_backend_is_asked_and_counts_against_the_time_of_
     assert_eq!(site.gateway.metric(DELAYED), 1.0);
     let line = site.gateway.access_line("the request", |line| line["status"] == 200);
     assert_eq!(line["reason"], "fault-delay");
-    let site = faulty(&web, "delay: {duration: 300ms}", "timeouts: {request: 100ms}");
+    let site = faulty(&web, "delay: {duration: 30s}", "timeouts: {request: 100ms}");
+    let began = Instant::now();
     assert_eq!(site.gateway.get(HOST, "/").status, 504);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(web.arrived().len(), 1, "nothing is sent when its time is over");
+}
+
+#[test]
+fn an_endpoint_is_not_blamed_for_the_time_that_was_used_up_before() {
+    let silent = [Backend::start(|_| Reply::Silence), Backend::start(|_| Reply::Silence)];
+    let endpoints = [silent[0].address, silent[1].address];
+    let spec = format!(
+        "hostnames: [{HOST}]\nrules:\n- name: all\n  backendRefs: [{{name: web, port: 80}}]\n  \
+         timeouts: {{request: 600ms}}\n  healthCheck: {{passive: {{consecutiveConnectFailures: 1}}}}\n  \
+         filters: [{{type: Fault, fault: {{header: {{name: x-slow}}, delay: {{duration: 400ms}}}}}}]\n"
+    );
+    let site = site(&(service("web", &endpoints) + &route("shop", &spec)));
+    let ejected = || {
+        let metrics = site.gateway.admin_text("/metrics");
+        let line = metrics.lines().find(|line| line.starts_with("baribhara_endpoint_ejections_total{"));
+        line.is_some_and(|line| !line.ends_with(" 0"))
+    };
+    for _ in 0..3 {
+        let slow = Request::get(HOST, "/").header("x-slow", "1");
+        assert_eq!(site.gateway.ask(&slow).status, 504);
+    }
+    let asked: usize = silent.iter().map(|backend| backend.arrived().len()).sum();
+    assert_eq!((asked, ejected()), (3, false));
+    assert_eq!(site.gateway.get(HOST, "/").status, 504);
+    assert!(ejected(), "the whole time was its own");
 }
 
 #[test]

@@ -78,6 +78,10 @@ impl MirrorStage {
         if ask.upgrade.is_some() || !traffic::happens(self.percent, ask.worker.random.next()) {
             return;
         }
+        // The request itself goes nowhere.
+        if ask.is_over(Instant::now()) {
+            return;
+        }
         if upstream.backend.breaker.in_use(BreakerKind::Requests) >= IN_FLIGHT_MAX {
             metrics.mirrors_dropped.inc();
             return;

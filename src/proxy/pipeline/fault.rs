@@ -1,7 +1,9 @@
 //! Faults that a rule injects on purpose: a wait, or an answer in the place of the backend's.
 
+use std::time::Instant;
+
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
-use ir::{Fault, FaultAnswer, FaultHeader};
+use ir::{Action, Fault, FaultAnswer, FaultHeader};
 
 use super::{Notes, Stage, new_decision};
 use crate::answer::{Payload, insert_decision};
@@ -25,7 +27,13 @@ impl Stage<'_> {
         if let Some(delay) = delay.filter(|delay| traffic::happens(delay.percent, random.next())) {
             extras.metrics.faults_delayed.inc();
             notes.record.on_fault("fault-delay");
-            tokio::time::sleep(delay.duration).await;
+            let until = Instant::now() + delay.duration;
+            let cut = self.deadline(asked, notes).filter(|deadline| *deadline < until);
+            tokio::time::sleep_until(cut.unwrap_or(until).into()).await;
+            if cut.is_some() {
+                // Nothing is sent any more: it is told so.
+                return None;
+            }
         }
         let abort = abort.filter(|abort| traffic::happens(abort.percent, random.next()))?;
         let is_grpc = notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers);
@@ -38,6 +46,19 @@ impl Stage<'_> {
         let mut response = answer(abort.answer);
         insert_decision(response.headers_mut(), &decision);
         Some(Box::new(response))
+    }
+
+    /// When a request that a backend is to be asked for must be over.
+    fn deadline(&self, asked: &Asked, notes: &Notes) -> Option<Instant> {
+        let route = &notes.route.as_ref()?.compiled.route;
+        let Action::Forward { .. } = route.action else { return None };
+        let is_grpc = notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers);
+        let timeout = if is_grpc {
+            grpc::timeouts(&route.timeouts, &asked.headers).request
+        } else {
+            route.timeouts.request
+        };
+        timeout.map(|timeout| self.started + timeout)
     }
 }
 

@@ -85,6 +85,7 @@ impl Stage<'_> {
             upgrade: upgrade.filter(|_| upstream.protocol.has_upgrades()),
             started: self.started,
             is_grpc,
+            is_hurried: matches!(timeouts, Cow::Owned(_)),
             timeouts: &timeouts,
             retry,
             circuit_breaker,

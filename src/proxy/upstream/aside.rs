@@ -59,6 +59,7 @@ impl<'a> Aside<'a> {
             is_grpc: false,
             started: self.started,
             timeouts: &terms.timeouts,
+            is_hurried: false,
             retry: &terms.retry,
             circuit_breaker: &terms.circuit_breaker,
             load_balancing: &terms.load_balancing,

@@ -1,6 +1,6 @@
 //! Sends a request to an endpoint of its backend, and to another one where that is safe.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,9 +29,14 @@ use crate::server::Worker;
 mod adaptive;
 mod choice;
 mod connection;
+mod failure;
+
+use failure::TryError;
 
 /// Tries of one request at most, whatever is configured: never-sent tries included.
 const TRIES_MAX: u32 = 16;
+/// An endpoint that was silent for so long has had time enough to answer, whatever the rule gives.
+const FAIR_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// A request that has passed all policies, and how its rule wants it sent.
 #[derive(Debug)]
@@ -53,6 +58,8 @@ pub(crate) struct Forward<'a> {
     pub(crate) is_grpc: bool,
     pub(crate) started: Instant,
     pub(crate) timeouts: &'a Timeouts,
+    /// The time for the whole request is shorter than the rule's, as its client wants it.
+    pub(crate) is_hurried: bool,
     pub(crate) retry: &'a Retry,
     pub(crate) circuit_breaker: &'a CircuitBreaker,
     pub(crate) load_balancing: &'a LoadBalancing,
@@ -102,27 +109,6 @@ impl Held {
     }
 }
 
-/// Why one try failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TryError {
-    NoEndpoint,
-    Breaker,
-    Connect,
-    /// TLS was not agreed on.
-    Tls,
-    /// The request can't be said in HTTP/2.
-    Head,
-    /// The exchange failed on a connection that had served before (`reused`) or on a new one.
-    Exchange {
-        error: ExchangeError,
-        reused: bool,
-    },
-    PerTryTimeout,
-    RequestTimeout,
-    /// An answer whose status is tried again; that there is another try was settled before it was given up.
-    Status,
-}
-
 /// Sends the request and its body, which is taken for it. The trail tells the endpoint and the number of tries, whatever
 /// comes out.
 pub(crate) async fn forward(
@@ -132,6 +118,10 @@ pub(crate) async fn forward(
 ) -> Result<Forwarded, Reason> {
     if ask.protocol.is_invalid() {
         return Err(Reason::UpstreamTlsInvalid);
+    }
+    if ask.deadline().is_some() && ask.is_over(Instant::now()) {
+        trail.is_late = true;
+        return Err(TryError::OVER.reason());
     }
     let breaker = &ask.backend.breaker;
     let Some(request) = BreakerPermit::try_acquire(breaker, BreakerKind::Requests, ask.circuit_breaker)
@@ -153,6 +143,7 @@ pub(crate) async fn forward(
         tried: TriedSet::default(),
         endpoints_tried: 0,
         began: ask.started,
+        timed_from: Cell::new(None),
         counted: 0,
         pause: Duration::ZERO,
         skip_pool: false,
@@ -178,34 +169,11 @@ pub(crate) async fn forward(
         adaptive::measure(ask, began, Some(error));
         // In a box, as it is seldom needed: what a request keeps for its whole life is kept small.
         if trail.tries >= TRIES_MAX || !Box::pin(tries.may_try_again(error)).await {
-            trail.is_late = error == TryError::RequestTimeout;
-            ask.ended(permit, || is_failure(error));
-            return Err(reason(error));
+            trail.is_late = error.is_late();
+            ask.ended(permit, || error.is_failure());
+            return Err(error.reason());
         }
         ask.route_metrics.retried();
-    }
-}
-
-fn reason(error: TryError) -> Reason {
-    match error {
-        TryError::NoEndpoint => Reason::NoEndpoint,
-        TryError::Breaker => Reason::BreakerOpen,
-        TryError::Connect => Reason::ConnectFailed,
-        TryError::Tls => Reason::UpstreamTlsFailed,
-        TryError::Head => Reason::BadHost,
-        TryError::PerTryTimeout | TryError::RequestTimeout => Reason::UpstreamTimeout,
-        TryError::Status => Reason::UpstreamInvalid,
-        TryError::Exchange { error, .. } => match error {
-            ExchangeError::Closed { .. }
-            | ExchangeError::Refused
-            | ExchangeError::Reset
-            | ExchangeError::Truncated => Reason::UpstreamReset,
-            ExchangeError::Malformed => Reason::UpstreamInvalid,
-            ExchangeError::Timeout => Reason::UpstreamTimeout,
-            ExchangeError::Client(BodyError::TooLarge) => Reason::BodyTooLarge,
-            ExchangeError::Client(BodyError::Timeout) => Reason::BodyTimeout,
-            ExchangeError::Client(BodyError::Broken) => Reason::ClientGone,
-        },
     }
 }
 
@@ -223,6 +191,8 @@ struct Tries<'a> {
     endpoints_tried: usize,
     /// When the try began, where that is measured.
     began: Instant,
+    /// When the try was sent, where its time is bounded.
+    timed_from: Cell<Option<Instant>>,
     /// Retries that count against `attempts` and the budget.
     counted: u32,
     /// The wait before the next counted retry.
@@ -236,6 +206,7 @@ struct Tries<'a> {
 impl Tries<'_> {
     async fn once(&mut self, trail: &mut Trail) -> Result<Forwarded, TryError> {
         let ask = self.ask;
+        self.timed_from.set(None);
         let targets = Arc::clone(&self.targets);
         let Some((index, target)) = self.pick(&targets) else { return Err(TryError::NoEndpoint) };
         trail.upstream = Some(Arc::clone(&target.label));
@@ -254,11 +225,12 @@ impl Tries<'_> {
                     }
                 },
             };
+            self.in_time()?;
             let reused = connection.is_reused();
             (self.start(connection, target)?, reused)
         };
-        let error = match self.await_head(&mut exchange, reused).await {
-            Ok(head) => {
+        let error = match self.await_head(&mut exchange).await {
+            Some(Ok(head)) => {
                 let failed = ask.status(&head) >= 500;
                 self.report(&targets, index, if failed { Outcome::ServerError } else { Outcome::Success });
                 if trail.tries >= TRIES_MAX || !self.is_worth_another_try(&head, &exchange) {
@@ -283,16 +255,15 @@ impl Tries<'_> {
                 self.avoid = None;
                 TryError::Status
             }
-            Err(error) if is_timeout(error) && exchange.waits_for_client() => {
+            Some(Err(error)) => TryError::Exchange { error, reused },
+            None if exchange.waits_for_client() => {
                 TryError::Exchange { error: ExchangeError::Client(BodyError::Timeout), reused }
             }
-            Err(error) => {
-                if is_upstreams_fault(error) {
-                    self.report(&targets, index, Outcome::NoAnswer);
-                }
-                error
-            }
+            None => self.expired(),
         };
+        if let Some(outcome) = error.outcome() {
+            self.report(&targets, index, outcome);
+        }
         *self.body = Some(exchange.into_body());
         Err(error)
     }
@@ -312,21 +283,43 @@ impl Tries<'_> {
         }
     }
 
-    async fn await_head(&self, exchange: &mut Exchange, reused: bool) -> Result<ResponseHead, TryError> {
-        let head = poll_fn(|cx| exchange.poll_head(cx));
-        let per_try = self.ask.timeouts.per_try.map(|timeout| Instant::now() + timeout);
-        let (deadline, expired) = match (self.ask.deadline(), per_try) {
-            (None, None) => {
-                return head.await.map_err(|error| TryError::Exchange { error, reused });
-            }
-            (Some(request), None) => (request, TryError::RequestTimeout),
-            (Some(request), Some(per_try)) if request <= per_try => (request, TryError::RequestTimeout),
-            (_, Some(per_try)) => (per_try, TryError::PerTryTimeout),
-        };
-        match time::timeout_at(deadline.into(), head).await {
-            Ok(head) => head.map_err(|error| TryError::Exchange { error, reused }),
-            Err(_) => Err(expired),
+    /// Nothing is sent when the time for it is over.
+    fn in_time(&self) -> Result<(), TryError> {
+        let timeouts = self.ask.timeouts;
+        // Others need no clock.
+        if timeouts.request.is_none() && timeouts.per_try.is_none() {
+            return Ok(());
         }
+        let now = Instant::now();
+        if self.ask.is_over(now) {
+            return Err(TryError::OVER);
+        }
+        self.timed_from.set(Some(now));
+        Ok(())
+    }
+
+    /// `None`: the time for it is over.
+    async fn await_head(&self, exchange: &mut Exchange) -> Option<Result<ResponseHead, ExchangeError>> {
+        let head = poll_fn(|cx| exchange.poll_head(cx));
+        match self.head_bound() {
+            Some((ends, _)) => time::timeout_at(ends.into(), head).await.ok(),
+            None => Some(head.await),
+        }
+    }
+
+    /// Until when the try waits for the head of its answer, and what it means that it has not come.
+    fn head_bound(&self) -> Option<(Instant, TryError)> {
+        let (ask, began) = (self.ask, self.timed_from.get()?);
+        let of_request = ask.deadline().map(|ends| {
+            let says = ask.silence_says(ends.saturating_duration_since(began));
+            (ends, TryError::RequestTimeout { says })
+        });
+        let of_try = ask.timeouts.per_try.map(|per_try| (began + per_try, TryError::PerTryTimeout));
+        [of_request, of_try].into_iter().flatten().min_by_key(|(ends, _)| *ends)
+    }
+
+    fn expired(&self) -> TryError {
+        self.head_bound().map_or(TryError::PerTryTimeout, |(_, error)| error)
     }
 
     /// Whether the method may be sent again after bytes of it were sent.
@@ -373,7 +366,7 @@ impl Tries<'_> {
     async fn may_try_again(&mut self, error: TryError) -> bool {
         let on = |what: RetryOn| self.ask.retry.on.contains(&what);
         let counted = match error {
-            TryError::NoEndpoint | TryError::Breaker | TryError::RequestTimeout | TryError::Head => {
+            TryError::NoEndpoint | TryError::Breaker | TryError::RequestTimeout { .. } | TryError::Head => {
                 return false;
             }
             TryError::Status => true,
@@ -422,43 +415,6 @@ impl Tries<'_> {
     }
 }
 
-fn is_timeout(error: TryError) -> bool {
-    match error {
-        TryError::PerTryTimeout | TryError::RequestTimeout => true,
-        TryError::NoEndpoint
-        | TryError::Breaker
-        | TryError::Connect
-        | TryError::Tls
-        | TryError::Head
-        | TryError::Exchange { .. }
-        | TryError::Status => false,
-    }
-}
-
-/// Whether a request that ends so counts as failed; `None`: it says nothing of the backend.
-fn is_failure(error: TryError) -> Option<bool> {
-    let of_backend = matches!(error, TryError::Connect | TryError::Tls) || is_upstreams_fault(error);
-    of_backend.then_some(true)
-}
-
-/// A client that breaks off or sends too much says nothing about the endpoint.
-fn is_upstreams_fault(error: TryError) -> bool {
-    match error {
-        TryError::Exchange { error: ExchangeError::Client(_), .. } => false,
-        // A pooled connection that the peer had closed meanwhile is no failure of the endpoint.
-        TryError::Exchange { error: ExchangeError::Closed { .. } | ExchangeError::Refused, reused } => {
-            !reused
-        }
-        TryError::Exchange { .. } | TryError::PerTryTimeout | TryError::RequestTimeout => true,
-        TryError::NoEndpoint
-        | TryError::Breaker
-        | TryError::Connect
-        | TryError::Tls
-        | TryError::Head
-        | TryError::Status => false,
-    }
-}
-
 /// An answer that goes on as long as there is something to tell.
 fn is_event_stream(head: &ResponseHead) -> bool {
     let media_type = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
@@ -479,6 +435,19 @@ impl Forward<'_> {
     /// When the whole request must be over.
     fn deadline(&self) -> Option<Instant> {
         self.timeouts.request.map(|timeout| self.started + timeout)
+    }
+
+    /// Whether the time for the whole request is over.
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|deadline| deadline <= now)
+    }
+
+    /// What it says of an endpoint that it has not answered within `had`, when the time of the request was over. Nothing
+    /// where the client chose that time, or where most of it was used up before: fair is half of the rule's own, or a
+    /// second.
+    fn silence_says(&self, had: Duration) -> Option<Outcome> {
+        let fair = (self.timeouts.request? / 2).min(FAIR_TIME_MAX);
+        (!self.is_hurried && had >= fair).then_some(Outcome::NoAnswer)
     }
 
     fn may_repeat(&self) -> bool {

@@ -1,8 +1,8 @@
 //! gRPC through the whole data plane: refusals, deadlines, retries and streams.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use http::{Method, Response};
@@ -68,6 +68,46 @@ fn the_clients_deadline_ends_a_call_that_nobody_answers() {
     let site = super::upstream::site(&[route], &[("a.example", port)]);
     let answer = call(&site, "a.example", &[]);
     assert_eq!((answer.status, answer.header("grpc-status")), (200, Some("14")), "{answer:?}");
+}
+
+#[test]
+fn a_deadline_that_the_client_chose_says_nothing_of_the_backend() {
+    let (arrived, arrivals) = mpsc::channel();
+    let upstream = || {
+        let arrived = arrived.clone();
+        start(None, move |accepted| {
+            let arrived = arrived.clone();
+            speak_h2(accepted, move |number, asked| {
+                let deadline = asked.0.headers().get("grpc-timeout").cloned();
+                arrived.send(deadline.clone()).unwrap();
+                async move {
+                    if deadline.is_some() {
+                        std::future::pending::<()>().await;
+                    }
+                    answer_with(number, asked, "");
+                }
+            })
+        })
+    };
+    let mut route = forwarding("a.example", HTTP2);
+    let Action::Forward { passive_health, circuit_breaker, .. } = &mut route.action else { unreachable!() };
+    *passive_health = Some(ir::PassiveHealth {
+        consecutive_5xx: 1,
+        consecutive_connect_failures: 1,
+        max_ejected_percent: 100,
+        ..ir::PassiveHealth::default()
+    });
+    let open_for = Duration::from_secs(60);
+    circuit_breaker.failures = Some(ir::BreakerFailures { consecutive: 1, rate: None, open_for, probes: 1 });
+    let site = site(&[route], &[("a.example", upstream()), ("a.example", upstream())]);
+    for deadline in [None, None, Some("1n"), Some("1n"), Some("60m"), Some("60m"), None, None] {
+        let fields = deadline.map(|deadline| ("grpc-timeout", deadline));
+        let answer = call(&site, "a.example", fields.as_slice());
+        assert_eq!(answer.header("grpc-status"), deadline.map(|_| "4"), "{deadline:?}: {answer:?}");
+    }
+    assert_eq!(site.metric("baribhara_endpoint_ejections_total{backend=\"shop/a.example:80\"}"), 0.0);
+    let arrived: Vec<_> = arrivals.try_iter().flatten().collect();
+    assert_eq!(arrived, ["60m", "60m"], "nothing is sent when its time is over");
 }
 
 /// The first call is answered UNAVAILABLE, later ones are not.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use traffic::AdaptivePermit;
 
-use super::{Forward, TryError, is_upstreams_fault};
+use super::{Forward, TryError};
 use crate::error::Reason;
 
 /// `None`: the rule asks for no such bound.
@@ -33,8 +33,8 @@ pub(super) fn measure(ask: &Forward<'_>, began_ns: Option<NonZeroU64>, error: Op
     let took_ns = now_ns.saturating_sub(began_ns.get());
     let latency_ns = match error {
         None | Some(TryError::Status) => Some(took_ns),
-        Some(TryError::Connect) => None,
-        Some(error) if is_upstreams_fault(error) => None,
+        Some(TryError::Tls) => return,
+        Some(error) if error.outcome().is_some() => None,
         Some(_) => return,
     };
     ask.backend.adaptive.on_answer(now_ns, latency_ns, bounds);

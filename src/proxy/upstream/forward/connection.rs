@@ -196,7 +196,7 @@ impl Tries<'_> {
         [
             Some((ask.timeouts.connect, TryError::Connect)),
             ask.timeouts.per_try.map(|timeout| (timeout, TryError::PerTryTimeout)),
-            left.map(|timeout| (timeout, TryError::RequestTimeout)),
+            left.map(|timeout| (timeout, TryError::OVER)),
         ]
         .into_iter()
         .flatten()
@@ -248,9 +248,7 @@ impl Tries<'_> {
         let deadline =
             self.ask.deadline().or_else(|| self.ask.timeouts.idle.map(|idle| Instant::now() + idle));
         match deadline {
-            Some(deadline) => {
-                time::timeout_at(deadline.into(), wait).await.map_err(|_| TryError::RequestTimeout)
-            }
+            Some(deadline) => time::timeout_at(deadline.into(), wait).await.map_err(|_| TryError::OVER),
             None => Ok(wait.await),
         }
     }
