@@ -70,6 +70,25 @@ fn a_host_that_answers_no_connection_is_avoided_long_before_the_first_has_failed
 }
 
 #[test]
+fn a_host_that_answers_no_connection_is_ejected_where_requests_have_less_time_than_connecting() {
+    for (timeouts, lost) in [("perTry: 200ms", 0..=0), ("request: 500ms", 2..=5)] {
+        let (gone, well) = (Unreachable::start(), Backend::named("well"));
+        let spec = format!(
+            "hostnames: [{HOST}]\nrules: [{{name: all, timeouts: {{{timeouts}}}, backendRefs: [{{name: web, port: 80}}]}}]"
+        );
+        let endpoints = [gone.address, well.address];
+        let site = site(&(service("web", &endpoints) + &route("shop", &spec)));
+        // Nothing was sent: no method forbids to ask somebody else.
+        let post = Request::new("POST", HOST, "/").body("some body");
+        let failed = (0..30).filter(|_| site.gateway.ask(&post).status != 200).count();
+        assert!(lost.contains(&failed), "{timeouts}: {failed} failed");
+        let metrics = site.gateway.admin_text("/metrics");
+        let line = metrics.lines().find(|line| line.starts_with("baribhara_endpoint_ejections_total{"));
+        assert!(line.is_some_and(|line| line.ends_with(" 1")), "{timeouts}: {line:?}");
+    }
+}
+
+#[test]
 fn a_pooled_connection_older_than_the_idle_time_is_not_used_again() {
     let backend = Backend::named("ok");
     let flags = ["--upstream-idle", "300ms", "--workers", "1"];

@@ -66,6 +66,11 @@ pub(super) async fn dial(target: &Target, timeout: Duration) -> Result<TcpStream
     time::timeout(timeout, open(target)).await.map_err(|_| ConnectError::TimedOut)?
 }
 
+/// When connecting that may take `timeout` counts as slow.
+pub(super) fn slow_after(timeout: Duration) -> Duration {
+    timeout / SLOW_PART
+}
+
 /// Waits for a connection, and says so when that takes a tenth of `timeout`: whoever picks endpoints need not wait for the
 /// whole of it to know that this one is slow.
 pub(super) async fn noticing<T>(
@@ -74,7 +79,7 @@ pub(super) async fn noticing<T>(
     slow: impl FnOnce(),
 ) -> T {
     let mut opening = pin!(opening);
-    if let Ok(opened) = time::timeout(timeout / SLOW_PART, opening.as_mut()).await {
+    if let Ok(opened) = time::timeout(slow_after(timeout), opening.as_mut()).await {
         return opened;
     }
     slow();

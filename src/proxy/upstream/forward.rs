@@ -191,7 +191,8 @@ struct Tries<'a> {
     endpoints_tried: usize,
     /// When the try began, where that is measured.
     began: Instant,
-    /// When the try was sent, where its time is bounded.
+    /// When the connection of the try began to be opened or, where there was one, the try was sent: until then it only
+    /// waits for its turn.
     timed_from: Cell<Option<Instant>>,
     /// Retries that count against `attempts` and the budget.
     counted: u32,
@@ -218,8 +219,8 @@ impl Tries<'_> {
                 found => match Box::pin(self.connection(target, found)).await {
                     Ok(connection) => connection,
                     Err(error) => {
-                        if matches!(error, TryError::Connect | TryError::Tls) {
-                            self.report(&targets, index, Outcome::ConnectFailure);
+                        if let Some(outcome) = error.outcome() {
+                            self.report(&targets, index, outcome);
                         }
                         return Err(error);
                     }
@@ -294,8 +295,17 @@ impl Tries<'_> {
         if self.ask.is_over(now) {
             return Err(TryError::OVER);
         }
-        self.timed_from.set(Some(now));
+        if self.ends(now).is_some_and(|ends| ends <= now) {
+            return Err(TryError::OpenTimeout { says: None });
+        }
         Ok(())
+    }
+
+    /// When the try must have the head of its answer, if that is bounded. The first call begins it.
+    fn ends(&self, now: Instant) -> Option<Instant> {
+        let began = self.timed_from.get().unwrap_or(now);
+        self.timed_from.set(Some(began));
+        self.ask.timeouts.per_try.map(|per_try| began + per_try)
     }
 
     /// `None`: the time for it is over.
@@ -314,7 +324,7 @@ impl Tries<'_> {
             let says = ask.silence_says(ends.saturating_duration_since(began));
             (ends, TryError::RequestTimeout { says })
         });
-        let of_try = ask.timeouts.per_try.map(|per_try| (began + per_try, TryError::PerTryTimeout));
+        let of_try = self.ends(began).map(|ends| (ends, TryError::PerTryTimeout));
         [of_request, of_try].into_iter().flatten().min_by_key(|(ends, _)| *ends)
     }
 
@@ -371,7 +381,7 @@ impl Tries<'_> {
             }
             TryError::Status => true,
             // Nothing was sent, so every other endpoint may be asked, whatever is configured.
-            TryError::Connect | TryError::Tls => {
+            TryError::Connect | TryError::Tls | TryError::OpenTimeout { .. } => {
                 let in_time = self.ask.deadline().is_none_or(|deadline| Instant::now() < deadline);
                 let may_turn = !self.ask.sticky.is_some_and(|sticky| sticky.is_strict);
                 if in_time && may_turn && self.endpoints_tried < self.targets.len() {

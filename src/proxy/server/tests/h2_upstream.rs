@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::Reason;
@@ -426,4 +426,26 @@ fn a_connection_that_falls_silent_is_left_for_another_one() {
     assert_eq!(get(&mut client, "a.example", "/").status, 504);
     let answer = get(&mut client, "a.example", "/");
     assert_eq!((answer.status, answer.header("x-connection")), (200, Some("1")));
+}
+
+#[test]
+fn the_time_of_a_try_begins_with_its_connection_and_only_once() {
+    let port = start(None, |accepted| async move {
+        // Not to wait for something: that opening takes most of the time is what is tested.
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        speak_h2(accepted, |_, asked| async move {
+            std::future::pending::<()>().await;
+            drop(asked);
+        })
+        .await;
+    });
+    let mut route = forwarding("a.example", HTTP2);
+    route.timeouts.per_try = Some(Duration::from_secs(1));
+    let Action::Forward { retry, .. } = &mut route.action else { unreachable!() };
+    retry.attempts = 0;
+    let site = site(&[route], &[("a.example", port)]);
+    let began = Instant::now();
+    assert_eq!(get(&mut dial(site.http), "a.example", "/").status, 504);
+    let took = began.elapsed();
+    assert!((Duration::from_millis(990)..Duration::from_millis(1700)).contains(&took), "{took:?}");
 }

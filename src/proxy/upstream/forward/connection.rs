@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use ir::{CircuitBreaker, UpstreamVersion};
 use tokio::time;
 use tracing::debug;
-use traffic::{BreakerKind, BreakerPermit};
+use traffic::{BreakerKind, BreakerPermit, Outcome};
 
 use super::{Forward, Tries, TryError};
 use crate::upstream::backend::{ConnectionPermit, Target};
-use crate::upstream::connect::{ConnectError, connect, noticing};
+use crate::upstream::connect::{ConnectError, connect, noticing, slow_after};
 use crate::upstream::exchange::Exchange;
 use crate::upstream::h1::{self, Wire, encode_head};
 use crate::upstream::h2::{self, Claim, Link, OpenError};
@@ -188,15 +188,20 @@ impl Tries<'_> {
         }
     }
 
-    /// The tightest of three bounds and what it means; that of the connection itself wins a tie, since it may be tried
-    /// elsewhere.
+    /// The tightest of three bounds and what it means; that of the connection itself wins a tie, then that of the try, since
+    /// it may be tried elsewhere.
     fn time_to_open(&self) -> (Duration, TryError) {
-        let ask = self.ask;
-        let left = ask.deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let (ask, now) = (self.ask, Instant::now());
+        let left = |ends: Instant| {
+            let left = ends.saturating_duration_since(now);
+            (left, ask.no_connection_says(left))
+        };
+        let of_try = self.ends(now).map(left);
+        let of_request = ask.deadline().map(left);
         [
             Some((ask.timeouts.connect, TryError::Connect)),
-            ask.timeouts.per_try.map(|timeout| (timeout, TryError::PerTryTimeout)),
-            left.map(|timeout| (timeout, TryError::OVER)),
+            of_try.map(|(left, says)| (left, TryError::OpenTimeout { says })),
+            of_request.map(|(left, says)| (left, TryError::RequestTimeout { says })),
         ]
         .into_iter()
         .flatten()
@@ -255,6 +260,14 @@ impl Tries<'_> {
 }
 
 impl Forward<'_> {
+    /// What it says of an endpoint that a connection to it did not stand within `waited`. As long as raises a doubt is
+    /// enough, and so is the whole time of a try; less may be owed to what the request waited for before.
+    fn no_connection_says(&self, waited: Duration) -> Option<Outcome> {
+        let slow = slow_after(self.timeouts.connect);
+        let enough = self.timeouts.per_try.map_or(slow, |per_try| per_try.min(slow));
+        (waited >= enough).then_some(Outcome::ConnectFailure)
+    }
+
     pub(super) fn pool_key(&self, target: &Target) -> PoolKey {
         PoolKey { backend: self.backend.key, endpoint: target.key, protocol: self.protocol.key }
     }

@@ -21,6 +21,11 @@ pub(super) enum TryError {
         error: ExchangeError,
         reused: bool,
     },
+    /// The time of the try was over before its connection stood: nothing was sent.
+    OpenTimeout {
+        /// Of the endpoint; `None`: nothing.
+        says: Option<Outcome>,
+    },
     PerTryTimeout,
     RequestTimeout {
         /// Of the endpoint; `None`: nothing, as it had no fair time or no part in it.
@@ -38,7 +43,7 @@ impl TryError {
     pub(super) fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Connect | Self::Tls => Some(Outcome::ConnectFailure),
-            Self::RequestTimeout { says } => says,
+            Self::OpenTimeout { says } | Self::RequestTimeout { says } => says,
             // A client that breaks off or sends too much says nothing about the endpoint.
             Self::Exchange { error: ExchangeError::Client(_), .. } => None,
             // A pooled connection that the peer had closed meanwhile is no failure of the endpoint.
@@ -68,7 +73,9 @@ impl TryError {
             Self::Connect => Reason::ConnectFailed,
             Self::Tls => Reason::UpstreamTlsFailed,
             Self::Head => Reason::BadHost,
-            Self::PerTryTimeout | Self::RequestTimeout { .. } => Reason::UpstreamTimeout,
+            Self::OpenTimeout { .. } | Self::PerTryTimeout | Self::RequestTimeout { .. } => {
+                Reason::UpstreamTimeout
+            }
             Self::Status => Reason::UpstreamInvalid,
             Self::Exchange { error, .. } => match error {
                 ExchangeError::Closed { .. }
