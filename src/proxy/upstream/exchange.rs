@@ -1,7 +1,7 @@
 //! A request on its way and its answer, whichever protocol is spoken. Decides nothing itself.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::Frame;
@@ -71,6 +71,15 @@ impl Exchange {
         match self {
             Self::H1(exchange) => exchange.waits_for_client(),
             Self::H2(exchange) => exchange.waits_for_client(),
+        }
+    }
+
+    /// The head of the answer was waited for since `began` and is given up.
+    pub(super) fn waited_in_vain(&self, began: Instant) {
+        match self {
+            // Its connection ends with it.
+            Self::H1(_) => {}
+            Self::H2(exchange) => exchange.waited_in_vain(began),
         }
     }
 

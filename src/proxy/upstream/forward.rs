@@ -260,7 +260,7 @@ impl Tries<'_> {
             None if exchange.waits_for_client() => {
                 TryError::Exchange { error: ExchangeError::Client(BodyError::Timeout), reused }
             }
-            None => self.expired(),
+            None => self.expired(&exchange),
         };
         if let Some(outcome) = error.outcome() {
             self.report(&targets, index, outcome);
@@ -328,7 +328,10 @@ impl Tries<'_> {
         [of_request, of_try].into_iter().flatten().min_by_key(|(ends, _)| *ends)
     }
 
-    fn expired(&self) -> TryError {
+    fn expired(&self, exchange: &Exchange) -> TryError {
+        if let Some(began) = self.timed_from.get() {
+            exchange.waited_in_vain(began);
+        }
         self.head_bound().map_or(TryError::PerTryTimeout, |(_, error)| error)
     }
 

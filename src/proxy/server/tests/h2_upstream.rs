@@ -406,9 +406,9 @@ fn an_upstream_that_speaks_another_protocol_cannot_be_connected_to() {
     assert!(answer.body.contains("connect-failed"), "{answer:?}");
 }
 
-#[test]
-fn a_connection_that_falls_silent_is_left_for_another_one() {
-    let port = start(None, |accepted| async move {
+/// An upstream whose first connection takes everything and answers nothing.
+fn silent_at_first() -> u16 {
+    start(None, |accepted| async move {
         if accepted.number == 0 {
             // Takes everything and says nothing more than that it has no settings.
             let mut io = accepted.io;
@@ -418,14 +418,63 @@ fn a_connection_that_falls_silent_is_left_for_another_one() {
             return;
         }
         speak_h2(accepted, |number, asked| async move { answer_with(number, asked, "done") }).await;
-    });
+    })
+}
+
+#[test]
+fn a_connection_that_falls_silent_is_left_for_another_one() {
     let mut route = forwarding("a.example", HTTP2);
     route.timeouts.idle = Some(Duration::from_millis(200));
-    let site = site(&[route], &[("a.example", port)]);
+    let site = site(&[route], &[("a.example", silent_at_first())]);
     let mut client = dial(site.http);
     assert_eq!(get(&mut client, "a.example", "/").status, 504);
     let answer = get(&mut client, "a.example", "/");
     assert_eq!((answer.status, answer.header("x-connection")), (200, Some("1")));
+}
+
+#[test]
+fn a_connection_that_says_nothing_in_the_time_of_its_requests_is_left_too() {
+    for (request, lost) in [(Duration::from_millis(1200), 1), (Duration::from_millis(600), 2)] {
+        let mut route = forwarding("a.example", HTTP2);
+        route.timeouts.request = Some(request);
+        let site = site(&[route], &[("a.example", silent_at_first())]);
+        let mut client = dial(site.http);
+        for _ in 0..lost {
+            assert_eq!(get(&mut client, "a.example", "/").status, 504, "{request:?}");
+        }
+        let answer = get(&mut client, "a.example", "/");
+        assert_eq!((answer.status, answer.header("x-connection")), (200, Some("1")), "{request:?}");
+    }
+}
+
+#[test]
+fn a_connection_that_answers_others_meanwhile_is_kept() {
+    let (arrived, arrivals) = mpsc::channel();
+    let port = start(None, move |accepted| {
+        let arrived = arrived.clone();
+        speak_h2(accepted, move |number, asked| {
+            let is_silent = asked.0.uri().path() == "/silent";
+            if is_silent {
+                arrived.send(()).unwrap();
+            }
+            async move {
+                if is_silent {
+                    std::future::pending::<()>().await;
+                }
+                answer_with(number, asked, "done");
+            }
+        })
+    });
+    let mut route = forwarding("a.example", HTTP2);
+    route.timeouts.request = Some(Duration::from_millis(1500));
+    let site = site(&[route], &[("a.example", port)]);
+    let http = site.http;
+    let silent = std::thread::spawn(move || get(&mut dial(http), "a.example", "/silent").status);
+    arrivals.recv_timeout(Duration::from_secs(20)).unwrap();
+    let mut client = dial(http);
+    assert_eq!(get(&mut client, "a.example", "/").header("x-connection"), Some("0"));
+    assert_eq!(silent.join().unwrap(), 504);
+    assert_eq!(get(&mut client, "a.example", "/").header("x-connection"), Some("0"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -49,6 +49,8 @@ pub(crate) struct Exchange {
     method: Method,
     idle: Timer,
     idle_timeout: Option<Duration>,
+    /// What had come from the peer when the head was sent.
+    heard_at_first: u64,
     /// What had come from the peer at the last progress.
     heard: u64,
     informational: u8,
@@ -85,6 +87,7 @@ impl Exchange {
             method,
             idle: Timer::new(),
             idle_timeout,
+            heard_at_first: claim.link.heard(),
             heard: 0,
             informational: 0,
             waits_for_client: false,
@@ -116,6 +119,11 @@ impl Exchange {
 
     pub(crate) fn waits_for_client(&self) -> bool {
         self.waits_for_client
+    }
+
+    /// See [`Link::waited_in_vain`](super::link::Link::waited_in_vain).
+    pub(crate) fn waited_in_vain(&self, began: Instant) {
+        self.claim.link.waited_in_vain(self.heard_at_first, began);
     }
 
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, ExchangeError>> {

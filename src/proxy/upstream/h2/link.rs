@@ -35,6 +35,8 @@ const SEND_BYTES_MAX: usize = 64 << 10;
 const HEAD_BYTES_MAX: u32 = 64 << 10;
 /// Streams that the peer may get wrong before the connection is given up (h2 counts them).
 const ERRORS_MAX: usize = 256;
+/// How long a peer that is asked for something may be wholly silent, where requests give it less time than `idle`.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 /// How long a connection that nobody holds any more may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -49,6 +51,8 @@ pub(crate) struct Link {
     idle_since: Cell<Instant>,
     /// Counts up when anything comes from the peer.
     heard: Rc<Cell<u64>>,
+    /// What had been heard when a request was sent that then waited in vain, and since when there is silence.
+    silence: Cell<Option<(u64, Instant)>>,
     changed: Notify,
     backend: Arc<Backend>,
     /// Tells the task, by its end, that nobody holds the link any more.
@@ -97,6 +101,7 @@ impl Link {
             served: Cell::new(false),
             idle_since: Cell::new(Instant::now()),
             heard: Rc::default(),
+            silence: Cell::new(None),
             changed: Notify::new(),
             backend: permit.backend(),
             _held: held,
@@ -136,6 +141,23 @@ impl Link {
     /// Takes no new requests from now on.
     pub(super) fn retire(&self) {
         self.set(State::Ended);
+    }
+
+    /// A request that was sent at `began`, when so much had been heard, got no answer in its time. Where nothing at all has
+    /// come since, the peer may be gone without a word: then others shall not wait for it, too. What is short for one request
+    /// is long enough for several.
+    pub(super) fn waited_in_vain(&self, heard: u64, began: Instant) {
+        if heard != self.heard() {
+            return;
+        }
+        let since = match self.silence.get() {
+            Some((then, since)) if then == heard => since.min(began),
+            Some(_) | None => began,
+        };
+        self.silence.set(Some((heard, since)));
+        if since.elapsed() >= SILENCE_MAX {
+            self.retire();
+        }
     }
 
     fn set(&self, state: State) {
