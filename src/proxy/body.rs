@@ -55,8 +55,8 @@ pub(crate) enum BodyError {
 pub(crate) struct RequestBody {
     incoming: Option<Source>,
     framing: RequestFraming,
-    again: VecDeque<Bytes>,
-    sent: Option<Vec<Bytes>>,
+    again: VecDeque<Part>,
+    sent: Option<Vec<Part>>,
     sent_bytes: usize,
     received_bytes: u64,
     bytes_max: u64,
@@ -68,6 +68,31 @@ pub(crate) struct RequestBody {
     forbidden_trailers: Vec<HeaderName>,
     /// What is read is written there, too.
     copy: Option<Box<CopyWriter>>,
+}
+
+/// A part of a body that may be sent again.
+#[derive(Clone, Debug)]
+enum Part {
+    Data(Bytes),
+    Trailers(Box<HeaderMap>),
+}
+
+impl Part {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Data(data) => data.len(),
+            Self::Trailers(fields) => {
+                fields.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+            }
+        }
+    }
+
+    fn into_frame(self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data),
+            Self::Trailers(fields) => Frame::trailers(*fields),
+        }
+    }
 }
 
 /// Where a body comes from.
@@ -196,12 +221,12 @@ impl RequestBody {
 
     /// Whether [`Self::rewind`] would work.
     pub(crate) fn can_rewind(&self) -> bool {
-        self.sent.is_some() || (self.received_bytes == 0 && self.again.is_empty())
+        self.sent.is_some() || self.is_untouched()
     }
 
     /// Makes the body start over. False if what was sent is gone: the request can't be repeated.
     pub(crate) fn rewind(&mut self) -> bool {
-        let Some(sent) = self.sent.take() else { return self.received_bytes == 0 && self.again.is_empty() };
+        let Some(sent) = self.sent.take() else { return self.is_untouched() };
         for part in sent.into_iter().rev() {
             self.again.push_front(part);
         }
@@ -216,7 +241,7 @@ impl RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(part) = self.again.pop_front() {
             self.remember(&part);
-            return Poll::Ready(Some(Ok(Frame::data(part))));
+            return Poll::Ready(Some(Ok(part.into_frame())));
         }
         loop {
             let Some(incoming) = self.incoming.as_mut() else { return Poll::Ready(None) };
@@ -263,7 +288,9 @@ impl RequestBody {
                         if let Some(copy) = &self.copy {
                             copy.trailers(&trailers);
                         }
-                        Frame::trailers(trailers)
+                        let part = Part::Trailers(Box::new(trailers));
+                        self.remember(&part);
+                        part.into_frame()
                     }
                     Err(frame) => frame,
                 }),
@@ -325,8 +352,9 @@ impl RequestBody {
         if has_ended {
             self.on_end();
         }
-        self.remember(&data);
-        Ok(Frame::data(data))
+        let part = Part::Data(data);
+        self.remember(&part);
+        Ok(part.into_frame())
     }
 
     /// Whether the body may end here.
@@ -334,8 +362,14 @@ impl RequestBody {
         self.base64.as_ref().is_none_or(Base64Reader::is_whole)
     }
 
-    fn remember(&mut self, part: &Bytes) {
-        self.sent_bytes = self.sent_bytes.saturating_add(part.len());
+    /// Nothing of it was passed on.
+    fn is_untouched(&self) -> bool {
+        // Of trailers alone only what is sent is counted.
+        self.received_bytes == 0 && self.sent_bytes == 0 && self.again.is_empty()
+    }
+
+    fn remember(&mut self, part: &Part) {
+        self.sent_bytes = self.sent_bytes.saturating_add(part.bytes());
         if self.sent_bytes > REPLAY_BYTES_MAX {
             self.sent = None;
         } else if let Some(sent) = &mut self.sent {

@@ -230,6 +230,39 @@ fn a_refused_stream_is_sent_again_on_another_connection() {
 }
 
 #[test]
+fn the_trailers_of_a_request_are_sent_again_with_it() {
+    let port = start(None, |accepted| {
+        speak_h2(accepted, |number, (mut request, mut respond)| async move {
+            let body = read_body(request.body_mut()).await;
+            let trailers = request.body_mut().trailers().await.unwrap();
+            if number == 0 {
+                respond.send_reset(Reason::REFUSED_STREAM);
+            } else {
+                let text = format!("{} {trailers:?}", String::from_utf8(body).unwrap());
+                answer_with(number, (request, respond), text);
+            }
+        })
+    });
+    for body in ["5\r\nhello\r\n", ""] {
+        let mut route = forwarding("a.example", HTTP2);
+        let Action::Forward { retry, .. } = &mut route.action else { unreachable!() };
+        retry.backoff_base = Duration::from_millis(1);
+        let site = site(&[route], &[("a.example", port)]);
+        let mut client = dial(site.http);
+        let request = format!(
+            "PUT / HTTP/1.1\r\nhost: a.example\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n\
+             {body}0\r\nx-end: yes\r\n\r\n"
+        );
+        client.write_all(request.as_bytes()).unwrap();
+        let answer = String::from_utf8(read_to_end(&client)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        let text =
+            if body.is_empty() { " Some({\"x-end\": \"yes\"})" } else { "hello Some({\"x-end\": \"yes\"})" };
+        assert!(answer.contains(text), "{answer}");
+    }
+}
+
+#[test]
 fn what_was_processed_is_not_sent_again_unless_the_method_may_be() {
     let (arrived, arrivals) = mpsc::channel();
     let port = start(None, move |accepted| {
