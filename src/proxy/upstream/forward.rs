@@ -12,7 +12,7 @@ use tokio::time;
 use traffic::{AdaptivePermit, BreakerKind, BreakerPermit, InFlight, Outcome, TriedSet};
 
 use super::backend::{Backend, Targets};
-use super::balance::Sticky;
+use super::balance::{self, Sticky};
 use super::body::UpstreamBody;
 use super::exchange::Exchange;
 use super::h1::{ExchangeError, OutgoingHead, ResponseHead};
@@ -119,7 +119,8 @@ pub(crate) async fn forward(
     if ask.protocol.is_invalid() {
         return Err(Reason::UpstreamTlsInvalid);
     }
-    if ask.deadline().is_some() && ask.is_over(Instant::now()) {
+    let came = ask.came();
+    if ask.is_over(came) {
         trail.is_late = true;
         return Err(TryError::OVER.reason());
     }
@@ -142,7 +143,7 @@ pub(crate) async fn forward(
         retry: None,
         tried: TriedSet::default(),
         endpoints_tried: 0,
-        began: ask.started,
+        began: came,
         timed_from: Cell::new(None),
         counted: 0,
         pause: Duration::ZERO,
@@ -189,7 +190,7 @@ struct Tries<'a> {
     retry: Option<BreakerPermit>,
     tried: TriedSet,
     endpoints_tried: usize,
-    /// When the try began, where that is measured.
+    /// When the try began, where that is measured; else when the request came.
     began: Instant,
     /// When the connection of the try began to be opened or, where there was one, the try was sent: until then it only
     /// waits for its turn.
@@ -448,6 +449,13 @@ impl Forward<'_> {
     /// When the whole request must be over.
     fn deadline(&self) -> Option<Instant> {
         self.timeouts.request.map(|timeout| self.started + timeout)
+    }
+
+    /// When the request came here: as good as its start, and the clock is read where that matters, for it may have waited
+    /// for a turn, a decision or a fault.
+    fn came(&self) -> Instant {
+        let matters = self.timeouts.request.is_some() || balance::is_measured(self.load_balancing);
+        if matters { Instant::now() } else { self.started }
     }
 
     /// Whether the time for the whole request is over.

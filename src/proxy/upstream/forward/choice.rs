@@ -9,10 +9,10 @@ use crate::upstream::backend::{Target, Targets};
 use crate::upstream::balance;
 
 impl Tries<'_> {
-    /// The start of the request is as good as now for its first try.
+    /// When the request came here is as good as now for its first try.
     fn now_ns(&self) -> u64 {
         let worker = self.ask.worker;
-        worker.nanos(if self.endpoints_tried == 0 { self.ask.started } else { Instant::now() })
+        worker.nanos(if self.endpoints_tried == 0 { self.began } else { Instant::now() })
     }
 
     pub(super) fn pick<'t>(&mut self, targets: &'t Targets) -> Option<(usize, &'t Target)> {
