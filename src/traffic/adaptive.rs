@@ -84,7 +84,7 @@ impl Adaptive {
             }
         }
         let seen = window.count.load(Ordering::Relaxed).saturating_add(window.failed.load(Ordering::Relaxed));
-        if seen >= WINDOW_COUNT_MIN && self.is_over(now_ns) {
+        if seen >= WINDOW_COUNT_MIN && self.is_over(now_ns, 0) {
             self.close_window(bounds);
         }
     }
@@ -107,17 +107,17 @@ impl Adaptive {
         let known_ns = self.baseline_ns.load(Ordering::Relaxed);
         let is_quick = known_ns == 0 || mean_ns <= tolerated_ns(known_ns);
         let longer_ns = if count < WINDOW_COUNT_MIN { FEW_LONGER_NS } else { 0 };
-        if is_quick && self.is_over(now_ns.saturating_sub(longer_ns)) {
+        if is_quick && self.is_over(now_ns, longer_ns) {
             self.close_window(bounds);
         }
     }
 
-    /// Whether the window has lasted long enough. One of those who come here at once closes it, and begins the next.
-    fn is_over(&self, now_ns: u64) -> bool {
+    /// Whether the window has lasted long enough, and so much longer. One of those who come here at once closes it, and begins the next.
+    fn is_over(&self, now_ns: u64, longer_ns: u64) -> bool {
         let ends_ns = &self.window.ends_ns;
         let last_ns = ends_ns.load(Ordering::Relaxed);
         let next_ns = now_ns.saturating_add(WINDOW_NS);
-        now_ns >= last_ns
+        now_ns >= last_ns.saturating_add(longer_ns)
             && ends_ns.compare_exchange(last_ns, next_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
