@@ -105,6 +105,12 @@ pub struct IpAccess {
 }
 
 impl IpAccess {
+    /// Whether everybody may ask.
+    pub fn is_empty(&self) -> bool {
+        let Self { allow, deny } = self;
+        allow.is_empty() && deny.is_empty()
+    }
+
     /// Whether this address may ask. The caller has folded IPv4-mapped addresses.
     pub fn allows(&self, address: IpAddr) -> bool {
         !self.deny.iter().any(|net| net.contains(&address))

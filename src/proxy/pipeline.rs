@@ -70,7 +70,7 @@ struct Notes {
     /// The upstream has changed the protocol.
     switch: Option<Switch>,
     /// The place of the request's backend among those of its rule.
-    place: usize,
+    place: u16,
     /// Takes the place of the answer.
     page: Option<Box<Page>>,
 }
@@ -256,8 +256,7 @@ impl Stage<'_> {
             return Ok(answer);
         }
         // No list takes a peer for a client that it may only stand before.
-        let is_open = route.ip_access.allow.is_empty() && route.ip_access.deny.is_empty();
-        let unsure = asked.client_is_unsure && !is_open;
+        let unsure = asked.client_is_unsure && !route.ip_access.is_empty();
         if unsure || !route.ip_access.allows(asked.client) {
             return Err(Reason::AddressDenied.into());
         }
@@ -274,7 +273,6 @@ impl Stage<'_> {
             Err(AuthStop::Refused(refusal)) => return Err(refusal.into()),
             Err(stop) => {
                 let body = body.as_ref().ok_or(Reason::RuleInvalid)?;
-                notes.limits.has_waited = true;
                 Box::pin(self.authenticate_slowly((asked, body), runtime, stop, notes)).await?
             }
         };

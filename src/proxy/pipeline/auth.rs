@@ -58,6 +58,7 @@ impl Stage<'_> {
         mut stop: AuthStop,
         notes: &mut Notes,
     ) -> Result<Identity, Refusal> {
+        notes.limits.has_waited = true;
         let mut answers = Vec::new();
         // What the last service said that refused.
         let mut said = None;

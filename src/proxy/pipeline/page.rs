@@ -88,7 +88,9 @@ impl Stage<'_> {
         let (upstream, extras) = (source.upstream.as_ref()?, runtime.extras.as_ref()?);
         let route = &runtime.compiled.route;
         let backend = match &route.action {
-            Action::Forward { backends, .. } => backends.get(notes.place).map(|backend| &backend.target),
+            Action::Forward { backends, .. } => {
+                backends.get(usize::from(notes.place)).map(|backend| &backend.target)
+            }
             Action::Redirect(_) | Action::Respond(_) | Action::Fail(_) => None,
         };
         let headers = error_page::fields(error, asked, &route.id, backend);

@@ -47,7 +47,8 @@ impl Stage<'_> {
         let upgrade = upgrade_asked_for(asked, sent, &route.action);
         let session = Visited::of(runtime, &asked.headers, &self.worker.random);
         let (place, upstream) = self.backend(runtime, session.as_ref())?;
-        notes.place = place;
+        // A rule has 16 at most.
+        notes.place = u16::try_from(place).unwrap_or(u16::MAX);
         let query = forwarded_query(runtime, identity, asked.query());
         runtime.auth.apply(identity, &mut asked.headers);
         if !runtime.auth.claim_headers().is_empty() {

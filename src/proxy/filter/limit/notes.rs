@@ -48,7 +48,7 @@ pub(crate) struct LimitHeld {
 struct Legacy {
     limit: u32,
     remaining: u32,
-    reset_s: u64,
+    reset_s: u32,
 }
 
 /// A limit as it shows.
@@ -99,7 +99,7 @@ impl LimitNotes {
         let said = Legacy {
             limit: rate.map_or(0, |rate| rate.requests),
             remaining: verdict.remaining,
-            reset_s: verdict.reset_ns.div_ceil(NANOS_PER_SECOND),
+            reset_s: u32::try_from(verdict.reset_ns.div_ceil(NANOS_PER_SECOND)).unwrap_or(u32::MAX),
         };
         if !verdict.allowed || self.legacy.is_none_or(|least| said.remaining < least.remaining) {
             self.legacy = Some(said);

@@ -35,8 +35,11 @@ fn get(site: &Site) -> Answer {
     ask(&mut dial(site.http), "GET", HOST, "/", &[]).unwrap()
 }
 
-/// What an answer is that goes on for ever.
-const ENDLESS: [(&str, &[(&str, &str)], &str); 2] = [
+/// The path of a request, its fields, and the head of its answer.
+type Case = (&'static str, &'static [(&'static str, &'static str)], &'static str);
+
+/// Answers that go on for ever.
+const ENDLESS: [Case; 2] = [
     ("/events", &[], "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"),
     (
         "/tunnel",
