@@ -99,33 +99,34 @@ impl<'a> PolicyIndex<'a> {
             (api::AUTH_POLICY_ANNOTATION, Kind::AuthPolicy, FailReason::InvalidAuth),
         ];
         let before = attached.len();
+        let namespace = Arc::clone(&lines.object().namespace);
+        let root = Field::root("metadata");
+        let field = root.key("annotations");
         for (annotation, kind, reason) in kinds {
             let Some(names) = annotations.get(annotation) else { continue };
+            let mut add = |name: &str, effect| {
+                let source = ObjectRef::new(kind, Arc::clone(&namespace), name);
+                attached.push(Attached { source, section: None, effect });
+            };
+            let mut fail = |message, remedy: &str| {
+                lines.fault(Fault::InvalidReference, field.quoted(annotation), message, remedy);
+                Effect::Fail(reason)
+            };
             let mut names = names.split(',').map(str::trim).filter(|name| !name.is_empty()).peekable();
             if names.peek().is_none() {
-                let root = Field::root("metadata");
-                let field = root.key("annotations");
                 let message = format!("it names no {kind}; the Ingress answers 500 until it does");
-                let remedy = "name a policy or remove the annotation";
-                lines.fault(Fault::InvalidReference, field.quoted(annotation), message, remedy);
-                let source = ObjectRef::new(kind, Arc::clone(&lines.object().namespace), "");
-                attached.push(Attached { source, section: None, effect: Effect::Fail(reason) });
+                add("", fail(message, "name a policy or remove the annotation"));
             }
             for name in names {
-                let source = ObjectRef::new(kind, Arc::clone(&lines.object().namespace), name);
-                let effect = match self.by_name.get(&(kind, &*source.namespace, name)) {
+                let effect = match self.by_name.get(&(kind, &*namespace, name)) {
                     Some(effect) => (*effect).clone(),
                     None => {
-                        let root = Field::root("metadata");
-                        let field = root.key("annotations");
                         let message =
                             format!("there is no {kind} '{name}'; the Ingress answers 500 until there is");
-                        let remedy = "create the policy or correct the name";
-                        lines.fault(Fault::InvalidReference, field.quoted(annotation), message, remedy);
-                        Effect::Fail(reason)
+                        fail(message, "create the policy or correct the name")
                     }
                 };
-                attached.push(Attached { source, section: None, effect });
+                add(name, effect);
             }
         }
         if attached.len() > before {
