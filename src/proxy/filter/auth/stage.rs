@@ -103,17 +103,14 @@ impl AuthStage {
         if stage.rules.iter().any(Rules::name_users) {
             stage.demands.iter_mut().for_each(Demand::note_users);
         }
-        let hidden = stage.claim_headers.iter().filter(|name| !stage.reads(name)).cloned().collect();
-        Self { hidden, ..stage }
+        stage.hiding(&[])
     }
 
     /// The same, which takes these headers off requests, too.
     pub(crate) fn hiding(mut self, headers: &[HeaderName]) -> Self {
         self.hold(headers);
-        let more = headers.iter().filter(|name| !self.hidden.contains(name) && !self.reads(name)).cloned();
-        let more: Vec<HeaderName> = more.collect();
-        self.hidden.extend(more);
-        self
+        let hidden = self.claim_headers.iter().filter(|name| !self.reads(name)).cloned().collect();
+        Self { hidden, ..self }
     }
 
     fn hold<'a>(&mut self, headers: impl IntoIterator<Item = &'a HeaderName>) {
