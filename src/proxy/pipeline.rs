@@ -182,7 +182,7 @@ fn hand_over(
 
 /// Tells an answer so that who asked by gRPC or gRPC-Web understands it.
 fn speak_grpc(asked: &Asked, notes: &Notes, refused: Option<Reason>, response: &mut Response<Payload>) {
-    if notes.is_own && !notes.is_preflight && (notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers)) {
+    if notes.is_own && !notes.is_preflight && notes.is_grpc(asked) {
         let message = refused.map_or("The gateway answers this route itself", Reason::title);
         grpc::translate(response, message, notes.record.trail.is_late);
     }

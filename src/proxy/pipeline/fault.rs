@@ -36,8 +36,7 @@ impl Stage<'_> {
             }
         }
         let abort = abort.filter(|abort| traffic::happens(abort.percent, random.next()))?;
-        let is_grpc = notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers);
-        if matches!(abort.answer, FaultAnswer::Grpc(_)) && !is_grpc {
+        if matches!(abort.answer, FaultAnswer::Grpc(_)) && !notes.is_grpc(asked) {
             return None;
         }
         extras.metrics.faults_aborted.inc();
@@ -52,8 +51,7 @@ impl Stage<'_> {
     fn deadline(&self, asked: &Asked, notes: &Notes) -> Option<Instant> {
         let route = &notes.route.as_ref()?.compiled.route;
         let Action::Forward { .. } = route.action else { return None };
-        let is_grpc = notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers);
-        let timeout = if is_grpc {
+        let timeout = if notes.is_grpc(asked) {
             grpc::timeouts(&route.timeouts, &asked.headers).request
         } else {
             route.timeouts.request

@@ -14,7 +14,6 @@ use crate::answer::Payload;
 use crate::body::RequestBody;
 use crate::error::Reason;
 use crate::filter::error_page::{self, Page, PageSource};
-use crate::filter::grpc;
 use crate::generation::RouteRuntime;
 use crate::request::Asked;
 use crate::server::Stream;
@@ -60,7 +59,7 @@ impl Stage<'_> {
         let runtime = notes.route.clone()?;
         let extras = runtime.extras.as_ref()?;
         let source = extras.pages.iter().find(|page| page.takes(status, refused))?;
-        let is_grpc = notes.grpc_web.is_some() || grpc::is_grpc(&asked.headers);
+        let is_grpc = notes.is_grpc(asked);
         if is_grpc || refused == Some(Reason::ClientGone) || !error_page::can_be_shown(asked) {
             return None;
         }

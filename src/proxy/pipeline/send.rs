@@ -165,6 +165,13 @@ impl Stage<'_> {
     }
 }
 
+impl Notes {
+    /// Whether the request is one of gRPC, or is sent on as one.
+    pub(super) fn is_grpc(&self, asked: &Asked) -> bool {
+        self.grpc_web.is_some() || grpc::is_grpc(&asked.headers)
+    }
+}
+
 /// The times of a call, which the client may have a say in.
 fn grpc_timeouts<'r>(route: &'r Route, asked: &Asked, body: &mut RequestBody) -> Cow<'r, Timeouts> {
     let timeouts = grpc::timeouts(&route.timeouts, &asked.headers);
